@@ -1,0 +1,3 @@
+"""
+Logging in, joining, issuing certificates and deciding who may reach what.
+"""

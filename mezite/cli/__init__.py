@@ -1,0 +1,3 @@
+"""
+The programs msh and mezctl: options, tables, exit codes.
+"""

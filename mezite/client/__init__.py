@@ -1,0 +1,3 @@
+"""
+What a person's own machine does: logging in, dialing nodes, terminals.
+"""

@@ -1,0 +1,3 @@
+"""
+Settings of hub and agent: defaults < file < environment < options.
+"""

@@ -1,0 +1,3 @@
+"""
+Who somebody is: authorities, certificates, tokens and the rule that decides (pure).
+"""

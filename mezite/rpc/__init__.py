@@ -1,0 +1,3 @@
+"""
+gRPC, spoken on the reactor with python-hyper h2.
+"""

@@ -1,0 +1,3 @@
+"""
+What Conch lacks: certificates, and channels that hold no more than a window.
+"""

@@ -1,0 +1,3 @@
+"""
+What the hub remembers: users, nodes, tokens, and the authorities' keys.
+"""

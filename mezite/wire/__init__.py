@@ -1,0 +1,3 @@
+"""
+The TLS port: ALPN names, contexts, transports and the splice between two of them.
+"""
