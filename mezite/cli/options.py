@@ -1,0 +1,105 @@
+"""
+Options and kinds of values that the commands of msh and mezctl share.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+from attrs import define
+
+from mezite.error import BadInput
+from mezite.names import HostPort
+
+DEFAULT_PORT: Final = 3080
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_DURATION: Final = re.compile(r"(?:[0-9]+[smhdw])+")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@define(eq=False)
+class Invocation:
+    """
+    How this run of the program was asked for; click carries it as ``obj``.
+
+    A command whose own failures must not be mistaken for those of what it runs
+    sets ``failure_code``, which then stands for every kind of error.
+    """
+
+    debug: bool = False
+    failure_code: int | None = None
+
+
+def parse_duration(text: str) -> float:
+    """Read ``90s``, ``30m``, ``12h``, ``7d`` or ``1h30m``, as seconds."""
+    if not _DURATION.fullmatch(text) or len(text) > 32:
+        raise BadInput(f"{text[:40]!r} is not a duration: write 90s, 30m, 12h or 7d")
+    parts = re.findall(r"([0-9]+)([smhdw])", text)
+    seconds = float(sum(int(number) * _UNIT_SECONDS[unit] for number, unit in parts))
+    if seconds <= 0:
+        raise BadInput("a duration is longer than nothing")
+    return seconds
+
+
+class Duration(click.ParamType[float]):
+    """A length of time, in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        try:
+            return parse_duration(value)
+        except BadInput as error:
+            self.fail(str(error), param, ctx)
+
+
+class Address(click.ParamType[HostPort]):
+    """The address of a hub, with port 3080 unless another is given."""
+
+    name = "host:port"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> HostPort:
+        if isinstance(value, HostPort):
+            return value
+        try:
+            return HostPort.parse(value, default_port=DEFAULT_PORT)
+        except BadInput as error:
+            self.fail(str(error), param, ctx)
+
+
+def format_option(function: _F) -> _F:
+    """``--format=text|json``, as the argument ``output_format``."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="A table to read, or a JSON array.",
+    )(function)
+
+
+def _remember_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(Invocation).debug = True
+
+
+def debug_option(function: _F) -> _F:
+    """``--debug``, which is kept in the :class:`Invocation`."""
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_remember_debug,
+        help="Show the log, and the traceback of an unexpected failure.",
+    )(function)
