@@ -1,0 +1,91 @@
+"""
+What goes wrong with what is stored.
+"""
+
+from __future__ import annotations
+
+from mezite.error import AlreadyExists, Denied, NotFound, Unavailable
+from mezite.names import AgentId, NodeName, UserName
+
+
+class UserExists(AlreadyExists):
+    """The name belongs to another user."""
+
+    def __init__(self, name: UserName) -> None:
+        super().__init__(f"there is a user {name} already")
+        self.name = name
+
+
+class NoSuchUser(NotFound):
+    """No user goes by the name."""
+
+    def __init__(self, name: UserName) -> None:
+        super().__init__(f"there is no user {name}")
+        self.name = name
+
+
+class NoSuchNode(NotFound):
+    """No node has the agent id; it never joined, or it was removed."""
+
+    def __init__(self, agent_id: AgentId) -> None:
+        super().__init__(f"there is no node with the agent id {agent_id}")
+        self.agent_id = agent_id
+
+
+class NodeNameTaken(AlreadyExists):
+    """Another agent holds the host name that a new one claims."""
+
+    def __init__(self, node: NodeName, holder: AgentId) -> None:
+        super().__init__(
+            f"the host name {node} belongs to the agent {holder}; join with another --hostname,"
+            f" or let an administrator run: mezctl nodes rm {holder}"
+        )
+        self.node = node
+        self.holder = holder
+
+
+class TokenExists(AlreadyExists):
+    """A join token with this id or this secret is there already."""
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(f"there is a join token {token_id} already")
+        self.token_id = token_id
+
+
+class NoSuchToken(NotFound):
+    """No join token has the id; it never existed, was used up, or was removed."""
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(f"there is no join token {token_id!r}")
+        self.token_id = token_id
+
+
+class TokenRefused(Denied):
+    """
+    A join token that is unknown, used up or expired.
+
+    One sentence for all three, so that an attacker learns nothing from it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the join token is not valid: it may be mistyped, used up or expired")
+
+
+class StoreUnavailable(Unavailable):
+    """
+    The database did not do what it was asked; nothing was changed.
+
+    ``reason`` is what the database said, for operators only.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the hub's database is not available")
+        self.reason = reason
+
+
+class DataUnusable(Unavailable):
+    """
+    What is on disk cannot be used, and the hub must not start with it.
+
+    The sentence is for the operator, and names the file and what to do.
+    """

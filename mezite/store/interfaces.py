@@ -1,0 +1,177 @@
+"""
+What can be asked of a store.
+
+These interfaces are the seam between the hub's services and where things are
+kept; :mod:`mezite.store.memory` and :mod:`mezite.store.database` provide them
+and pass one contract. Every method is one atomic step, and a Deferred that
+fires without error means that the change survives the death of the process
+(of the double: as long as the double lives). Besides what is named in each
+method, all may fail with :class:`~mezite.store.error.StoreUnavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from mezite.names import AgentId, NodeName, UserName
+from mezite.store.records import BearerRecord, JoinTokenRecord, NodeRecord, UserRecord
+
+# Enough for every machine and window that one person uses at once; without a bound, a
+# script that logs in each minute would fill the table until its secrets expire.
+BEARERS_PER_USER: Final = 64
+
+
+class IUsers(Interface):
+    """The people who may log in."""
+
+    def create(record: UserRecord) -> Deferred[None]:
+        """
+        Add a user.
+
+        :raises UserExists: and the one who is there stays as they are.
+        """
+
+    def get(name: UserName) -> Deferred[UserRecord | None]:
+        """The user of this name, if there is one."""
+
+    def list() -> Deferred[tuple[UserRecord, ...]]:
+        """All users, by name."""
+
+    def remove(name: UserName) -> Deferred[None]:
+        """
+        Forget a user, and with them every bearer secret they hold.
+
+        :raises NoSuchUser:
+        """
+
+    def set_password(name: UserName, password_hash: str, must_change: bool) -> Deferred[None]:
+        """
+        Replace the password's hash. Bearer secrets stay; see :meth:`IBearers.remove_for`.
+
+        :raises NoSuchUser:
+        """
+
+
+class INodes(Interface):
+    """The machines that have joined. They are added by :class:`IJoining` alone."""
+
+    def get(agent_id: AgentId) -> Deferred[NodeRecord | None]:
+        """The node whose agent has this id, if there is one."""
+
+    def by_name(name: NodeName) -> Deferred[NodeRecord | None]:
+        """The node of this host name, if there is one; two never share a name."""
+
+    def list() -> Deferred[tuple[NodeRecord, ...]]:
+        """All nodes, by name."""
+
+    def remove(agent_id: AgentId) -> Deferred[None]:
+        """
+        Forget a node; its host name is free again.
+
+        :raises NoSuchNode:
+        """
+
+    def touch(
+        agent_id: AgentId, *, last_seen: float, labels: Mapping[str, str], version: str
+    ) -> Deferred[None]:
+        """
+        Note a heartbeat.
+
+        :raises NoSuchNode: a removed node does not come back by a heartbeat.
+        """
+
+
+class IJoinTokens(Interface):
+    """The join tokens that have been issued and not yet used up."""
+
+    def add(record: JoinTokenRecord) -> Deferred[None]:
+        """
+        Keep a token, and forget those that had expired when it was created.
+
+        :raises TokenExists:
+        """
+
+    def list() -> Deferred[tuple[JoinTokenRecord, ...]]:
+        """All tokens, the oldest first; expired ones may be among them."""
+
+    def remove(token_id: str) -> Deferred[None]:
+        """
+        Forget a token, so that nobody joins with it any more.
+
+        :raises NoSuchToken:
+        """
+
+    def is_valid(secret_hash: bytes, now: float) -> Deferred[bool]:
+        """
+        Whether one could join with this token now.
+
+        An answer for a form, not a right: only :meth:`IJoining.admit` uses a token.
+        """
+
+
+class IJoining(Interface):
+    """The door by which nodes come in."""
+
+    def admit(secret_hash: bytes, node: NodeRecord, now: float) -> Deferred[None]:
+        """
+        Use up one use of a token and add the node, both or neither.
+
+        :raises TokenRefused: the token is unknown, used up or expired; this
+            is decided first, so that only who holds a token learns about names.
+        :raises NodeNameTaken: and the token is not spent.
+        """
+
+
+class IBearers(Interface):
+    """The bearer secrets of users who have logged in."""
+
+    def add(record: BearerRecord) -> Deferred[None]:
+        """
+        Keep a secret. Beyond ``BEARERS_PER_USER`` the user's soonest to expire are forgotten.
+
+        :raises NoSuchUser: they may have been removed while they logged in.
+        """
+
+    def find(secret_hash: bytes, now: float) -> Deferred[UserName | None]:
+        """Whose secret this is, if it has not expired."""
+
+    def remove(secret_hash: bytes) -> Deferred[None]:
+        """Forget a secret; that it was not there is no error."""
+
+    def remove_for(user: UserName) -> Deferred[None]:
+        """Forget every secret of this user."""
+
+    def purge(now: float) -> Deferred[int]:
+        """Forget what has expired; fires with how many there were."""
+
+
+class ISerials(Interface):
+    """The serial numbers of certificates."""
+
+    def next() -> Deferred[int]:
+        """A positive number that was never given before and never will be again."""
+
+
+class IStore(Interface):
+    """All that the hub remembers."""
+
+    users: IUsers = Attribute("the people who may log in")
+    nodes: INodes = Attribute("the machines that have joined")
+    join_tokens: IJoinTokens = Attribute("the join tokens not yet used up")
+    joining: IJoining = Attribute("the door by which nodes come in")
+    bearers: IBearers = Attribute("the bearer secrets of those who have logged in")
+    serials: ISerials = Attribute("the serial numbers of certificates")
+
+    def check() -> Deferred[None]:
+        """
+        Read something.
+
+        :raises StoreUnavailable: when that fails.
+        """
+
+    def close() -> Deferred[None]:
+        """Finish what was begun, then let go of everything; later calls fail."""

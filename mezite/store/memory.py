@@ -1,0 +1,313 @@
+"""
+A store that lives as long as the process.
+
+The double of :mod:`mezite.store.database`, for tests and for trying things
+out: it passes the same contract, and forgets everything at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+import attrs
+from attrs import define, field
+from twisted.internet.defer import Deferred, execute
+from zope.interface import implementer
+
+from mezite.names import AgentId, NodeName, UserName
+from mezite.store.error import (
+    NodeNameTaken,
+    NoSuchNode,
+    NoSuchToken,
+    NoSuchUser,
+    StoreUnavailable,
+    TokenExists,
+    TokenRefused,
+    UserExists,
+)
+from mezite.store.interfaces import (
+    BEARERS_PER_USER,
+    IBearers,
+    IJoining,
+    IJoinTokens,
+    INodes,
+    ISerials,
+    IStore,
+    IUsers,
+)
+from mezite.store.records import BearerRecord, JoinTokenRecord, NodeRecord, UserRecord
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@define(eq=False)
+class _Tables:
+    """What a :class:`MemoryStore` and its parts share."""
+
+    users: dict[UserName, UserRecord] = field(factory=dict)
+    nodes: dict[AgentId, NodeRecord] = field(factory=dict)
+    tokens: dict[str, JoinTokenRecord] = field(factory=dict)
+    bearers: dict[bytes, BearerRecord] = field(factory=dict)
+    serial: int = 0
+    is_closed: bool = False
+
+    def usable(self) -> _Tables:
+        if self.is_closed:
+            raise StoreUnavailable("the store is closed")
+        return self
+
+    def valid_token(self, secret_hash: bytes, now: float) -> JoinTokenRecord | None:
+        for record in self.tokens.values():
+            if record.secret_hash == secret_hash and now < record.expires:
+                return record
+        return None
+
+
+class _OverTables(Protocol):
+    _tables: _Tables
+
+
+S = TypeVar("S", bound=_OverTables)
+
+
+def _step(
+    method: Callable[Concatenate[S, P], T],
+) -> Callable[Concatenate[S, P], Deferred[T]]:
+    """The method, with its answer or its error in a Deferred that has fired."""
+
+    def stepped(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        def run() -> T:
+            self._tables.usable()
+            return method(self, *args, **kwargs)
+
+        return execute(run)
+
+    stepped.__doc__ = method.__doc__
+    return stepped
+
+
+@implementer(IUsers)
+@define(eq=False)
+class MemoryUsers:
+    """Users in a dictionary."""
+
+    _tables: _Tables
+
+    @_step
+    def create(self, record: UserRecord) -> None:
+        if record.name in self._tables.users:
+            raise UserExists(record.name)
+        self._tables.users[record.name] = record
+
+    @_step
+    def get(self, name: UserName) -> UserRecord | None:
+        return self._tables.users.get(name)
+
+    @_step
+    def list(self) -> tuple[UserRecord, ...]:
+        return tuple(record for _, record in sorted(self._tables.users.items()))
+
+    @_step
+    def remove(self, name: UserName) -> None:
+        if self._tables.users.pop(name, None) is None:
+            raise NoSuchUser(name)
+        _forget_bearers(self._tables, name)
+
+    @_step
+    def set_password(self, name: UserName, password_hash: str, must_change: bool) -> None:
+        record = self._tables.users.get(name)
+        if record is None:
+            raise NoSuchUser(name)
+        self._tables.users[name] = attrs.evolve(
+            record, password_hash=password_hash, must_change_password=must_change
+        )
+
+
+@implementer(INodes)
+@define(eq=False)
+class MemoryNodes:
+    """Nodes in a dictionary."""
+
+    _tables: _Tables
+
+    @_step
+    def get(self, agent_id: AgentId) -> NodeRecord | None:
+        return self._tables.nodes.get(agent_id)
+
+    @_step
+    def by_name(self, name: NodeName) -> NodeRecord | None:
+        return _holder(self._tables, name)
+
+    @_step
+    def list(self) -> tuple[NodeRecord, ...]:
+        return tuple(sorted(self._tables.nodes.values(), key=lambda record: record.name))
+
+    @_step
+    def remove(self, agent_id: AgentId) -> None:
+        if self._tables.nodes.pop(agent_id, None) is None:
+            raise NoSuchNode(agent_id)
+
+    @_step
+    def touch(
+        self, agent_id: AgentId, *, last_seen: float, labels: Mapping[str, str], version: str
+    ) -> None:
+        record = self._tables.nodes.get(agent_id)
+        if record is None:
+            raise NoSuchNode(agent_id)
+        self._tables.nodes[agent_id] = attrs.evolve(
+            record, last_seen=last_seen, labels=dict(labels), version=version
+        )
+
+
+@implementer(IJoinTokens)
+@define(eq=False)
+class MemoryJoinTokens:
+    """Join tokens in a dictionary."""
+
+    _tables: _Tables
+
+    @_step
+    def add(self, record: JoinTokenRecord) -> None:
+        tokens = self._tables.tokens
+        kept = {
+            token_id: other for token_id, other in tokens.items() if record.created < other.expires
+        }
+        if record.token_id in kept or any(
+            other.secret_hash == record.secret_hash for other in kept.values()
+        ):
+            raise TokenExists(record.token_id)
+        self._tables.tokens = {**kept, record.token_id: record}
+
+    @_step
+    def list(self) -> tuple[JoinTokenRecord, ...]:
+        return tuple(
+            sorted(
+                self._tables.tokens.values(), key=lambda record: (record.created, record.token_id)
+            )
+        )
+
+    @_step
+    def remove(self, token_id: str) -> None:
+        if self._tables.tokens.pop(token_id, None) is None:
+            raise NoSuchToken(token_id)
+
+    @_step
+    def is_valid(self, secret_hash: bytes, now: float) -> bool:
+        return self._tables.valid_token(secret_hash, now) is not None
+
+
+@implementer(IJoining)
+@define(eq=False)
+class MemoryJoining:
+    """The door to :class:`MemoryNodes`."""
+
+    _tables: _Tables
+
+    @_step
+    def admit(self, secret_hash: bytes, node: NodeRecord, now: float) -> None:
+        token = self._tables.valid_token(secret_hash, now)
+        if token is None:
+            raise TokenRefused
+        holder = _holder(self._tables, node.name)
+        if holder is not None:
+            raise NodeNameTaken(node.name, holder.agent_id)
+        if token.uses_left == 1:
+            del self._tables.tokens[token.token_id]
+        else:
+            self._tables.tokens[token.token_id] = attrs.evolve(token, uses_left=token.uses_left - 1)
+        self._tables.nodes[node.agent_id] = attrs.evolve(node, labels=dict(node.labels))
+
+
+@implementer(IBearers)
+@define(eq=False)
+class MemoryBearers:
+    """Bearer secrets in a dictionary."""
+
+    _tables: _Tables
+
+    @_step
+    def add(self, record: BearerRecord) -> None:
+        if record.user not in self._tables.users:
+            raise NoSuchUser(record.user)
+        bearers = self._tables.bearers
+        bearers[record.secret_hash] = record
+        held = sorted(
+            (other for other in bearers.values() if other.user == record.user),
+            key=lambda other: other.expires,
+            reverse=True,
+        )
+        for other in held[BEARERS_PER_USER:]:
+            del bearers[other.secret_hash]
+
+    @_step
+    def find(self, secret_hash: bytes, now: float) -> UserName | None:
+        record = self._tables.bearers.get(secret_hash)
+        return record.user if record is not None and now < record.expires else None
+
+    @_step
+    def remove(self, secret_hash: bytes) -> None:
+        self._tables.bearers.pop(secret_hash, None)
+
+    @_step
+    def remove_for(self, user: UserName) -> None:
+        _forget_bearers(self._tables, user)
+
+    @_step
+    def purge(self, now: float) -> int:
+        bearers = self._tables.bearers
+        kept = {key: record for key, record in bearers.items() if now < record.expires}
+        self._tables.bearers = kept
+        return len(bearers) - len(kept)
+
+
+@implementer(ISerials)
+@define(eq=False)
+class MemorySerials:
+    """A number that grows."""
+
+    _tables: _Tables
+
+    @_step
+    def next(self) -> int:
+        self._tables.serial += 1
+        return self._tables.serial
+
+
+@implementer(IStore)
+@define(eq=False)
+class MemoryStore:
+    """All of it, in dictionaries."""
+
+    _tables: _Tables = field(init=False, factory=_Tables)
+    users: IUsers = field(init=False)
+    nodes: INodes = field(init=False)
+    join_tokens: IJoinTokens = field(init=False)
+    joining: IJoining = field(init=False)
+    bearers: IBearers = field(init=False)
+    serials: ISerials = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.users = MemoryUsers(self._tables)
+        self.nodes = MemoryNodes(self._tables)
+        self.join_tokens = MemoryJoinTokens(self._tables)
+        self.joining = MemoryJoining(self._tables)
+        self.bearers = MemoryBearers(self._tables)
+        self.serials = MemorySerials(self._tables)
+
+    @_step
+    def check(self) -> None:
+        return None
+
+    def close(self) -> Deferred[None]:
+        self._tables.is_closed = True
+        return execute(lambda: None)
+
+
+def _holder(tables: _Tables, name: NodeName) -> NodeRecord | None:
+    return next((record for record in tables.nodes.values() if record.name == name), None)
+
+
+def _forget_bearers(tables: _Tables, user: UserName) -> None:
+    tables.bearers = {key: record for key, record in tables.bearers.items() if record.user != user}
