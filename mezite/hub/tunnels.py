@@ -1,0 +1,126 @@
+"""
+Which live tunnel leads to which node.
+
+A :class:`TunnelRegistry` knows every tunnel whose agent has proved its name.
+It owns the map and nothing else: tunnels close themselves, and
+:mod:`mezite.hub.sshproxy` decides who may use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from mezite.identity.x509 import NodeIdentity
+from mezite.mux.protocol import MuxProtocol
+from mezite.mux.transport import StreamTransport
+from mezite.names import AgentId, NodeName
+
+
+@define(eq=False)
+class Tunnel:
+    """
+    The hub's end of one agent's tunnel.
+
+    ``labels`` and ``version`` are what the agent says of its node; who it is
+    stands in ``identity``, which its certificate proved. ``last_seen`` and
+    ``last_saved`` are POSIX seconds; ``last_saved`` is when the store last
+    learned of them.
+    """
+
+    identity: NodeIdentity
+    mux: MuxProtocol = field(repr=False)
+    address: str
+    since: float
+    labels: Mapping[str, str]
+    version: str
+    last_seen: float
+    last_saved: float
+
+    def open_stream(self) -> StreamTransport:
+        """
+        A new stream towards the agent.
+
+        :raises mezite.mux.error.MuxClosed: when the tunnel has just gone.
+        :raises mezite.mux.error.TooManyStreams: at the tunnel's limit.
+        """
+        return self.mux.open_stream()
+
+    def close(self) -> None:
+        """Drop the connection at once, and every stream on it."""
+        self.mux.transport.abortConnection()
+
+
+class TunnelRegistry:
+    """The live tunnels, by agent id and by host name."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._by_agent: dict[AgentId, Tunnel] = {}
+        self._by_name: dict[NodeName, Tunnel] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_agent)
+
+    def __iter__(self) -> Iterator[Tunnel]:
+        return iter(tuple(self._by_agent.values()))
+
+    def add(self, tunnel: Tunnel) -> None:
+        """
+        Take in a tunnel; the newest of an agent id replaces the one before.
+
+        An old tunnel is closed, since it may be a half-open connection that
+        will not know of its death for minutes: the newest is the one that
+        lives. A name goes to the tunnel that came last with it, and the store
+        gives each name to one agent id only.
+        """
+        identity = tunnel.identity
+        replaced = {
+            id(old): old
+            for old in (self._by_agent.get(identity.agent_id), self._by_name.get(identity.node))
+            if old is not None and old is not tunnel
+        }
+        for old in replaced.values():
+            self._forget(old)
+        self._by_agent[identity.agent_id] = tunnel
+        self._by_name[identity.node] = tunnel
+        self._log.info(
+            "tunnel up: {node} ({agent_id}) from {address}",
+            node=identity.node,
+            agent_id=identity.agent_id,
+            address=tunnel.address,
+        )
+        for old in replaced.values():
+            self._log.info("closing the older tunnel of {node}", node=old.identity.node)
+            old.close()
+
+    def remove(self, tunnel: Tunnel, reason: str) -> bool:
+        """Forget a tunnel that is down; ``False`` if it had been replaced before."""
+        if self._by_agent.get(tunnel.identity.agent_id) is not tunnel:
+            return False
+        self._forget(tunnel)
+        self._log.info(
+            "tunnel down: {node} ({agent_id}): {reason}",
+            node=tunnel.identity.node,
+            agent_id=tunnel.identity.agent_id,
+            reason=reason,
+        )
+        return True
+
+    def find(self, agent_id: AgentId) -> Tunnel | None:
+        """The live tunnel of this agent."""
+        return self._by_agent.get(agent_id)
+
+    def find_name(self, node: NodeName) -> Tunnel | None:
+        """The live tunnel to the node of this host name."""
+        return self._by_name.get(node)
+
+    def _forget(self, tunnel: Tunnel) -> None:
+        identity = tunnel.identity
+        if self._by_agent.get(identity.agent_id) is tunnel:
+            del self._by_agent[identity.agent_id]
+        if self._by_name.get(identity.node) is tunnel:
+            del self._by_name[identity.node]

@@ -1,0 +1,1 @@
+"""What browsers, probes and scripts get from the port: HTTPS."""

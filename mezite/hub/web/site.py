@@ -1,0 +1,228 @@
+"""
+The HTTPS site: what each path answers, and the limits on who asks.
+
+Owns the paths, the security headers and the bounds on requests. The facts
+shown come as a :class:`HubFacts` and a check of readiness; TLS and the choice
+of this site by ALPN are :mod:`mezite.hub.router`'s.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from string import Template
+from typing import Final
+
+from attrs import frozen
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from twisted.internet.defer import Deferred
+from twisted.web import http
+from twisted.web.http import REQUEST_ENTITY_TOO_LARGE
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site, UnsupportedMethod
+
+from mezite import __version__
+from mezite.error import MeziteError
+from mezite.tasks import background
+
+# The site has no form yet; the largest request with a body that makes sense is a login.
+BODY_LENGTH: Final = 64 * 1024
+# A browser keeps a connection open between two pages; nothing here takes longer.
+IDLE_SECONDS: Final = 60
+
+_SECURITY_HEADERS: Final = {
+    b"content-security-policy": (
+        b"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none';"
+        b" frame-ancestors 'none'"
+    ),
+    b"referrer-policy": b"no-referrer",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"cache-control": b"no-store",
+}
+
+
+@frozen
+class HubFacts:
+    """What the hub says of itself to anybody."""
+
+    cluster_name: str
+    hub_name: str
+    public_address: str
+    ca_pin: str
+
+
+class BoundedRequest(Request):
+    """A request whose body stays below :data:`BODY_LENGTH`, declared or not."""
+
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        if length is not None and length > BODY_LENGTH:
+            self._refuse()
+            length = 0
+        super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self._received > BODY_LENGTH:
+            return
+        self._received += len(data)
+        if self._received > BODY_LENGTH:
+            self._refuse()
+            return
+        super().handleContentChunk(data)
+
+    def process(self) -> None:
+        if self._received > BODY_LENGTH:
+            self.setResponseCode(REQUEST_ENTITY_TOO_LARGE)
+            self.setHeader(b"connection", b"close")
+            self.finish()
+            return
+        super().process()
+
+    def _refuse(self) -> None:
+        self._received = BODY_LENGTH + 1
+
+
+class _Page(Resource):
+    """A resource that is a leaf and carries the security headers."""
+
+    isLeaf = True
+    content_type = b"text/plain; charset=utf-8"
+
+    def render(self, request: Request) -> bytes | int:
+        for name, value in _SECURITY_HEADERS.items():
+            request.setHeader(name, value)
+        request.setHeader(b"content-type", self.content_type)
+        if request.postpath not in ([], [b""]):
+            request.setResponseCode(404)
+            return b"there is nothing here\n"
+        try:
+            result: bytes | int = super().render(request)
+        except UnsupportedMethod as error:
+            request.setResponseCode(405)
+            request.setHeader(b"allow", b", ".join(error.allowedMethods))
+            return b"this can only be read\n"
+        return result
+
+
+class _Fixed(_Page):
+    def __init__(self, body: bytes, content_type: bytes) -> None:
+        super().__init__()
+        self._body = body
+        self.content_type = content_type
+
+    def render_GET(self, request: Request) -> bytes:
+        return self._body
+
+
+class _Missing(_Page):
+    """Every path that is not one."""
+
+    def render(self, request: Request) -> bytes | int:
+        request.postpath = []
+        result = super().render(request)
+        request.setResponseCode(404)
+        return result
+
+    def render_GET(self, request: Request) -> bytes:
+        return b"there is nothing here\n"
+
+    render_POST = render_GET
+
+
+class _Folder(Resource):
+    """A path that only leads to others."""
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return _Missing()
+
+    def render(self, request: Request) -> bytes | int:
+        return _Missing().render(request)
+
+
+class _QuietSite(Site):
+    """A site that logs no request: a page that was read does not change the world."""
+
+    displayTracebacks = False
+    noisy = False
+
+    def log(self, request: http.Request) -> None:
+        pass
+
+
+class _Readiness(_Page):
+    """200 when the hub can do its work; 503 and the reason when it cannot."""
+
+    def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self._check = check
+
+    def render_GET(self, request: Request) -> int:
+        gone: Deferred[None] = request.notifyFinish()
+        answering = background(self._answer(request), doing="answering /readyz")
+        gone.addErrback(lambda _: answering.cancel())
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            await self._check()
+        except MeziteError as error:
+            request.setResponseCode(503)
+            request.write(f"not ready: {error}\n".encode())
+        else:
+            request.write(b"ready\n")
+        request.finish()
+
+
+class _Metrics(_Page):
+    content_type = CONTENT_TYPE_LATEST.encode()
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def render_GET(self, request: Request) -> bytes:
+        return generate_latest(self._registry)
+
+
+def build_site(
+    facts: HubFacts, *, check: Callable[[], Awaitable[None]], metrics: CollectorRegistry
+) -> Site:
+    """
+    The site with all its paths.
+
+    ``check`` raises a :class:`~mezite.error.MeziteError` while the hub is not
+    ready; its sentence is shown to whoever asks.
+    """
+    ping = {
+        "cluster_name": facts.cluster_name,
+        "hub_name": facts.hub_name,
+        "version": __version__,
+        "ca_pin": facts.ca_pin,
+    }
+    page = Template(_text("index.html")).substitute(
+        cluster=html.escape(facts.cluster_name),
+        address=html.escape(facts.public_address),
+        pin=html.escape(facts.ca_pin),
+        version=html.escape(__version__),
+    )
+    root = _Folder()
+    root.putChild(b"", _Fixed(page.encode(), b"text/html; charset=utf-8"))
+    root.putChild(b"style.css", _Fixed(_text("style.css").encode(), b"text/css; charset=utf-8"))
+    root.putChild(b"healthz", _Fixed(b"ok\n", b"text/plain; charset=utf-8"))
+    root.putChild(b"readyz", _Readiness(check))
+    root.putChild(b"metrics", _Metrics(metrics))
+    v1, webapi = _Folder(), _Folder()
+    root.putChild(b"v1", v1)
+    v1.putChild(b"webapi", webapi)
+    webapi.putChild(
+        b"ping", _Fixed(json.dumps(ping).encode() + b"\n", b"application/json; charset=utf-8")
+    )
+    return _QuietSite(root, requestFactory=BoundedRequest, timeout=IDLE_SECONDS)
+
+
+def _text(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
