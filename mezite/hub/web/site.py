@@ -19,9 +19,10 @@ from attrs import frozen
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from twisted.internet.defer import Deferred
 from twisted.web import http
+from twisted.web.error import UnsupportedMethod
 from twisted.web.http import REQUEST_ENTITY_TOO_LARGE
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site, UnsupportedMethod
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from mezite import __version__
 from mezite.error import MeziteError
@@ -32,7 +33,9 @@ BODY_LENGTH: Final = 64 * 1024
 # A browser keeps a connection open between two pages; nothing here takes longer.
 IDLE_SECONDS: Final = 60
 
+_PLAIN: Final = b"text/plain; charset=utf-8"
 _SECURITY_HEADERS: Final = {
+    b"server": b"Mezite",
     b"content-security-policy": (
         b"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none';"
         b" frame-ancestors 'none'"
@@ -90,7 +93,7 @@ class _Page(Resource):
     """A resource that is a leaf and carries the security headers."""
 
     isLeaf = True
-    content_type = b"text/plain; charset=utf-8"
+    content_type = _PLAIN
 
     def render(self, request: Request) -> bytes | int:
         for name, value in _SECURITY_HEADERS.items():
@@ -98,11 +101,13 @@ class _Page(Resource):
         request.setHeader(b"content-type", self.content_type)
         if request.postpath not in ([], [b""]):
             request.setResponseCode(404)
+            request.setHeader(b"content-type", _PLAIN)
             return b"there is nothing here\n"
         try:
             result: bytes | int = super().render(request)
         except UnsupportedMethod as error:
             request.setResponseCode(405)
+            request.setHeader(b"content-type", _PLAIN)
             request.setHeader(b"allow", b", ".join(error.allowedMethods))
             return b"this can only be read\n"
         return result
@@ -212,7 +217,7 @@ def build_site(
     root = _Folder()
     root.putChild(b"", _Fixed(page.encode(), b"text/html; charset=utf-8"))
     root.putChild(b"style.css", _Fixed(_text("style.css").encode(), b"text/css; charset=utf-8"))
-    root.putChild(b"healthz", _Fixed(b"ok\n", b"text/plain; charset=utf-8"))
+    root.putChild(b"healthz", _Fixed(b"ok\n", _PLAIN))
     root.putChild(b"readyz", _Readiness(check))
     root.putChild(b"metrics", _Metrics(metrics))
     v1, webapi = _Folder(), _Folder()
