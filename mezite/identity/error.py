@@ -1,0 +1,51 @@
+"""
+What can be wrong with keys, certificates, pins and selectors.
+"""
+
+from __future__ import annotations
+
+from mezite.error import BadInput, Denied, RemoteError, Unavailable
+
+
+class BadAuthority(BadInput):
+    """The stored key or certificate of an authority cannot be used."""
+
+
+class WrongPassphrase(BadAuthority):
+    """The passphrase does not open the key, is missing, or is not called for."""
+
+
+class AuthorityExpired(Unavailable):
+    """An authority whose own certificate has ended; it signs nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__("the cluster's certificate authority has expired")
+
+
+class BadPublicKey(BadInput):
+    """A public key that cannot be read, or of a kind that gets no certificate."""
+
+
+class BadPin(BadInput):
+    """Text that is not the pin of an authority."""
+
+
+class BadSelector(BadInput):
+    """Text that does not select nodes by their labels."""
+
+
+class BadCertificate(RemoteError):
+    """A certificate, signed by an authority of ours, that names nobody."""
+
+
+class CertificateRefused(Denied):
+    """
+    An SSH certificate that proves nothing here.
+
+    The sentence is for the peer; ``reason`` is for those who run the hub or the
+    node, and may quote what the certificate says.
+    """
+
+    def __init__(self, sentence: str, *, reason: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason

@@ -1,0 +1,251 @@
+"""
+X.509 certificates for nodes, users and hubs, and the names that they prove.
+
+It owns the certificate profiles of ``docs/protocols/identity.rst``. That a
+certificate chains to the cluster CA and is in time is checked by TLS; what it
+says is read here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import quote, unquote
+
+from attrs import frozen
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from mezite.identity.authority import CLOCK_SKEW, X509Authority
+from mezite.identity.error import AuthorityExpired, BadCertificate, BadPublicKey
+from mezite.names import AgentId, ClusterName, InvalidName, NodeName, UserName
+
+TlsPublicKey = ec.EllipticCurvePublicKey | Ed25519PublicKey
+_SCHEME: Final = "mezite://"
+# A P-256 key takes 178 octets in PEM; no key that is accepted needs more.
+_PUBLIC_KEY_PEM_LIMIT: Final = 1024
+
+
+@frozen
+class NodeIdentity:
+    """An agent, and the node name that was bound to its id."""
+
+    cluster: ClusterName
+    agent_id: AgentId
+    node: NodeName
+
+    @property
+    def uri(self) -> str:
+        return f"{_SCHEME}{self.cluster}/node/{self.agent_id}"
+
+
+@frozen
+class UserIdentity:
+    """A person."""
+
+    cluster: ClusterName
+    user: UserName
+
+    @property
+    def uri(self) -> str:
+        return f"{_SCHEME}{self.cluster}/user/{quote(self.user.text, safe='')}"
+
+
+@frozen
+class HubIdentity:
+    """A hub of the cluster."""
+
+    cluster: ClusterName
+
+    @property
+    def uri(self) -> str:
+        return f"{_SCHEME}{self.cluster}/hub"
+
+
+Identity = NodeIdentity | UserIdentity | HubIdentity
+
+
+def issue_node(
+    authority: X509Authority,
+    public_key: TlsPublicKey,
+    identity: NodeIdentity,
+    *,
+    now: float,
+    lifetime: float,
+) -> x509.Certificate:
+    """A client certificate that says which agent this is, and its node's name."""
+    names = [x509.UniformResourceIdentifier(identity.uri), x509.DNSName(identity.node.text)]
+    return _issue(authority, public_key, "Mezite node", names, _CLIENT, now, lifetime)
+
+
+def issue_user(
+    authority: X509Authority,
+    public_key: TlsPublicKey,
+    identity: UserIdentity,
+    *,
+    now: float,
+    lifetime: float,
+) -> x509.Certificate:
+    """A client certificate that says which person this is."""
+    names = [x509.UniformResourceIdentifier(identity.uri)]
+    return _issue(authority, public_key, "Mezite user", names, _CLIENT, now, lifetime)
+
+
+def issue_hub(
+    authority: X509Authority,
+    public_key: TlsPublicKey,
+    identity: HubIdentity,
+    *,
+    names: Iterable[str],
+    addresses: Iterable[str],
+    now: float,
+    lifetime: float,
+) -> x509.Certificate:
+    """A server certificate for these DNS names and IP addresses, as given."""
+    subject_names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(identity.uri)]
+    subject_names += [x509.DNSName(name) for name in dict.fromkeys(names)]
+    subject_names += [
+        x509.IPAddress(ipaddress.ip_address(address)) for address in dict.fromkeys(addresses)
+    ]
+    return _issue(authority, public_key, "Mezite hub", subject_names, _SERVER, now, lifetime)
+
+
+def hub_dns_names(hub_names: Iterable[str]) -> tuple[str, ...]:
+    """The DNS names of a hub that answers to these: its nodes', its services', and its own."""
+    expanded = [form for name in hub_names for form in (name, f"*.{name}", f"auth.{name}")]
+    return tuple(dict.fromkeys([*expanded, "localhost"]))
+
+
+def identity_of(certificate: x509.Certificate) -> Identity:
+    """
+    Whom a certificate names.
+
+    The chain and the times are not looked at: TLS has done that.
+
+    :raises BadCertificate: it has not exactly one ``mezite:`` name, or is not a
+        certificate for what that name stands for.
+    """
+    try:
+        extensions = certificate.extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        usages = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+        hosts = names.get_values_for_type(x509.DNSName)
+    except (
+        ValueError,
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ):
+        raise BadCertificate("the certificate is not one of Mezite's") from None
+    if constraints.ca:
+        raise BadCertificate("the certificate of an authority names nobody")
+    ours = [uri for uri in uris if uri.lower().startswith(_SCHEME)]
+    if len(ours) != 1:
+        raise BadCertificate("the certificate has not exactly one Mezite name")
+    identity = _parse_uri(ours[0], hosts)
+    if list(usages) != [_SERVER if isinstance(identity, HubIdentity) else _CLIENT]:
+        raise BadCertificate("the certificate is not for this use")
+    return identity
+
+
+def load_public_key(pem: bytes) -> TlsPublicKey:
+    """
+    Read a public key that is to get a certificate.
+
+    :raises BadPublicKey: unreadable, or neither P-256 nor Ed25519.
+    """
+    if len(pem) > _PUBLIC_KEY_PEM_LIMIT:
+        raise BadPublicKey("this TLS public key is too long: use P-256 or Ed25519")
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadPublicKey("this TLS public key cannot be read: it is to be PEM") from None
+    return _check_kind(key)
+
+
+_CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH
+_SERVER: Final = ExtendedKeyUsageOID.SERVER_AUTH
+
+
+def _issue(
+    authority: X509Authority,
+    public_key: TlsPublicKey,
+    common_name: str,
+    names: Sequence[x509.GeneralName],
+    usage: x509.ObjectIdentifier,
+    now: float,
+    lifetime: float,
+) -> x509.Certificate:
+    authority_ends = authority.certificate.not_valid_after_utc
+    if authority_ends.timestamp() <= now:
+        raise AuthorityExpired()
+    # A certificate that outlives its authority would fail without a warning.
+    ends = min(datetime.fromtimestamp(int(now + lifetime), UTC), authority_ends)
+    issuer = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    key_usage = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+        .issuer_name(authority.certificate.subject)
+        .public_key(_check_kind(public_key))
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.fromtimestamp(int(now - CLOCK_SKEW), UTC))
+        .not_valid_after(ends)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(key_usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer.value),
+            critical=False,
+        )
+        .sign(authority.private_key, SHA256())
+    )
+
+
+def _check_kind(key: object) -> TlsPublicKey:
+    if isinstance(key, Ed25519PublicKey):
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
+    raise BadPublicKey("TLS keys of this kind get no certificate: use P-256 or Ed25519")
+
+
+def _parse_uri(uri: str, hosts: list[str]) -> Identity:
+    identity: Identity | None = None
+    try:
+        match uri.removeprefix(_SCHEME).split("/"):
+            case [cluster, "node", agent_id] if len(hosts) == 1:
+                identity = NodeIdentity(
+                    ClusterName.parse(cluster), AgentId.parse(agent_id), NodeName.parse(hosts[0])
+                )
+            case [cluster, "user", user]:
+                identity = UserIdentity(ClusterName.parse(cluster), UserName.parse(unquote(user)))
+            case [cluster, "hub"]:
+                identity = HubIdentity(ClusterName.parse(cluster))
+    except InvalidName:
+        pass
+    # One identity has one spelling, so that no two texts are taken for two people.
+    if identity is None or identity.uri != uri:
+        raise BadCertificate("the Mezite name in the certificate cannot be read")
+    return identity
