@@ -1,0 +1,167 @@
+"""
+The SFTP server of a session: ``python -P -m mezite.agent.sftp [--become NAME]``.
+
+A process of its own, reading requests from standard input and answering on
+standard output until the input ends. With ``--become`` it turns into that
+person, for good, before it reads a byte, so no request is ever served as root.
+
+Standard library only and no Twisted, because it starts once per transfer.
+Everything is imported at the top: after ``--become`` the files of this program
+may be out of reach.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import pwd
+import resource
+import sys
+from typing import Final
+
+from mezite.agent import sftpwire as wire
+from mezite.agent.sftpfields import BadMessage, SftpWireError
+from mezite.agent.sftpfiles import EXTENSIONS, Files
+from mezite.agent.sftpwire import StatusCode
+from mezite.error import Denied
+
+# One read takes several requests; one write carries their answers.
+_READ_SIZE: Final = 256 * 1024
+_WRITE_SIZE: Final = 512 * 1024
+# The largest that an unprivileged process may ask for (/proc/sys/fs/pipe-max-size).
+_PIPE_SIZE: Final = 1024 * 1024
+# prctl(2)
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+class CannotBecome(Denied):
+    """This process is not, and cannot turn into, the person asked for."""
+
+
+def become(name: str) -> None:
+    """
+    Turn into this login with all its groups, irrevocably.
+
+    :raises CannotBecome: and nothing may be served then.
+    """
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        raise CannotBecome(f"there is no account {name!r} on this machine") from None
+    if os.getuid() != account.pw_uid:
+        if os.getuid() != 0:
+            raise CannotBecome(f"only root can become {name!r}")
+        os.initgroups(account.pw_name, account.pw_gid)
+        os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
+        os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+        os.umask(0o022)
+    if set(os.getresuid()) != {account.pw_uid} or _can_return(account.pw_uid):
+        raise CannotBecome(f"could not become {name!r} for good")
+    ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    try:
+        os.chdir(account.pw_dir)
+    except OSError:
+        os.chdir("/")
+
+
+def _can_return(uid: int) -> bool:
+    if uid == 0:
+        return False
+    try:
+        os.setuid(0)
+    except PermissionError:
+        return False
+    return True
+
+
+def serve(files: Files, source: int, sink: int) -> None:
+    """
+    Answer the requests from one descriptor on another, until the end of input.
+
+    :raises SftpWireError: for bytes that are no SFTP.
+    """
+    packets = wire.PacketReader()
+    is_greeted = False
+    while data := os.read(source, _READ_SIZE):
+        answers: list[bytes] = []
+        size = 0
+        try:
+            for packet in packets.receive(data):
+                if is_greeted:
+                    answers.append(_answer(files, packet))
+                else:
+                    answers.append(_greet(packet))
+                    is_greeted = True
+                size += len(answers[-1])
+                if size >= _WRITE_SIZE:
+                    _write(sink, b"".join(answers))
+                    answers.clear()
+                    size = 0
+        finally:
+            # Also before a broken packet ends the session.
+            _write(sink, b"".join(answers))
+    if not packets.is_idle:
+        raise SftpWireError("the input ended in the middle of a packet")
+
+
+def _greet(packet: bytes) -> bytes:
+    greeting = wire.decode(packet)
+    if not isinstance(greeting, wire.Init) or greeting.version < wire.VERSION:
+        raise SftpWireError(f"the client does not begin with SFTP {wire.VERSION} or newer")
+    return wire.encode(wire.Version(wire.VERSION, EXTENSIONS))
+
+
+def _answer(files: Files, packet: bytes) -> bytes:
+    try:
+        request = wire.decode(packet)
+    except BadMessage as error:
+        if error.request_id is None:
+            raise
+        code = StatusCode.BAD_MESSAGE if wire.is_known(packet) else StatusCode.OP_UNSUPPORTED
+        return wire.encode(wire.Status(error.request_id, code, str(error).encode()))
+    if isinstance(request, wire.Request):
+        return wire.encode(files.answer(request))
+    raise SftpWireError(f"{type(request).__name__} is not a request")
+
+
+def _write(sink: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(sink, rest) :]
+
+
+def main(arguments: list[str]) -> int:
+    """The program; returns its exit status."""
+    match arguments:
+        case []:
+            pass
+        case ["--become", name]:
+            try:
+                become(name)
+            except (CannotBecome, OSError) as error:
+                sys.stderr.write(f"sftp: {error}\n")
+                return 2
+        case _:
+            sys.stderr.write("usage: python -P -m mezite.agent.sftp [--become NAME]\n")
+            return 2
+    for descriptor in (0, 1):
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+        except OSError:
+            pass  # not a pipe, or the person's share of pipe memory is spent
+    files = Files(descriptor_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    try:
+        serve(files, 0, 1)
+    except (BrokenPipeError, KeyboardInterrupt):
+        return 1
+    except SftpWireError as error:
+        sys.stderr.write(f"sftp: {error}\n")
+        return 1
+    finally:
+        files.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
