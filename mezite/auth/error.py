@@ -1,0 +1,87 @@
+"""
+Why somebody is not let in, or gets no certificate.
+"""
+
+from __future__ import annotations
+
+from mezite.error import AlreadyExists, BadInput, Denied, LimitReached, NotAuthenticated
+from mezite.names import NodeName, UserName
+
+
+class LoginRefused(NotAuthenticated):
+    """
+    A login that failed, with one sentence for every cause.
+
+    ``reason`` is for operators: it may tell a wrong password from an unknown user.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the user name or the password is wrong")
+        self.reason = reason
+
+
+class TooManyFailures(LimitReached):
+    """This user failed too often from this address; nothing was tried."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"too many failed logins: try again in {max(1, round(wait))} s")
+        self.wait = wait
+
+
+class TooManyLogins(LimitReached):
+    """More passwords are being checked than may wait; nothing was tried."""
+
+    def __init__(self) -> None:
+        super().__init__("too many people are logging in at once: try again in a few seconds")
+
+
+class BadPassword(BadInput):
+    """A new password that is not accepted."""
+
+
+class BadRequest(BadInput):
+    """A lifetime, a number of uses or a text out of its bounds."""
+
+
+class UserDisabled(NotAuthenticated):
+    """The user was removed or disabled since they proved who they are."""
+
+    def __init__(self, user: UserName) -> None:
+        super().__init__(f"{user} is not a user of this cluster any more")
+        self.user = user
+
+
+class PasswordChangeRequired(Denied):
+    """A one-time password was used, and gives the right to change it only."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "your password must be changed before you get certificates:"
+            " run msh login, which asks for a new one"
+        )
+
+
+class NoLogins(Denied):
+    """A certificate without logins would be good for all of them."""
+
+    def __init__(self, user: UserName) -> None:
+        super().__init__(f"{user} has no logins; an administrator can give some to a user")
+        self.user = user
+
+
+class NodeNameReserved(AlreadyExists):
+    """A host name that stands for something else than a node, or for another node."""
+
+    def __init__(self, node: NodeName) -> None:
+        super().__init__(
+            f"the host name {node} is reserved by the cluster; join with another --hostname"
+        )
+        self.node = node
+
+
+class NodeRemoved(Denied):
+    """The node is not in the store any more, or the certificate is from elsewhere."""
+
+    def __init__(self, node: NodeName) -> None:
+        super().__init__(f"node {node} is not part of this cluster any more; join it again")
+        self.node = node

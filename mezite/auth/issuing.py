@@ -1,0 +1,146 @@
+"""
+Certificates for people.
+
+An :class:`IssuingService` owns how long they live and what must be true of a
+user who gets them. What stands in them is :mod:`mezite.identity`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import frozen
+from cryptography.hazmat.primitives.serialization import Encoding
+from twisted.logger import Logger
+
+from mezite.auth.error import BadRequest, NoLogins, PasswordChangeRequired, UserDisabled
+from mezite.identity import sshcert, x509
+from mezite.identity.authority import SshAuthority, X509Authority
+from mezite.names import ClusterName, LoginName, UserName
+from mezite.store.interfaces import ISerials, IUsers
+
+DEFAULT_LIFETIME: Final = 12 * 3600.0
+LONGEST_LIFETIME: Final = 24 * 3600.0
+# Less than the skew that clocks are allowed would be refused by some at birth.
+SHORTEST_LIFETIME: Final = 60.0
+
+
+@frozen
+class UserCertificates:
+    """What a person takes home, and what they check nodes and hubs against."""
+
+    user: UserName
+    cluster: ClusterName
+    serial: int
+    ssh_certificate: str
+    tls_certificate_pem: bytes
+    valid_before: float
+    logins: tuple[LoginName, ...]
+    user_ca_line: str
+    host_ca_line: str
+    cluster_ca_pem: bytes
+
+
+class IssuingService:
+    """Issues certificates to users who have proved who they are."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        users: IUsers,
+        serials: ISerials,
+        *,
+        cluster: ClusterName,
+        user_ca: SshAuthority,
+        host_ca: SshAuthority,
+        cluster_ca: X509Authority,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._users = users
+        self._serials = serials
+        self._cluster = cluster
+        self._user_ca = user_ca
+        self._host_ca = host_ca
+        self._cluster_ca = cluster_ca
+        self._wall_clock = wall_clock
+
+    async def issue_user_certs(
+        self,
+        user: UserName,
+        *,
+        ssh_public_line: str,
+        tls_public_key_pem: bytes,
+        ttl: float | None = None,
+    ) -> UserCertificates:
+        """
+        Both certificates of this user, for these keys, for this long.
+
+        The rights are those of the store now, not of the login: a user who was
+        removed meanwhile gets nothing.
+
+        :param ttl: seconds; more than ``LONGEST_LIFETIME`` is shortened to it.
+        :raises UserDisabled:
+        :raises PasswordChangeRequired:
+        :raises NoLogins:
+        :raises BadRequest: the ttl is too short.
+        :raises BadPublicKey:
+        """
+        lifetime = _lifetime(ttl)
+        tls_key = x509.load_public_key(tls_public_key_pem)
+        record = await self._users.get(user)
+        if record is None or record.disabled:
+            raise UserDisabled(user)
+        if record.must_change_password:
+            raise PasswordChangeRequired()
+        if not record.logins:
+            raise NoLogins(user)
+        serial = await self._serials.next()
+        # Whole seconds, as certificates count, so that both end in the same one.
+        now = float(int(self._wall_clock()))
+        tls = x509.issue_user(
+            self._cluster_ca,
+            tls_key,
+            x509.UserIdentity(self._cluster, record.name),
+            now=now,
+            lifetime=lifetime,
+        )
+        # The cluster CA may end sooner; then so does everything.
+        valid_before = tls.not_valid_after_utc.timestamp()
+        ssh = sshcert.issue_user(
+            self._user_ca,
+            ssh_public_line,
+            user=record.name,
+            logins=record.logins,
+            serial=serial,
+            now=now,
+            lifetime=valid_before - now,
+        )
+        self._log.info(
+            "certificates {serial} issued to {user}, for {lifetime} s",
+            serial=serial,
+            user=record.name,
+            lifetime=lifetime,
+        )
+        return UserCertificates(
+            user=record.name,
+            cluster=self._cluster,
+            serial=serial,
+            ssh_certificate=ssh,
+            tls_certificate_pem=tls.public_bytes(Encoding.PEM),
+            valid_before=valid_before,
+            logins=record.logins,
+            user_ca_line=self._user_ca.public_line(f"{self._cluster}-user-ca"),
+            host_ca_line=self._host_ca.public_line(f"{self._cluster}-host-ca"),
+            cluster_ca_pem=self._cluster_ca.certificate_pem,
+        )
+
+
+def _lifetime(ttl: float | None) -> float:
+    if ttl is None:
+        return DEFAULT_LIFETIME
+    # Written so that a ttl which is not a number fails, too.
+    if not ttl >= SHORTEST_LIFETIME:
+        raise BadRequest(f"certificates live for {SHORTEST_LIFETIME:.0f} s at least")
+    return min(ttl, LONGEST_LIFETIME)

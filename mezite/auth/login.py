@@ -1,0 +1,237 @@
+"""
+Local users: who they prove to be, by password or by bearer.
+
+A :class:`LoginService` owns the way from a password to a bearer, and every
+change of a password. What a user then gets is :mod:`mezite.auth.issuing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from argon2 import PasswordHasher
+from attrs import field, frozen
+from twisted.logger import Logger
+
+from mezite.auth.error import BadPassword, BadRequest, LoginRefused
+from mezite.auth.limiter import FailureLimiter
+from mezite.auth.passwords import Passwords, RunInThread, check_new_password
+from mezite.identity.roles import LabelSelector
+from mezite.identity.sshcert import PRINCIPALS_LIMIT
+from mezite.identity.tokens import hash_token, new_bearer, new_password
+from mezite.names import InvalidName, LoginName, UserName
+from mezite.store.error import NoSuchUser
+from mezite.store.interfaces import IBearers, IUsers
+from mezite.store.records import BearerRecord, UserRecord
+
+# As long as the certificates that it is exchanged for.
+BEARER_LIFETIME: Final = 12 * 3600.0
+# A one-time password proves little: enough time to type a new one.
+BEARER_LIFETIME_ONE_TIME: Final = 10 * 60.0
+# Ours have 47 characters.
+_BEARER_LIMIT: Final = 256
+
+
+@frozen
+class Login:
+    """Somebody has logged in; the bearer is shown once and stored nowhere."""
+
+    bearer: str = field(repr=False)
+    expires: float
+    user: UserName
+    must_change_password: bool
+
+
+@frozen
+class NewUser:
+    """A user who was added, and the password to give them if one was made up."""
+
+    record: UserRecord
+    one_time_password: str | None = field(repr=False)
+
+
+class LoginService:
+    """Checks passwords and bearers, against the store and against guessing."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        users: IUsers,
+        bearers: IBearers,
+        *,
+        wall_clock: Callable[[], float],
+        run_in_thread: RunInThread,
+        hasher: PasswordHasher | None = None,
+    ) -> None:
+        self._users = users
+        self._bearers = bearers
+        self._wall_clock = wall_clock
+        self._passwords = Passwords(run_in_thread, hasher or PasswordHasher())
+        self._failures = FailureLimiter()
+
+    async def authenticate(self, user: str, password: str, address: str) -> Login:
+        """
+        Exchange a password for a bearer.
+
+        :param address: where the caller is, for delays and for the log.
+        :raises LoginRefused: for every cause with one sentence.
+        :raises TooManyFailures: this user must not try from there now.
+        :raises TooManyLogins:
+        """
+        record = await self._prove(user, password, address)
+        now = self._wall_clock()
+        expires = now + (
+            BEARER_LIFETIME_ONE_TIME if record.must_change_password else BEARER_LIFETIME
+        )
+        bearer = new_bearer()
+        try:
+            await self._bearers.add(BearerRecord(hash_token(bearer), record.name, expires))
+        except NoSuchUser:
+            raise LoginRefused("removed during the login") from None
+        self._log.info("{user} logged in from {address}", user=record.name, address=address)
+        return Login(bearer, expires, record.name, record.must_change_password)
+
+    async def caller_of(self, bearer: str) -> UserRecord | None:
+        """Whose bearer this is; None once it expired or its user may not log in."""
+        if len(bearer) > _BEARER_LIMIT:
+            return None
+        name = await self._bearers.find(hash_token(bearer), self._wall_clock())
+        record = None if name is None else await self._users.get(name)
+        return None if record is None or record.disabled else record
+
+    async def log_out(self, bearer: str) -> None:
+        """Make this bearer worthless."""
+        await self._bearers.remove(hash_token(bearer))
+
+    async def change_password(
+        self,
+        user: str,
+        old: str,
+        new: str,
+        *,
+        address: str = "",
+        keep_bearer: str | None = None,
+    ) -> None:
+        """
+        Let a person choose a new password, by proving the old one.
+
+        Every bearer of theirs ends, since somebody else may hold one, but the
+        one to keep: it lives on as if they had logged in now.
+
+        :raises BadPassword: the new one is not accepted; said before the old
+            one is looked at.
+        :raises LoginRefused: and as :meth:`authenticate`.
+        """
+        check_new_password(new)
+        if new == old:
+            raise BadPassword("the new password is the old one")
+        record = await self._prove(user, old, address)
+        caller = None if keep_bearer is None else await self.caller_of(keep_bearer)
+        await self.set_password(record.name, new, must_change=False)
+        if keep_bearer is not None and caller is not None and caller.name == record.name:
+            expires = self._wall_clock() + BEARER_LIFETIME
+            await self._bearers.add(BearerRecord(hash_token(keep_bearer), record.name, expires))
+
+    async def set_password(
+        self, user: UserName, password: str | None = None, *, must_change: bool = True
+    ) -> str:
+        """
+        Replace a password by an administrator's right, and end the user's bearers.
+
+        Without a password one is made up. Returns the password that now holds.
+
+        :raises NoSuchUser:
+        :raises BadPassword:
+        """
+        chosen = new_password() if password is None else password
+        await self._users.set_password(user, await self._passwords.hash(chosen), must_change)
+        await self._bearers.remove_for(user)
+        self._log.info("password of {user} changed", user=user)
+        return chosen
+
+    async def create_user(
+        self,
+        name: UserName,
+        *,
+        logins: Iterable[LoginName],
+        node_labels: LabelSelector,
+        is_admin: bool = False,
+        password: str | None = None,
+    ) -> NewUser:
+        """
+        Add a user; without a password they get one to be used once.
+
+        :raises UserExists:
+        :raises BadPassword:
+        :raises BadRequest: more logins than a certificate can name.
+        """
+        kept = tuple(dict.fromkeys(logins))
+        if len(kept) > PRINCIPALS_LIMIT:
+            raise BadRequest(f"a user has at most {PRINCIPALS_LIMIT} logins")
+        chosen = new_password() if password is None else password
+        record = UserRecord(
+            name=name,
+            password_hash=await self._passwords.hash(chosen),
+            logins=kept,
+            node_labels=node_labels,
+            is_admin=is_admin,
+            must_change_password=password is None,
+            created=self._wall_clock(),
+        )
+        await self._users.create(record)
+        self._log.info("user {user} created, admin: {admin}", user=name, admin=is_admin)
+        return NewUser(record, chosen if password is None else None)
+
+    async def remove_user(self, name: UserName) -> None:
+        """
+        Forget a user and their bearers; their certificates open nothing more.
+
+        :raises NoSuchUser:
+        """
+        await self._users.remove(name)
+        self._log.info("user {user} removed", user=name)
+
+    async def _prove(self, user: str, password: str, address: str) -> UserRecord:
+        """The user whose password this is, or LoginRefused."""
+        try:
+            name: UserName | None = UserName.parse(user)
+        except InvalidName:
+            # People type their password where their name belongs: not in the log.
+            name = None
+        key = "" if name is None else name.text
+        self._failures.begin(key, address, self._wall_clock())
+        try:
+            record = await self._check(name, password)
+        except LoginRefused as error:
+            self._log.warn(
+                "login of {user} from {address} refused: {reason}",
+                user=name or "nobody",
+                address=address,
+                reason=error.reason,
+            )
+            raise
+        except BaseException:
+            # Cancelled, or the store failed: not a guess.
+            self._failures.withdraw(key, address)
+            raise
+        self._failures.succeeded(key, address)
+        return record
+
+    async def _check(self, name: UserName | None, password: str) -> UserRecord:
+        record = None if name is None else await self._users.get(name)
+        matches = await self._passwords.matches(
+            None if record is None else record.password_hash, password
+        )
+        if record is None:
+            raise LoginRefused("no such user")
+        if not matches:
+            raise LoginRefused("wrong password")
+        if record.disabled:
+            raise LoginRefused("disabled")
+        # The hash took its time; a password replaced meanwhile is worth nothing.
+        again = await self._users.get(record.name)
+        if again is None or again.disabled or again.password_hash != record.password_hash:
+            raise LoginRefused("changed during the login")
+        return again
