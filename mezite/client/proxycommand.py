@@ -94,7 +94,7 @@ def target_of(arguments: list[str], now: float) -> Target:
         raise NotLoggedIn(f"there is no login in {directory}: run msh login") from None
     except OSError as error:
         raise DamagedProfile(f"the login in {directory} cannot be read: {_reason(error)}") from None
-    except (ValueError, KeyError, TypeError, RecursionError, BadInput):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadInput):
         raise DamagedProfile(f"the login in {directory} is damaged: run msh login") from None
     if valid_before == 0:
         raise NotLoggedIn
@@ -133,11 +133,17 @@ def _parse(arguments: list[str]) -> tuple[str, str]:
 
 def _host_port(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or port.endswith("]") or ("]" not in text and ":" in host):
+    if not colon or port.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise BadInput(f"{text!r} is not an address: write HOST:PORT or [IPV6]:PORT")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    if (
+        not host
+        or (":" in host) != bracketed
+        or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536)
+    ):
+        raise BadInput(f"{text[:80]!r} is not an address: write HOST:PORT or [IPV6]:PORT")
     return host, int(port)
 
 
@@ -145,7 +151,7 @@ def _server_name(text: str, hub_name: str) -> str:
     """The name in TLS that means this node: ``db1`` and ``db1.hub`` are one."""
     node, colon, port = text.partition(":")
     node = node.lower().rstrip(".")
-    if (colon and not port.isdigit()) or not node or len(node) > 190:
+    if (colon and not (port.isascii() and port.isdigit())) or not node or len(node) > 190:
         raise BadInput(f"{text[:80]!r} is not a node: write NODE or NODE:PORT")
     if not all(each.isascii() and (each.isalnum() or each in "-.") for each in node):
         raise BadInput(f"{text[:80]!r} is not a node: use letters, digits, hyphens and dots")
