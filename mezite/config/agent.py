@@ -1,0 +1,115 @@
+"""
+The settings of an agent.
+
+:func:`load_agent` makes one :class:`AgentConfig` of defaults, file,
+environment and options. Files that it names are read by those who need them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from attrs import field, frozen
+
+from mezite.config import keys
+from mezite.config.error import ConfigError
+from mezite.config.keys import LogFormat, LogLevel
+from mezite.config.machine import Machine
+from mezite.config.settings import DEFAULT_FILE, Settings
+from mezite.names import HostPort, InvalidName, NodeName
+
+# What ssh sends by default on Debian, and what no program takes orders from.
+_ACCEPT_ENV: Final = ("LANG", "LC_*")
+
+
+@frozen
+class AgentConfig:
+    """
+    What an agent needs to know before it starts.
+
+    At most one of ``token`` and ``token_file`` is set. ``hub`` may be None,
+    for an agent that joined before knows its hub. ``log_format`` is
+    None where ``twist`` may choose. ``warnings`` are sentences for the log.
+    """
+
+    data_dir: Path
+    hub: HostPort | None
+    hostname: NodeName
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    ca_pin: str | None = None
+    ca_file: Path | None = None
+    labels: Mapping[str, str] = field(factory=dict)
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat | None = None
+    accept_env: tuple[str, ...] = _ACCEPT_ENV
+    warnings: tuple[str, ...] = ()
+
+
+def load_agent(
+    options: Mapping[str, object],
+    environ: Mapping[str, str],
+    *,
+    machine: Machine | None = None,
+    default_file: Path = DEFAULT_FILE,
+) -> AgentConfig:
+    """
+    Defaults < YAML file < ``MEZITE_*`` environment < options.
+
+    ``options`` maps the long names of options (``config``, ``data-dir``,
+    ``hub``, ``token``, ``token-file``, ``ca-pin``, ``ca-file``, ``hostname``,
+    and ``label`` with a list of ``KEY=VALUE``) to what was given; an absent
+    one and None both mean that nothing was. A setting is replaced as a whole,
+    labels too.
+
+    :raises ConfigError:
+    """
+    machine = machine or Machine.here()
+    settings = Settings.gather(keys.ALL, options, environ, default_file=default_file)
+    token, token_file = _token(settings)
+    ca_file = settings.find_path(keys.CA_FILE)
+    hostname = settings.find(keys.HOSTNAME)
+    return AgentConfig(
+        data_dir=_data_dir(settings, machine),
+        hub=settings.get(keys.HUB, None),
+        hostname=hostname.value if hostname is not None else _own_name(machine),
+        token=token,
+        token_file=token_file,
+        ca_pin=settings.get(keys.CA_PIN, None),
+        ca_file=ca_file.value if ca_file is not None else None,
+        labels=settings.get(keys.LABELS, {}),
+        log_level=settings.get(keys.LOG_LEVEL, LogLevel.INFO),
+        log_format=settings.get(keys.LOG_FORMAT, None),
+        accept_env=settings.get(keys.ACCEPT_ENV, _ACCEPT_ENV),
+        warnings=settings.warnings(keys.ALL),
+    )
+
+
+def _data_dir(settings: Settings, machine: Machine) -> Path:
+    # A file for both programs has one data_dir, and they must not share a directory.
+    shared = settings.find_path(keys.DATA_DIR_OF_BOTH)
+    default = shared.value / "agent" if shared is not None else machine.data_home / "mezite-agent"
+    return settings.get_path(keys.AGENT_DATA_DIR, default)
+
+
+def _own_name(machine: Machine) -> NodeName:
+    try:
+        return NodeName.parse(machine.host_name)
+    except InvalidName as error:
+        raise ConfigError(
+            f"this machine's own name cannot be a node's, so give --hostname"
+            f" or {keys.HOSTNAME.key}: {error}"
+        ) from None
+
+
+def _token(settings: Settings) -> tuple[str | None, Path | None]:
+    """The token or its file, whichever was given in the higher layer."""
+    token = settings.find(keys.TOKEN)
+    file = settings.find_path(keys.TOKEN_FILE)
+    if token is not None and file is not None and token.rank == file.rank:
+        raise ConfigError(f"{token.where}: {file.where} is given too; keep one of them")
+    if token is not None and (file is None or token.rank > file.rank):
+        return token.value, None
+    return None, file.value if file is not None else None

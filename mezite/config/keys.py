@@ -1,0 +1,193 @@
+"""
+Every setting there is.
+
+One file may hold the settings of hub and agent, so both programs know all
+the keys, and an unknown one is a mistake for either. What the values mean
+together is decided in :mod:`mezite.config.hub` and :mod:`mezite.config.agent`.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mezite.config.document import Section, Value
+from mezite.config.settings import Setting, a_path, one_of, one_text, text_as, texts
+from mezite.identity.authority import parse_pin
+from mezite.names import (
+    ClusterName,
+    HostPort,
+    NodeName,
+    check_labels,
+    is_address,
+    parse_labels,
+)
+
+# Fits beside other servers on one machine; production puts 443 in its place.
+DEFAULT_PORT: Final = 3080
+# The key derivation takes any length; a longer one is a file given by mistake.
+_PASSPHRASE_LENGTH: Final = 1024
+_TOKEN: Final = re.compile(r"[\x21-\x7e]{8,256}")
+# As AcceptEnv in sshd_config(5), but never "*" alone: LD_PRELOAD must not be let in by accident.
+_ENV_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\*?")
+_ENV_PATTERNS: Final = 64
+
+
+class LogLevel(enum.Enum):
+    """The least level that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class LogFormat(enum.Enum):
+    """How a log line is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def _log_level(value: Value) -> LogLevel:
+    return LogLevel(one_of([level.value for level in LogLevel])(value))
+
+
+def _log_format(value: Value) -> LogFormat:
+    return LogFormat(one_of([form.value for form in LogFormat])(value))
+
+
+def _listen(text: str) -> HostPort:
+    address = HostPort.parse(text, default_port=DEFAULT_PORT)
+    if address.host == "localhost":
+        return HostPort("127.0.0.1", address.port)
+    if not is_address(address.host):
+        raise ValueError(
+            f"{text[:80]!r} is not an address to listen on: write IP:PORT,"
+            " as in 0.0.0.0:3080 or [::]:3080"
+        )
+    return address
+
+
+def _public(text: str) -> HostPort:
+    # Port 0 means here: the one that is listened on.
+    address = HostPort.parse(text, default_port=0)
+    if address.host in ("0.0.0.0", "::"):  # noqa: S104 - it is refused
+        raise ValueError(f"{text[:80]!r} is no address that others can connect to")
+    return address
+
+
+def _hub(text: str) -> HostPort:
+    address = HostPort.parse(text, default_port=DEFAULT_PORT)
+    if address.port == 0:
+        raise ValueError(f"{text[:80]!r} is no address to connect to: port 0 does not exist")
+    return address
+
+
+def _driver(value: Value) -> str:
+    text = one_text(value)
+    if text == "postgres":
+        raise ValueError("PostgreSQL is not in this release; use sqlite")
+    return one_of(["sqlite"])(value)
+
+
+def _for_postgres(value: Value) -> None:
+    raise ValueError(
+        "it is for PostgreSQL, which is not in this release; SQLite needs no setup,"
+        " and keeps its database in data_dir"
+    )
+
+
+def _passphrase(value: Value) -> str:
+    text = one_text(value)
+    if len(text) > _PASSPHRASE_LENGTH:
+        raise ValueError(f"a passphrase has at most {_PASSPHRASE_LENGTH} characters")
+    return text
+
+
+def _token(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("this is not a join token; make one with: mezctl tokens create")
+    return text
+
+
+def _labels(value: Value) -> Mapping[str, str]:
+    if isinstance(value, Section):
+        return check_labels(
+            {
+                key: "" if _is_empty(entry.value) else one_text(entry.value)
+                for key, entry in value.entries.items()
+            }
+        )
+    return parse_labels(texts(value))
+
+
+def _is_empty(value: Value) -> bool:
+    return getattr(value, "text", None) == ""
+
+
+def _env_patterns(value: Value) -> tuple[str, ...]:
+    patterns = texts(value)
+    if len(patterns) > _ENV_PATTERNS:
+        raise ValueError(f"at most {_ENV_PATTERNS} patterns are accepted")
+    for pattern in patterns:
+        if not _ENV_PATTERN.fullmatch(pattern):
+            raise ValueError(
+                f"{pattern[:80]!r} is not a variable's name, nor the beginning of one and a *"
+            )
+    return patterns
+
+
+CLUSTER_NAME: Final = Setting("cluster_name", text_as(ClusterName.parse), "cluster-name")
+DATA_DIR: Final = Setting("data_dir", a_path, "data-dir")
+# The agent's --data-dir is for its own directory, so it looks at this key without an option.
+DATA_DIR_OF_BOTH: Final = Setting("data_dir", a_path)
+LOG_LEVEL: Final = Setting("log.level", _log_level)
+LOG_FORMAT: Final = Setting("log.format", _log_format)
+CA_KEY_PASSPHRASE: Final = Setting("ca_key_passphrase", _passphrase, is_secret=True)
+LISTEN: Final = Setting("proxy.listen_addr", text_as(_listen), "listen")
+PUBLIC: Final = Setting("proxy.public_addr", text_as(_public), "public-addr")
+TLS_CERT_FILE: Final = Setting("proxy.tls_cert_file", a_path)
+TLS_KEY_FILE: Final = Setting("proxy.tls_key_file", a_path)
+DATABASE_DRIVER: Final = Setting("database.driver", _driver)
+FOR_POSTGRES: Final = tuple(
+    Setting(f"database.{name}", _for_postgres)
+    for name in ("url", "host", "port", "user", "password", "name", "sslmode")
+)
+
+AGENT_DATA_DIR: Final[Setting[Path]] = Setting("agent.data_dir", a_path, "data-dir")
+HUB: Final = Setting("agent.hub", text_as(_hub), "hub")
+TOKEN: Final = Setting("agent.token", text_as(_token), "token", is_secret=True)
+TOKEN_FILE: Final = Setting("agent.token_file", a_path, "token-file")
+CA_PIN: Final = Setting("agent.ca_pin", text_as(parse_pin), "ca-pin")
+CA_FILE: Final = Setting("agent.ca_file", a_path, "ca-file")
+HOSTNAME: Final = Setting("agent.hostname", text_as(NodeName.parse), "hostname")
+LABELS: Final = Setting("agent.labels", _labels, "label")
+ACCEPT_ENV: Final = Setting("agent.accept_env", _env_patterns)
+
+ALL: Final[tuple[Setting[Any], ...]] = (
+    CLUSTER_NAME,
+    DATA_DIR,
+    CA_KEY_PASSPHRASE,
+    LOG_LEVEL,
+    LOG_FORMAT,
+    LISTEN,
+    PUBLIC,
+    TLS_CERT_FILE,
+    TLS_KEY_FILE,
+    DATABASE_DRIVER,
+    *FOR_POSTGRES,
+    AGENT_DATA_DIR,
+    HUB,
+    TOKEN,
+    TOKEN_FILE,
+    CA_PIN,
+    CA_FILE,
+    HOSTNAME,
+    LABELS,
+    ACCEPT_ENV,
+)
