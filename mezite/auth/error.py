@@ -70,13 +70,23 @@ class NoLogins(Denied):
 
 
 class NodeNameReserved(AlreadyExists):
-    """A host name that stands for something else than a node, or for another node."""
+    """
+    A host name that stands for something else than a node, or for another node.
 
-    def __init__(self, node: NodeName) -> None:
-        super().__init__(
-            f"the host name {node} is reserved by the cluster; join with another --hostname"
-        )
+    ``hub`` is the name of the hub below which it lies, if it does.
+    """
+
+    def __init__(self, node: NodeName, hub: str | None = None) -> None:
+        if hub is None:
+            sentence = f"the host name {node} has another meaning here"
+            advice = "join with another --hostname"
+        else:
+            short = node.text.removesuffix(f".{hub}")
+            sentence = f"the host name {node} lies below {hub}, where it means the node {short}"
+            advice = f"join with --hostname {short}"
+        super().__init__(f"{sentence}; {advice}")
         self.node = node
+        self.hub = hub
 
 
 class NodeRemoved(Denied):

@@ -241,14 +241,16 @@ class JoinService:
         """
         name = node.text
         is_hubs = name in self._hub_names and name != self._cluster.text
-        is_below = any(name.endswith(f".{hub}") for hub in self._hub_names)
         try:
             AgentId.parse(name)
             is_id = True
         except InvalidName:
             is_id = False
-        if name in _RESERVED or is_hubs or is_below or is_id:
+        if name in _RESERVED or is_hubs or is_id:
             raise NodeNameReserved(node)
+        for hub in self._hub_names:
+            if name.endswith(f".{hub}"):
+                raise NodeNameReserved(node, hub)
 
 
 def _checked_version(version: str) -> str:

@@ -8,7 +8,6 @@ the certified key belong to :mod:`mezite.ssh`.
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
@@ -20,14 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
     SSHCertificate,
     SSHCertificateBuilder,
     SSHCertificateType,
-    load_ssh_public_identity,
 )
 
 from mezite.identity.authority import CLOCK_SKEW, SshAuthority
 from mezite.identity.error import BadPublicKey, CertificateRefused
+from mezite.identity.sshblob import load_certificate, unreadable
 from mezite.identity.sshkeys import (
-    BLOB_LIMIT,
-    KEY_FIELDS,
     LINE_LIMIT,
     blob_of_key,
     check_strength,
@@ -36,7 +33,6 @@ from mezite.identity.sshkeys import (
 )
 from mezite.names import AgentId, InvalidName, LoginName, UserName
 
-CERTIFICATE_SUFFIX: Final = "-cert-v01@openssh.com"
 # What a session needs; agent and X11 forwarding let the node reach back to the
 # person's own machine, and nobody asked for them.
 DEFAULT_EXTENSIONS: Final = frozenset({"permit-port-forwarding", "permit-pty"})
@@ -145,7 +141,7 @@ def blob_of(line: str) -> bytes:
     try:
         return decode_base64(words[1])
     except (IndexError, BadPublicKey):
-        raise _unreadable("not a line of type and base64") from None
+        raise unreadable("not a line of type and base64") from None
 
 
 def check_user(
@@ -168,7 +164,7 @@ def check_user(
     try:
         user = UserName.parse(key_id)
     except InvalidName:
-        raise _unreadable(f"the key id {key_id[:80]!r} is not a user name") from None
+        raise unreadable(f"the key id {key_id[:80]!r} is not a user name") from None
     _check_options(certificate.critical_options, source_address)
     principals = _principals(certificate)
     if login is not None and login.text not in principals:
@@ -205,7 +201,7 @@ def check_host(
     try:
         agent_id = None if key_id == HUB_KEY_ID else AgentId.parse(key_id)
     except InvalidName:
-        raise _unreadable(f"the key id {key_id[:80]!r} is not an agent id") from None
+        raise unreadable(f"the key id {key_id[:80]!r} is not an agent id") from None
     if certificate.critical_options:
         raise _unknown_options(certificate.critical_options)
     names = _principals(certificate)
@@ -258,7 +254,7 @@ def _issue(
 def _check(
     blob: bytes, kind: SSHCertificateType, trusted: Collection[bytes], now: float
 ) -> SSHCertificate:
-    certificate = _load(blob)
+    certificate = load_certificate(blob)
     try:
         subject, signer = certificate.public_key(), certificate.signature_key()
         check_strength(subject)
@@ -267,7 +263,7 @@ def _check(
     except BadPublicKey as error:
         raise CertificateRefused(str(error), reason=str(error)) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise _unreadable("its signature key cannot be read") from None
+        raise unreadable("its signature key cannot be read") from None
     if signer_blob not in trusted:
         raise CertificateRefused(
             "the certificate is not signed by an authority that is trusted here",
@@ -298,62 +294,6 @@ def _check(
     return certificate
 
 
-def _load(blob: bytes) -> SSHCertificate:
-    if len(blob) > BLOB_LIMIT:
-        raise _unreadable(f"{len(blob)} octets are more than {BLOB_LIMIT}")
-    fields = _Fields(blob)
-    name = fields.string().decode("ascii", "replace")
-    key_type = name.removesuffix(CERTIFICATE_SUFFIX)
-    if name == key_type or key_type not in KEY_FIELDS:
-        raise CertificateRefused(
-            "this is not an SSH certificate of a kind that is accepted here",
-            reason=f"of type {name[:80]!r}",
-        )
-    # To the two fields that cryptography keeps to itself: who signed, and how.
-    # It would let SHA-1 pass, and so would a certificate that signs another.
-    for _ in range(1 + KEY_FIELDS[key_type]):
-        fields.string()
-    fields.skip(8 + 4)
-    fields.string()
-    fields.string()
-    fields.skip(8 + 8)
-    for _ in range(3):
-        fields.string()
-    signer = _Fields(fields.string()).string().decode("ascii", "replace")
-    algorithm = _Fields(fields.string()).string().decode("ascii", "replace")
-    if signer not in KEY_FIELDS or algorithm not in _SIGNATURES.get(signer, {signer}):
-        raise CertificateRefused(
-            "the certificate is signed in a way that is not accepted here",
-            reason=f"key of type {signer[:80]!r}, signature {algorithm[:80]!r}",
-        )
-    try:
-        certificate = load_ssh_public_identity(name.encode() + b" " + base64.b64encode(blob))
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise _unreadable(str(error)) from None
-    assert isinstance(certificate, SSHCertificate)
-    return certificate
-
-
-_SIGNATURES: Final = {"ssh-rsa": {"rsa-sha2-256", "rsa-sha2-512"}}
-
-
-class _Fields:
-    """The fields of a blob, one after the other."""
-
-    def __init__(self, blob: bytes) -> None:
-        self._rest = blob
-
-    def string(self) -> bytes:
-        length = int.from_bytes(self.skip(4))
-        return self.skip(length)
-
-    def skip(self, length: int) -> bytes:
-        if length > len(self._rest):
-            raise _unreadable("it ends within a field")
-        taken, self._rest = self._rest[:length], self._rest[length:]
-        return taken
-
-
 def _check_options(options: Mapping[bytes, bytes], source_address: str | None) -> None:
     # A critical option means: who does not understand it must refuse.
     if unknown := {name: value for name, value in options.items() if name != b"source-address"}:
@@ -366,7 +306,7 @@ def _check_options(options: Mapping[bytes, bytes], source_address: str | None) -
         ]
         address = None if source_address is None else ipaddress.ip_address(source_address)
     except ValueError:
-        raise _unreadable(f"source-address {allowed[:80]!r} from {source_address}") from None
+        raise unreadable(f"source-address {allowed[:80]!r} from {source_address}") from None
     if address is None or not any(address in network for network in networks):
         raise CertificateRefused(
             "the certificate is not good from where you are",
@@ -384,7 +324,7 @@ def _unknown_options(options: Mapping[bytes, bytes]) -> CertificateRefused:
 
 def _principals(certificate: SSHCertificate) -> frozenset[str]:
     if len(certificate.valid_principals) > PRINCIPALS_LIMIT:
-        raise _unreadable(f"more than {PRINCIPALS_LIMIT} principals")
+        raise unreadable(f"more than {PRINCIPALS_LIMIT} principals")
     principals = frozenset(_text(name, "principal") for name in certificate.valid_principals)
     # To OpenSSH no principals means all of them; nobody here is given that.
     if not principals or "" in principals:
@@ -402,8 +342,4 @@ def _text(value: bytes, what: str) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
-        raise _unreadable(f"the {what} is not UTF-8") from None
-
-
-def _unreadable(reason: str) -> CertificateRefused:
-    return CertificateRefused("the certificate cannot be read", reason=reason)
+        raise unreadable(f"the {what} is not UTF-8") from None
