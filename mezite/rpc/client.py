@@ -1,0 +1,204 @@
+"""
+The auth service as its callers see it: one coroutine for each of its methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
+
+from mezite.error import LimitReached
+from mezite.rpc.channel import GrpcChannel as GrpcChannel
+from mezite.rpc.channel import open_channel as open_channel
+from mezite.rpc.proto import auth_pb2 as pb
+
+M = TypeVar("M", bound=Message)
+Item = TypeVar("Item")
+
+_SERVICE: Final = pb.DESCRIPTOR.services_by_name["AuthService"].full_name
+
+# A page has about a hundred entries; ten thousand nodes are what a hub is made for.
+_PAGES: Final = 1000
+
+
+class AuthClient:
+    """
+    Calls ``mezite.v1.AuthService`` on a channel.
+
+    ``bearer`` is the token of :meth:`authenticate_local`, sent with each call
+    while it is set. All methods raise what :meth:`GrpcChannel.call` raises.
+    """
+
+    def __init__(
+        self, channel: GrpcChannel, bearer: str | None = None, *, timeout: float = 10.0
+    ) -> None:
+        self.channel = channel
+        self.bearer = bearer
+        self.timeout = timeout
+
+    def close(self) -> None:
+        """End the channel."""
+        self.channel.close()
+
+    # Everybody.
+
+    async def ping(self) -> pb.PingResponse:
+        return await self._call(pb.PingRequest(), pb.PingResponse)
+
+    async def authenticate_local(self, user: str, password: str) -> pb.AuthenticateLocalResponse:
+        request = pb.AuthenticateLocalRequest(user=user, password=password)
+        return await self._call(request, pb.AuthenticateLocalResponse)
+
+    async def change_password(self, user: str, old_password: str, new_password: str) -> None:
+        request = pb.ChangePasswordRequest(
+            user=user, old_password=old_password, new_password=new_password
+        )
+        await self._call(request, pb.ChangePasswordResponse)
+
+    # Users.
+
+    async def issue_user_certs(
+        self, *, ssh_public_key: str, tls_public_key: str, ttl_seconds: int = 0
+    ) -> pb.IssueUserCertsResponse:
+        request = pb.IssueUserCertsRequest(
+            ssh_public_key=ssh_public_key, tls_public_key=tls_public_key, ttl_seconds=ttl_seconds
+        )
+        return await self._call(request, pb.IssueUserCertsResponse)
+
+    async def list_nodes(self, labels: Iterable[str] = ()) -> list[pb.Node]:
+        """All nodes with these ``key=value`` labels, from as many pages as there are."""
+        wanted = list(labels)
+
+        async def page(token: str) -> tuple[Iterable[pb.Node], str]:
+            request = pb.ListNodesRequest(labels=wanted, page_token=token)
+            answer = await self._call(request, pb.ListNodesResponse)
+            return answer.nodes, answer.next_page_token
+
+        return await _all_pages(page)
+
+    # Agents.
+
+    async def validate_join_token(self, token: str) -> bool:
+        request = pb.ValidateJoinTokenRequest(token=token)
+        return (await self._call(request, pb.ValidateJoinTokenResponse)).valid
+
+    async def generate_host_certs(
+        self,
+        *,
+        ssh_public_key: str,
+        tls_public_key: str,
+        token: str = "",
+        hostname: str = "",
+        labels: Mapping[str, str] | None = None,
+        version: str = "",
+    ) -> pb.GenerateHostCertsResponse:
+        """Join with a token, or renew without one."""
+        request = pb.GenerateHostCertsRequest(
+            token=token,
+            hostname=hostname,
+            labels=labels or {},
+            version=version,
+            ssh_public_key=ssh_public_key,
+            tls_public_key=tls_public_key,
+        )
+        return await self._call(request, pb.GenerateHostCertsResponse)
+
+    async def register_agent(
+        self, *, labels: Mapping[str, str], version: str, hostname: str = ""
+    ) -> pb.RegisterAgentResponse:
+        request = pb.RegisterAgentRequest(labels=labels, version=version, hostname=hostname)
+        return await self._call(request, pb.RegisterAgentResponse)
+
+    async def agent_heartbeat(
+        self, *, labels: Mapping[str, str], version: str
+    ) -> pb.AgentHeartbeatResponse:
+        request = pb.AgentHeartbeatRequest(labels=labels, version=version)
+        return await self._call(request, pb.AgentHeartbeatResponse)
+
+    async def deregister_agent(self) -> None:
+        await self._call(pb.DeregisterAgentRequest(), pb.DeregisterAgentResponse)
+
+    async def authorize_session(
+        self, user: str, login: str, session_id: str
+    ) -> pb.AuthorizeSessionResponse:
+        request = pb.AuthorizeSessionRequest(user=user, login=login, session_id=session_id)
+        return await self._call(request, pb.AuthorizeSessionResponse)
+
+    # Administrators.
+
+    async def delete_node(self, node: str) -> None:
+        await self._call(pb.DeleteNodeRequest(node=node), pb.DeleteNodeResponse)
+
+    async def create_user(
+        self,
+        name: str,
+        *,
+        logins: Iterable[str],
+        node_labels: Iterable[str] = (),
+        is_admin: bool = False,
+        password: str = "",
+    ) -> pb.CreateUserResponse:
+        request = pb.CreateUserRequest(
+            name=name,
+            logins=logins,
+            node_labels=node_labels,
+            is_admin=is_admin,
+            password=password,
+        )
+        return await self._call(request, pb.CreateUserResponse)
+
+    async def list_users(self) -> list[pb.User]:
+        async def page(token: str) -> tuple[Iterable[pb.User], str]:
+            request = pb.ListUsersRequest(page_token=token)
+            answer = await self._call(request, pb.ListUsersResponse)
+            return answer.users, answer.next_page_token
+
+        return await _all_pages(page)
+
+    async def delete_user(self, name: str) -> None:
+        await self._call(pb.DeleteUserRequest(name=name), pb.DeleteUserResponse)
+
+    async def create_token(self, *, ttl_seconds: int = 0, uses: int = 0) -> pb.CreateTokenResponse:
+        request = pb.CreateTokenRequest(ttl_seconds=ttl_seconds, uses=uses)
+        return await self._call(request, pb.CreateTokenResponse)
+
+    async def list_tokens(self) -> list[pb.Token]:
+        async def page(token: str) -> tuple[Iterable[pb.Token], str]:
+            request = pb.ListTokensRequest(page_token=token)
+            answer = await self._call(request, pb.ListTokensResponse)
+            return answer.tokens, answer.next_page_token
+
+        return await _all_pages(page)
+
+    async def delete_token(self, token_id: str) -> None:
+        await self._call(pb.DeleteTokenRequest(token_id=token_id), pb.DeleteTokenResponse)
+
+    async def get_status(self) -> pb.GetStatusResponse:
+        return await self._call(pb.GetStatusRequest(), pb.GetStatusResponse)
+
+    async def _call(self, request: Message, response_type: type[M]) -> M:
+        method = request.DESCRIPTOR.name.removesuffix("Request")
+        metadata = [("authorization", f"Bearer {self.bearer}")] if self.bearer else []
+        return await self.channel.call(
+            f"/{_SERVICE}/{method}",
+            request,
+            response_type,
+            timeout=self.timeout,
+            metadata=metadata,
+        )
+
+
+async def _all_pages(
+    page: Callable[[str], Awaitable[tuple[Iterable[Item], str]]],
+) -> list[Item]:
+    """Follow the page tokens to their end, or to a bound that no honest list reaches."""
+    items: list[Item] = []
+    token = ""
+    for _ in range(_PAGES):
+        more, token = await page(token)
+        items.extend(more)
+        if not token:
+            return items
+    raise LimitReached(f"the list has more than {_PAGES} pages")
