@@ -1,0 +1,89 @@
+"""
+AES in counter mode (RFC 4344) with a MAC beside it (RFC 6668).
+
+The MAC is over the plain packet, or over the sealed one when its name ends in
+``-etm@openssh.com`` (OpenSSH's PROTOCOL, section 1.7).
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+from attrs import frozen
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+from zope.interface import implementer
+
+from mezite.ssh.packets import IOpener, ISealer, checked_length, forged, padded, unpadded
+
+KEY_LENGTHS: Final = {b"aes256-ctr": 32, b"aes192-ctr": 24, b"aes128-ctr": 16}
+_BLOCK: Final = 16
+
+
+@frozen(repr=False)
+class Mac:
+    """A keyed hash: its name for :mod:`hmac`, its length, and what it covers."""
+
+    digest: str
+    length: int
+    over_sealed: bool
+    key: bytes = b""
+
+    def of(self, sequence: int, packet: bytes) -> bytes:
+        return hmac.digest(self.key, sequence.to_bytes(4, "big") + packet, self.digest)
+
+
+MACS: Final = {
+    b"hmac-sha2-256-etm@openssh.com": Mac("sha256", 32, True),
+    b"hmac-sha2-512-etm@openssh.com": Mac("sha512", 64, True),
+    b"hmac-sha2-256": Mac("sha256", 32, False),
+    b"hmac-sha2-512": Mac("sha512", 64, False),
+}
+
+
+@implementer(ISealer)
+class CtrSealer:
+    def __init__(self, key: bytes, counter: bytes, mac: Mac) -> None:
+        self._cipher = Cipher(AES(key), CTR(counter[:_BLOCK])).encryptor()
+        self._mac = mac
+
+    def seal(self, sequence: int, payload: bytes) -> bytes:
+        if self._mac.over_sealed:
+            packet = padded(payload, _BLOCK, apart=4)
+            sealed = packet[:4] + self._cipher.update(memoryview(packet)[4:])
+            return sealed + self._mac.of(sequence, sealed)
+        packet = padded(payload, _BLOCK, apart=0)
+        return self._cipher.update(packet) + self._mac.of(sequence, packet)
+
+
+@implementer(IOpener)
+class CtrOpener:
+    def __init__(self, key: bytes, counter: bytes, mac: Mac) -> None:
+        self._cipher = Cipher(AES(key), CTR(counter[:_BLOCK])).decryptor()
+        self._mac = mac
+        self._first_block = b""
+
+    def head_length(self) -> int:
+        return 4 if self._mac.over_sealed else _BLOCK
+
+    def measure(self, head: bytes) -> int:
+        if self._mac.over_sealed:
+            length = checked_length(int.from_bytes(head[:4], "big"), _BLOCK, apart=4)
+        else:
+            self._first_block = self._cipher.update(head[:_BLOCK])
+            length = checked_length(int.from_bytes(self._first_block[:4], "big"), _BLOCK, apart=0)
+        return 4 + length + self._mac.length
+
+    def open(self, sequence: int, packet: bytes) -> bytes:
+        end = len(packet) - self._mac.length
+        sealed, tag = packet[:end], packet[end:]
+        if self._mac.over_sealed:
+            if not hmac.compare_digest(self._mac.of(sequence, sealed), tag):
+                raise forged()
+            return unpadded(self._cipher.update(memoryview(sealed)[4:]))
+        plain = self._first_block + self._cipher.update(memoryview(sealed)[_BLOCK:])
+        if not hmac.compare_digest(self._mac.of(sequence, plain), tag):
+            raise forged()
+        return unpadded(plain[4:])

@@ -1,0 +1,454 @@
+"""
+The transport layer of SSH on a Twisted transport, for either side.
+
+:class:`PacketTransport` completes Conch's transport: packets are sealed and
+opened by :mod:`mezite.ssh.packets`, the order of a key exchange is kept by
+:mod:`mezite.ssh.kexorder`, packets that arrive or leave together share one
+write, and a transport that cannot take more pauses the service above. Conch
+does the arithmetic of the key exchange.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from twisted.conch.ssh.transport import (
+    MSG_DISCONNECT,
+    MSG_KEXINIT,
+    MSG_NEWKEYS,
+    MSG_UNIMPLEMENTED,
+    SSHServerTransport,
+    SSHTransportBase,
+)
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mezite.ssh import algorithms
+from mezite.ssh.ciphers import Suite
+from mezite.ssh.error import (
+    BY_APPLICATION,
+    KEY_EXCHANGE_FAILED,
+    NO_MORE_AUTH_METHODS,
+    SERVICE_NOT_AVAILABLE,
+    ConnectionEnded,
+    PeerDisconnected,
+    SshProtocolError,
+)
+from mezite.ssh.fields import FieldReader, printable, string, uint32
+from mezite.ssh.hostkeys import HostKey, PresentedKey
+from mezite.ssh.kexorder import STRICT_CLIENT, STRICT_SERVER, KeyExchangeOrder, Phase, Step
+from mezite.ssh.packets import IOpener, ISealer, PacketReader, PacketWriter
+
+VERSION: Final = b"SSH-2.0-Mezite"
+# Packets that leave together are joined up to this; above 128 KiB malloc maps anew each time.
+BATCH: Final = 96 * 1024
+# Answers to requests that a peer may leave unread before we stop reading from it; OpenSSH
+# asks for one answer at a time.
+UNREAD_ANSWERS: Final = 256 * 1024
+# Messages that may wait for the end of a key exchange: the answers again.
+HELD: Final = UNREAD_ANSWERS
+# From the first byte until the person is in; so long may strangers hold a connection.
+LOGIN_SECONDS: Final = 30.0
+# A goodbye that cannot be written by then is cut off.
+CLOSE_SECONDS: Final = 5.0
+# What the arithmetic of a key exchange raises over values that cannot be right.
+_UNREADABLE: Final = (struct.error, ValueError, IndexError)
+
+
+class NextKeys:
+    """The keys that a key exchange agreed on, once Conch has derived them."""
+
+    def __init__(self, outgoing: Suite, incoming: Suite) -> None:
+        self._outgoing = outgoing
+        self._incoming = incoming
+        self.sealer: ISealer | None = None
+        self.opener: IOpener | None = None
+
+    def setKeys(
+        self,
+        out_iv: bytes,
+        out_key: bytes,
+        in_iv: bytes,
+        in_key: bytes,
+        out_mac: bytes,
+        in_mac: bytes,
+    ) -> None:
+        self.sealer = self._outgoing.sealer(out_key, out_iv, out_mac)
+        self.opener = self._incoming.opener(in_key, in_iv, in_mac)
+
+
+@implementer(IPushProducer)
+class PacketTransport(SSHTransportBase):
+    """
+    Either side of an SSH connection.
+
+    A service above may have ``transport_writable()``, called when there is
+    room after there was none; it asks :attr:`takes_data` before it writes bulk.
+    """
+
+    _log = Logger()
+    ourVersionString = VERSION
+    # The name by which the peer offers the strict key exchange, and our own.
+    their_strict_marker: bytes
+    our_strict_marker: bytes
+    _clock: IReactorTime
+    # A TCP, TLS or mux transport: ITransport, IConsumer and IPushProducer.
+    transport: Any
+    nextEncryptions: Any
+
+    def connectionMade(self) -> None:
+        self._closing: IDelayedCall | None = None
+        self._reader = PacketReader()
+        self._writer = PacketWriter()
+        self._order = KeyExchangeOrder()
+        self._keys: NextKeys | None = None
+        self._batch: list[bytes] = []
+        self._batched = 0
+        self._depth = 0
+        self._held: list[tuple[int, bytes]] = []
+        self._held_bytes = 0
+        self._is_paused = False
+        self._unread_answers = 0
+        self._stopped_reading = False
+        self.disconnecting = False
+        self.end: Exception = ConnectionEnded("the SSH connection ended")
+        self.transport.registerProducer(self, True)
+        self.transport.write(self.ourVersionString + b"\r\n")
+        self.sendKexInit()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.disconnecting = True
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
+        self._batch.clear()
+        self._held.clear()
+        service, self.service = self.service, None
+        if service is not None:
+            service.serviceStopped()
+        if hasattr(self, "avatar"):
+            self.logoutFunction()
+
+    # What arrives.
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.disconnecting:
+            return
+        with self.batched():
+            try:
+                self._reader.receive(data)
+                self._read_packets()
+            except SshProtocolError as error:
+                self._log.warn("SSH peer broke the protocol: {error}", error=error)
+                self.end = error
+                self.disconnect(error.code, str(error))
+            except Exception:
+                self._log.failure("SSH connection dropped")
+                self.disconnect(BY_APPLICATION, "internal error")
+
+    def _read_packets(self) -> None:
+        if not self.gotVersion:
+            version = self._reader.next_version(lines_before=self.isClient)
+            if version is None:
+                return
+            self.otherVersionString = version
+            self.gotVersion = True
+        while not self.disconnecting:
+            payload = self._reader.next_payload()
+            if payload is None:
+                return
+            self._order.read(payload[0])
+            self.dispatchMessage(payload[0], payload[1:])
+
+    def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
+        if messageNum >= 50:
+            if self.service is None:
+                self.sendUnimplemented()
+            else:
+                self.service.packetReceived(messageNum, payload)
+            return
+        if messageNum >= 30:
+            self._order.take(Step.READ_METHOD)
+        try:
+            super().dispatchMessage(messageNum, payload)
+        except SshProtocolError:
+            raise
+        except _UNREADABLE as error:
+            raise SshProtocolError(f"message {messageNum} cannot be read") from error
+
+    def sendUnimplemented(self) -> None:
+        self.sendPacket(MSG_UNIMPLEMENTED, uint32((self._reader.sequence - 1) % (1 << 32)))
+
+    def ssh_DISCONNECT(self, packet: bytes) -> None:
+        reader = FieldReader(packet)
+        code = reader.uint32()
+        self.end = PeerDisconnected(printable(reader.string()), code)
+        self._close()
+
+    def receiveUnimplemented(self, seqnum: int) -> None:
+        pass
+
+    def receiveDebug(self, alwaysDisplay: bool, message: bytes, lang: bytes) -> None:
+        pass
+
+    def ssh_EXT_INFO(self, packet: bytes) -> None:
+        """What else the peer can do (RFC 8308) changes nothing that we do."""
+
+    # What leaves.
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether bulk may be sent now; control messages always may."""
+        return not (self._is_paused or self._order.holds_data or self.disconnecting)
+
+    @contextmanager
+    def batched(self) -> Iterator[None]:
+        """Packets sent inside leave in as few writes as can be."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._flush()
+
+    def sendPacket(self, messageType: int, payload: bytes) -> None:
+        if self.disconnecting:
+            return
+        if self._order.holds_data and (messageType >= 50 or 5 <= messageType <= 19):
+            self._hold(messageType, payload)
+            return
+        packet = self._writer.seal(messageType.to_bytes(1, "big") + payload)
+        self._batch.append(packet)
+        self._batched += len(packet)
+        if self._is_paused:
+            self._unread_answers += len(packet)
+            if self._unread_answers > UNREAD_ANSWERS and not self._stopped_reading:
+                self._stopped_reading = True
+                self.transport.pauseProducing()
+        if messageType == MSG_NEWKEYS:
+            self._new_keys_sent()
+        if self._depth == 0 or self._batched >= BATCH:
+            self._flush()
+
+    def _hold(self, message: int, payload: bytes) -> None:
+        self._held.append((message, payload))
+        self._held_bytes += len(payload) + 16
+        if self._held_bytes > HELD:
+            raise SshProtocolError("a key exchange does not come to its end", KEY_EXCHANGE_FAILED)
+
+    def _flush(self) -> None:
+        if self._batch:
+            data = self._batch[0] if len(self._batch) == 1 else b"".join(self._batch)
+            self._batch.clear()
+            self._batched = 0
+            self.transport.write(data)
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        self._unread_answers = 0
+        if self._stopped_reading:
+            self._stopped_reading = False
+            self.transport.resumeProducing()
+        self._tell_writable()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; ``connectionLost`` says so too."""
+
+    def _tell_writable(self) -> None:
+        writable = getattr(self.service, "transport_writable", None)
+        if writable is not None and self.takes_data:
+            with self.batched():
+                writable()
+
+    # The end.
+
+    def disconnect(self, code: int, sentence: str) -> None:
+        """Say why, and close once that is written."""
+        self.sendDisconnect(code, sentence.encode("utf-8"))
+
+    def sendDisconnect(self, reason: int, desc: bytes) -> None:
+        if self.disconnecting:
+            return
+        text = desc if isinstance(desc, bytes) else str(desc).encode()
+        self.sendPacket(MSG_DISCONNECT, uint32(reason) + string(text) + string(b"en"))
+        self._close()
+
+    def _close(self) -> None:
+        self._flush()
+        self.disconnecting = True
+        # Twisted's TLS waits for its producer before it closes.
+        self.transport.unregisterProducer()
+        if self._stopped_reading:
+            self.transport.resumeProducing()
+        self._closing = self._clock.callLater(CLOSE_SECONDS, self.transport.abortConnection)
+        self.transport.loseConnection()
+
+    # The key exchange.
+
+    def sendKexInit(self) -> None:
+        """Begin an exchange of keys, or answer the peer who did."""
+        self._order.take(Step.SEND_KEXINIT)
+        exchanges = [*self.supportedKeyExchanges]
+        exchanges.append(self._EXT_INFO_C if self.isClient else self._EXT_INFO_S)
+        exchanges.append(self.our_strict_marker)
+        lists: list[Sequence[bytes]] = [exchanges, self.supportedPublicKeys]
+        both_ways: tuple[Sequence[bytes], ...] = (
+            algorithms.CIPHERS,
+            algorithms.MACS,
+            algorithms.COMPRESSIONS,
+            (),
+        )
+        for names in both_ways:
+            lists += [names, names]
+        self.ourKexInitPayload = b"".join(
+            (
+                bytes([MSG_KEXINIT]),
+                os.urandom(16),
+                *(string(b",".join(names)) for names in lists),
+                b"\0",
+                uint32(0),
+            )
+        )
+        self.sendPacket(MSG_KEXINIT, self.ourKexInitPayload[1:])
+
+    def ssh_KEXINIT(self, packet: bytes) -> Any:
+        self._order.take(Step.READ_KEXINIT)
+        self.otherKexInitPayload = bytes([MSG_KEXINIT]) + packet
+        reader = FieldReader(packet, 16)
+        theirs = [reader.names() for _ in range(10)]
+        rest = reader.octets(5)
+        exchanges, keys = theirs[0], theirs[1]
+        if self.their_strict_marker in exchanges and self._order.is_first:
+            self._order.peer_offers_strict()
+
+        def choose(what: str, ours: Any, of_peer: Any) -> bytes:
+            pair = (ours, of_peer) if self.isClient else (of_peer, ours)
+            return algorithms.choose(what, *pair)
+
+        def suite(cipher_list: Any, mac_list: Any) -> Suite:
+            cipher = choose("cipher", algorithms.CIPHERS, cipher_list)
+            if cipher in algorithms.AEAD_CIPHERS:
+                return Suite(cipher, b"")
+            return Suite(cipher, choose("MAC", algorithms.MACS, mac_list))
+
+        self.kexAlg = choose("key exchange", self.supportedKeyExchanges, exchanges)
+        self.keyAlg = choose("kind of host key", self.supportedPublicKeys, keys)
+        to_server = suite(theirs[2], theirs[4])
+        to_client = suite(theirs[3], theirs[5])
+        choose("compression", algorithms.COMPRESSIONS, theirs[6])
+        choose("compression", algorithms.COMPRESSIONS, theirs[7])
+        self.nextEncryptions = (
+            NextKeys(to_server, to_client) if self.isClient else NextKeys(to_client, to_server)
+        )
+        self._peerSupportsExtensions = (
+            self._EXT_INFO_S if self.isClient else self._EXT_INFO_C
+        ) in exchanges
+        if self._order.phase is Phase.THEIRS_READ:
+            self.sendKexInit()
+        return exchanges, keys, rest
+
+    def _new_keys_sent(self) -> None:
+        self._order.take(Step.SEND_NEWKEYS)
+        self._keys = self.nextEncryptions
+        sealer = self.nextEncryptions.sealer
+        assert sealer is not None
+        self._writer.switch(sealer, restart=self._order.is_strict)
+
+    def ssh_NEWKEYS(self, packet: bytes) -> None:
+        FieldReader(packet).end()
+        self._order.take(Step.READ_NEWKEYS)
+        assert self._keys is not None
+        assert self._keys.opener is not None
+        self._reader.switch(self._keys.opener, restart=self._order.is_strict)
+        self._keys = None
+
+    def _keySetup(self, sharedSecret: bytes, exchangeHash: bytes) -> None:
+        super()._keySetup(sharedSecret, exchangeHash)
+        held, self._held = self._held, []
+        self._held_bytes = 0
+        self.after_keys()
+        for message, payload in held:
+            self.sendPacket(message, payload)
+        self._tell_writable()
+
+    def after_keys(self) -> None:
+        """Called when the first message under new keys may be sent, before any other."""
+
+    def isEncrypted(self, direction: str = "out") -> bool:
+        return not self._order.is_first
+
+    isVerified = isEncrypted
+
+
+class ServerTransport(PacketTransport, SSHServerTransport):
+    """
+    The server's side, which proves itself with ``host_key``.
+
+    ``factory`` is Conch's seam: ``getService(transport, name)`` gives what
+    makes a service, and ``hasattr(transport, "avatar")`` tells who is in.
+    """
+
+    their_strict_marker = STRICT_CLIENT
+    our_strict_marker = STRICT_SERVER
+
+    def __init__(self, host_key: HostKey, clock: IReactorTime) -> None:
+        self._host_key = host_key
+        self._clock = clock
+        self._login_deadline: IDelayedCall | None = None
+        self.supportedKeyExchanges = list(algorithms.SERVER_KEY_EXCHANGES)
+        self.supportedPublicKeys = list(host_key.algorithms)
+        self._told_extensions = False
+
+    def connectionMade(self) -> None:
+        self._login_deadline = self._clock.callLater(
+            LOGIN_SECONDS, self.disconnect, NO_MORE_AUTH_METHODS, "logging in took too long"
+        )
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.stop_login_deadline()
+        super().connectionLost(reason)
+
+    def stop_login_deadline(self) -> None:
+        """The person is in."""
+        if self._login_deadline is not None and self._login_deadline.active():
+            self._login_deadline.cancel()
+
+    def _getHostKeys(self, keyAlg: bytes) -> Any:
+        presented: PresentedKey = self._host_key.presented_as(keyAlg)
+        return presented, presented
+
+    def ssh_KEXINIT(self, packet: bytes) -> None:
+        exchanges, keys, rest = super().ssh_KEXINIT(packet)
+        if rest[0] and (exchanges[0] != self.kexAlg or keys[0] != self.keyAlg):
+            self.ignoreNextPacket = True  # RFC 4253, section 7: a wrong guess follows
+
+    def sendExtInfo(self, extensions: Any) -> None:
+        """Conch would list host keys here; see :meth:`after_keys`."""
+
+    def after_keys(self) -> None:
+        # RFC 8308, section 2.4: next after the first NEWKEYS, or not at all.
+        if self._peerSupportsExtensions and not self._told_extensions:
+            SSHTransportBase.sendExtInfo(
+                self, [(b"server-sig-algs", b",".join(algorithms.USER_SIGNATURES))]
+            )
+        self._told_extensions = True
+
+    def ssh_SERVICE_REQUEST(self, packet: bytes) -> None:
+        reader = FieldReader(packet)
+        name = reader.string()
+        reader.end()
+        make = self.factory.getService(self, name)
+        if make is None or self.service is not None:
+            raise SshProtocolError("there is no such service here", SERVICE_NOT_AVAILABLE)
+        self.sendPacket(6, string(name))
+        self.setService(make())
