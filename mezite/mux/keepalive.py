@@ -1,0 +1,94 @@
+"""
+Signs of life asked for, and the absence of any noticed.
+
+A :class:`Keepalive` owns one tunnel's timing and nothing of the tunnel. All
+tunnels on one clock share its buckets, so ten thousand cost a few timers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from twisted.internet.interfaces import IReactorTime
+from txaio.interfaces import IBatchedTimer
+
+# The public make_batched_timer() is bound to one global loop; the class that
+# implements it takes the loop, which tests with a Clock need.
+from txaio.tx import _TxApi
+
+# Load balancers forget an idle connection after 30 s at the least.
+INTERVAL: Final = 10.0
+# Two pings unanswered, with 5 s for the second one; noticed within 30 s in all.
+SILENCE: Final = 25.0
+_BUCKET: Final = 1.0
+
+_timers: Final[WeakKeyDictionary[Any, IBatchedTimer]] = WeakKeyDictionary()
+
+
+class _Loop:
+    """What txaio wants to know: the clock."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.loop = clock
+
+
+def _timer_of(clock: IReactorTime) -> IBatchedTimer:
+    timer = _timers.get(clock)
+    if timer is None:
+        timer = _timers[clock] = _TxApi(_Loop(clock)).make_batched_timer(_BUCKET, 500)
+    return timer
+
+
+class Keepalive:
+    """
+    Calls ``ask`` every ten seconds, and ``give_up`` after 25 seconds of silence.
+
+    The buckets of the shared timer end whole seconds, so either call may come
+    up to one second early.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, *, ask: Callable[[], None], give_up: Callable[[], None]
+    ) -> None:
+        self._clock = clock
+        self._ask = ask
+        self._give_up = give_up
+        self._call: Any = None
+        self._last_heard = 0.0
+
+    def start(self) -> None:
+        self._last_heard = self._clock.seconds()
+        self._call = _timer_of(self._clock).call_later(INTERVAL, self._on_time)
+
+    def stop(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            try:
+                call.cancel()
+            except ValueError:
+                # Its bucket is being worked through and a new one stands in its
+                # place; _on_time sees that it was stopped.
+                pass
+
+    def heard(self) -> None:
+        """The peer said something."""
+        self._last_heard = self._clock.seconds()
+
+    @property
+    def is_running(self) -> bool:
+        return self._call is not None
+
+    def _on_time(self) -> None:
+        if self._call is None:
+            return
+        silence = self._clock.seconds() - self._last_heard
+        # Within the bucket's rounding, or a dead peer would cost another round.
+        if silence + _BUCKET >= SILENCE:
+            self._call = None
+            self._give_up()
+            return
+        delay = min(INTERVAL, SILENCE - silence)
+        self._call = _timer_of(self._clock).call_later(delay, self._on_time)
+        self._ask()

@@ -1,0 +1,436 @@
+"""
+A tunnel: the mux on a transport.
+
+A :class:`MuxProtocol` carries the bytes of a
+:class:`~mezite.mux.connection.Connection`, wakes its streams, and notices when
+the peer is gone. It decides nothing about streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mezite.error import TimedOut
+from mezite.mux.connection import Connection
+from mezite.mux.error import MuxClosed, RemoteMuxError, StreamOverflow
+from mezite.mux.events import (
+    DataReceived,
+    Event,
+    FinishSent,
+    PingAnswered,
+    SendBufferDrained,
+    StreamEnded,
+    StreamOpened,
+    StreamOverflowed,
+    StreamReset,
+)
+from mezite.mux.frames import GoAwayCode, Role
+from mezite.mux.keepalive import SILENCE, Keepalive
+from mezite.mux.limits import MuxLimits
+from mezite.mux.transport import StreamTransport, reset_by_peer
+
+# This much is worth a write of its own; less waits for the end of the turn, so
+# that what several streams have to say becomes one TLS record.
+_EAGER: Final = 64 * 1024
+# A peer that does not take our last words is cut off.
+_CLOSE_DEADLINE: Final = 5.0
+# Pings that may be under way: nobody needs more, and each one keeps a Deferred.
+_PINGS: Final = 16
+
+
+class ICarrier(ITCPTransport, IConsumer):
+    """What a tunnel needs of the transport that it runs on."""
+
+
+class _Life(Enum):
+    NEW = auto()
+    UP = auto()
+    # The transport was told to close; nothing is read any more.
+    CLOSING = auto()
+    DOWN = auto()
+
+
+@define(eq=False)
+class _Ping:
+    sent: float
+    answer: Deferred[float] = field(factory=Deferred)
+
+
+@implementer(IPushProducer)
+class MuxProtocol(Protocol):
+    """
+    One end of a tunnel.
+
+    ``accept`` is called with each stream that the peer offers, and attaches a
+    protocol, now or later, or aborts it. ``on_up`` is called once the tunnel
+    can be used, ``on_down`` once with the reason, after every stream has been
+    told. All calls must come from the reactor's thread.
+    """
+
+    transport: ICarrier
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        role: Role,
+        clock: IReactorTime,
+        accept: Callable[[StreamTransport], None],
+        limits: MuxLimits | None = None,
+        on_up: Callable[[], None] | None = None,
+        on_down: Callable[[Failure], None] | None = None,
+    ) -> None:
+        self.connection = Connection(role, limits)
+        # The last measured round trip in seconds, once there is one.
+        self.round_trip: float | None = None
+        self._clock = clock
+        self._accept = accept
+        self._on_up = on_up
+        self._on_down = on_down
+        self._life = _Life.NEW
+        self._is_paused = False
+        self._is_leaving = False
+        self._is_in_turn = False
+        self._turn: IDelayedCall | None = None
+        self._cut_off: IDelayedCall | None = None
+        self._reason: Failure | None = None
+        self._streams: dict[int, StreamTransport] = {}
+        self._offered: set[int] = set()
+        # Streams that nobody holds any more and whose peer has not finished,
+        # with what they had left to send when last looked at.
+        self._lingering: dict[int, int] = {}
+        self._due: dict[StreamTransport, None] = {}
+        self._pulled: list[Event] = []
+        self._pings: dict[int, _Ping] = {}
+        self._keepalive = Keepalive(clock, ask=self._on_interval, give_up=self._on_silence)
+        self._reactions: dict[type[Event], Callable[..., None]] = {
+            DataReceived: self._on_data,
+            StreamOpened: self._on_opened,
+            StreamEnded: self._on_ended,
+            StreamReset: self._on_reset,
+            StreamOverflowed: self._on_overflowed,
+            SendBufferDrained: self._on_drained,
+            FinishSent: self._on_finish_sent,
+            PingAnswered: self._on_ping_answered,
+        }
+
+    # For the tunnel's owner.
+
+    @property
+    def is_up(self) -> bool:
+        """Whether streams may be opened as far as we know."""
+        return self._life is _Life.UP and not self._is_leaving
+
+    @property
+    def stream_count(self) -> int:
+        return self.connection.stream_count
+
+    def open_stream(self) -> StreamTransport:
+        """
+        Open a stream to the peer; whether it accepts shows later.
+
+        :raises MuxClosed: if the tunnel is down or going down.
+        :raises TooManyStreams: at one of the limits.
+        """
+        if self._life is not _Life.UP:
+            raise MuxClosed("the tunnel is down")
+        stream = self._add(self.connection.open())
+        self._schedule()
+        return stream
+
+    def ping(self) -> Deferred[float]:
+        """
+        Fires with the round trip in seconds.
+
+        Fails with :class:`MuxClosed` when the tunnel is or goes down, and with
+        :class:`TimedOut` after about 25 seconds.
+        """
+        if self._life is not _Life.UP or len(self._pings) >= _PINGS:
+            return _failed(MuxClosed("the tunnel is down, or being pinged enough already"))
+        ping = self._ping()
+        self._schedule()
+        return ping.answer
+
+    def go_away(self) -> None:
+        """
+        Take no new streams; the tunnel closes when the last one has ended.
+        """
+        if self._life is _Life.UP and not self._is_leaving:
+            self._is_leaving = True
+            self.connection.go_away()
+            self._schedule()
+
+    def close(self) -> None:
+        """Say goodbye and close the tunnel now, with every stream in it."""
+        self._close(GoAwayCode.NORMAL, Failure(MuxClosed("the tunnel was closed")))
+
+    def abort(self) -> None:
+        """Drop the tunnel without a word."""
+        self._reason = self._reason or Failure(MuxClosed("the tunnel was dropped"))
+        if self._life in (_Life.UP, _Life.CLOSING):
+            self._life = _Life.CLOSING
+            self.transport.abortConnection()
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        self._life = _Life.UP
+        self.transport.registerProducer(self, True)
+        self._keepalive.start()
+        if self._on_up is not None:
+            self._on_up()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._life is not _Life.UP:
+            return
+        self._keepalive.heard()
+        try:
+            events = self.connection.receive(data)
+        except RemoteMuxError as error:
+            self._log.warn("tunnel from {peer} broken: {error}", peer=self._peer, error=error)
+            self._close(GoAwayCode.PROTOCOL_ERROR, Failure(error))
+            return
+        self._is_in_turn = True
+        try:
+            self._react(events)
+        finally:
+            self._is_in_turn = False
+        self._settle()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._life = _Life.DOWN
+        self._keepalive.stop()
+        for call in (self._turn, self._cut_off):
+            if call is not None and call.active():
+                call.cancel()
+        self._turn = self._cut_off = None
+        reason = self._reason or reason
+        for stream in list(self._streams.values()):
+            stream.lost(Failure(ConnectionLost("the tunnel went down")))
+        self._due.clear()
+        self._lingering.clear()
+        pings, self._pings = self._pings, {}
+        for ping in pings.values():
+            ping.answer.errback(MuxClosed("the tunnel went down"))
+        if self._on_down is not None:
+            self._on_down(reason)
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        self._settle()
+
+    def stopProducing(self) -> None:
+        """The transport is closing by itself; connectionLost follows."""
+        self._is_paused = True
+
+    # For the streams.
+
+    def attend(self, stream: StreamTransport) -> None:
+        """Call its :meth:`~StreamTransport.attended` in the next turn."""
+        if self._life is _Life.UP:
+            self._due[stream] = None
+            self._schedule()
+        else:
+            # Whoever attaches to a stream of a dead tunnel still hears of its end.
+            self._clock.callLater(0, stream.attended)
+
+    def sent(self) -> None:
+        """A stream has something to send."""
+        if self.connection.unsent >= _EAGER:
+            self.flush()
+        self._schedule()
+
+    def accept_stream(self, stream: StreamTransport) -> None:
+        if stream.stream_id in self._offered:
+            self._offered.discard(stream.stream_id)
+            self.connection.accept(stream.stream_id)
+            self._schedule()
+
+    def is_offered(self, stream: StreamTransport) -> bool:
+        """Whether the stream waits to be accepted."""
+        return stream.stream_id in self._offered
+
+    def release(self, stream: StreamTransport) -> None:
+        """Nobody holds the stream any more."""
+        stream_id = stream.stream_id
+        if self._streams.pop(stream_id, None) is None:
+            return
+        self._offered.discard(stream_id)
+        self._due.pop(stream, None)
+        self.connection.abandon(stream_id)
+        if self.connection.has_stream(stream_id):
+            self._lingering[stream_id] = -1
+        self._schedule()
+
+    def flush(self) -> None:
+        """Hand to the transport all that it takes, and the windows allow."""
+        while not self._is_paused and self._life is _Life.UP and self.connection.has_output:
+            data, events = self.connection.pull()
+            self._pulled += events
+            if data:
+                self.transport.write(data)
+
+    # How it is done.
+
+    @property
+    def _peer(self) -> object:
+        return self.transport.getPeer()
+
+    def _add(self, stream_id: int) -> StreamTransport:
+        stream = self._streams[stream_id] = StreamTransport(
+            self, stream_id, peer=self.transport.getPeer(), host=self.transport.getHost()
+        )
+        return stream
+
+    def _schedule(self) -> None:
+        if self._turn is None and not self._is_in_turn and self._life is _Life.UP:
+            self._turn = self._clock.callLater(0, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let streams do what was left for later, and write what came of it."""
+        if self._is_in_turn:
+            return
+        self._is_in_turn = True
+        try:
+            due, self._due = self._due, {}
+            for stream in due:
+                stream.attended()
+            self.flush()
+            pulled, self._pulled = self._pulled, []
+            self._react(pulled)
+            self.flush()
+        finally:
+            self._is_in_turn = False
+        if self._is_leaving and not self.connection.stream_count:
+            self.close()
+        elif self._due or self._pulled:
+            self._schedule()
+
+    def _react(self, events: list[Event]) -> None:
+        reactions = self._reactions
+        for event in events:
+            reaction = reactions.get(type(event))
+            if reaction is not None:
+                reaction(event)
+
+    def _on_data(self, event: DataReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.received(event.data)
+
+    def _on_opened(self, event: StreamOpened) -> None:
+        if self._life is not _Life.UP:
+            return
+        stream = self._add(event.stream_id)
+        self._offered.add(event.stream_id)
+        try:
+            self._accept(stream)
+        except Exception:
+            self._log.failure("a stream from {peer} could not be accepted", peer=self._peer)
+            stream.abortConnection()
+
+    def _on_ended(self, event: StreamEnded) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.ended()
+
+    def _on_reset(self, event: StreamReset) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.lost(reset_by_peer())
+        self._lingering.pop(event.stream_id, None)
+
+    def _on_overflowed(self, event: StreamOverflowed) -> None:
+        self._log.warn("stream {id} from {peer} is not read", id=event.stream_id, peer=self._peer)
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.lost(Failure(StreamOverflow("what arrived on the stream was not read")))
+
+    def _on_drained(self, event: SendBufferDrained) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.drained()
+
+    def _on_finish_sent(self, event: FinishSent) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.finish_sent()
+
+    def _on_ping_answered(self, event: PingAnswered) -> None:
+        ping = self._pings.pop(event.opaque, None)
+        if ping is not None:
+            self.round_trip = self._clock.seconds() - ping.sent
+            ping.answer.callback(self.round_trip)
+
+    def _ping(self) -> _Ping:
+        ping = self._pings[self.connection.ping()] = _Ping(self._clock.seconds())
+        return ping
+
+    def _on_interval(self) -> None:
+        """Ten seconds have passed."""
+        self.connection.forgive()
+        now = self._clock.seconds()
+        for opaque, ping in list(self._pings.items()):
+            if now - ping.sent >= SILENCE:
+                del self._pings[opaque]
+                ping.answer.errback(TimedOut("the ping was not answered"))
+        self._ping().answer.addErrback(lambda _: None)
+        for stream_id, unsent_before in list(self._lingering.items()):
+            unsent = self.connection.unsent_of(stream_id)
+            if not self.connection.has_stream(stream_id):
+                del self._lingering[stream_id]
+            elif unsent == unsent_before:
+                del self._lingering[stream_id]
+                self.connection.reset(stream_id)
+            else:
+                self._lingering[stream_id] = unsent
+        self._schedule()
+
+    def _on_silence(self) -> None:
+        self._log.warn("tunnel from {peer} is silent and presumed dead", peer=self._peer)
+        self._reason = Failure(TimedOut("the other end of the tunnel is silent"))
+        self.abort()
+
+    def _close(self, code: GoAwayCode, reason: Failure) -> None:
+        if self._life is not _Life.UP:
+            return
+        self._reason = self._reason or reason
+        self.connection.go_away(code)
+        last_words, _ = self.connection.pull(0)
+        self._life = _Life.CLOSING
+        self._keepalive.stop()
+        self._cut_off = self._clock.callLater(_CLOSE_DEADLINE, self.transport.abortConnection)
+        # With a producer registered, TLS would wait for it before it closes.
+        self.transport.unregisterProducer()
+        self.transport.write(last_words)
+        self.transport.loseConnection()
+
+
+def _failed(error: Exception) -> Deferred[float]:
+    deferred: Deferred[float] = Deferred()
+    deferred.errback(error)
+    return deferred
