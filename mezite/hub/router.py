@@ -1,0 +1,111 @@
+"""
+The factory at the hub's one port: every connection goes to the listener of its route.
+
+It looks at what the handshake has settled, once, and hands the finished TLS
+transport over; nothing of what follows is its business. What a route is stands
+in :mod:`mezite.wire.alpn`, what it demands in :mod:`mezite.wire.contexts`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mezite.wire.alpn import Route, route_of
+from mezite.wire.contexts import HubContexts
+from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
+
+# An unfinished handshake takes about 60 KB: 2,048 of them stay below 128 MB, and are as many
+# as two cores finish in the two seconds after all agents dial at once.
+HANDSHAKES_AT_ONCE: Final = 2048
+
+
+class Router(Factory):
+    """
+    Virtual listeners behind one TLS port.
+
+    A route without a listener is closed after the handshake. A new connection
+    above the bound on unfinished handshakes is closed before its own begins.
+    """
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(
+        self,
+        routes: Mapping[Route, IProtocolFactory],
+        *,
+        contexts: HubContexts,
+        clock: IReactorTime,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        handshakes_at_once: int = HANDSHAKES_AT_ONCE,
+    ) -> None:
+        self._routes = dict(routes)
+        self._contexts = contexts
+        self._clock = clock
+        self._handshake_timeout = handshake_timeout
+        self._handshakes_at_once = handshakes_at_once
+        self.handshakes = 0
+        self.handshakes_failed = 0
+        self.handshakes_refused = 0
+        self.routed: Counter[Route] = Counter()
+
+    def doStart(self) -> None:
+        for listener in self._routes.values():
+            listener.doStart()
+
+    def doStop(self) -> None:
+        for listener in self._routes.values():
+            listener.doStop()
+
+    def buildProtocol(self, addr: IAddress | None) -> TLSTransport | None:
+        if self.handshakes >= self._handshakes_at_once:
+            self.handshakes_refused += 1
+            if self.handshakes_refused & (self.handshakes_refused - 1) == 0:
+                # Said at 1, 2, 4, 8, …: whoever floods the port does not flood the log.
+                self._log.warn(
+                    "{refused} connections refused so far: {limit} handshakes are unfinished",
+                    refused=self.handshakes_refused,
+                    limit=self._handshakes_at_once,
+                )
+            return None
+        connection = self._contexts.serverConnectionForTLS(self)
+        self.handshakes += 1
+        return TLSTransport(
+            connection,
+            self._clock,
+            secured=self._route,
+            failed=lambda failure: self._failed(addr, failure),
+            handshake_timeout=self._handshake_timeout,
+        )
+
+    def _route(self, transport: TLSTransport) -> None:
+        self.handshakes -= 1
+        route = route_of(
+            transport.negotiatedProtocol, transport.server_name, self._contexts.hub_names
+        )
+        self.routed[route] += 1
+        listener = self._routes.get(route)
+        peer = transport.getPeer()
+        if listener is None:
+            self._log.info("{peer} asked for {route}, which is off", peer=peer, route=route.value)
+            return
+        try:
+            inner = listener.buildProtocol(peer)
+            if inner is not None:
+                transport.attach(inner)
+        except Exception:
+            self._log.failure("{route} cannot take a connection", route=route.value)
+            transport.abortConnection()
+
+    def _failed(self, addr: IAddress | None, failure: Failure) -> None:
+        # Scanners and probes do this all day: it is no warning.
+        self.handshakes -= 1
+        self.handshakes_failed += 1
+        self._log.debug("{peer} dropped: {error}", peer=addr, error=failure.value)

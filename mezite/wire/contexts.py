@@ -1,0 +1,367 @@
+"""
+TLS contexts of the hub's port and of those who dial it.
+
+They own what the handshake demands: versions, certificates, whose certificate
+is admitted on which route. What a route is stands in :mod:`mezite.wire.alpn`;
+moving bytes is :mod:`mezite.wire.transport`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from attrs import define, field, frozen
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mezite.identity.x509 import HubIdentity, Identity, NodeIdentity, UserIdentity, identity_of
+from mezite.names import ClusterName
+from mezite.wire import alpn
+from mezite.wire.alpn import Demand, Role
+from mezite.wire.error import BadCredentials, HandshakeFailed
+
+# SSL_MODE_ENABLE_PARTIAL_WRITE of openssl/ssl.h, which pyOpenSSL sets and does not name. With it
+# SSL_write returns after every 16 KiB record, and each record costs a round through Python.
+_MODE_ENABLE_PARTIAL_WRITE: Final = 0x1
+# What browsers of this decade speak in TLS 1.2: forward secrecy and authenticated encryption.
+_TLS_1_2_CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+# AES-128 first: it costs a relay a fifth less than AES-256 and is not the weak part of anything.
+_TLS_1_3_CIPHERS: Final = (
+    b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+)
+# Certificates of nodes and users are signed by the cluster CA itself, with nothing between.
+_VERIFY_DEPTH: Final = 1
+
+_VERIFY: Final = {
+    Demand.NOT_ASKED: SSL.VERIFY_NONE,
+    Demand.ACCEPTED: SSL.VERIFY_PEER,
+    Demand.DEMANDED: SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
+}
+_WHY_UNTRUSTED: Final = {
+    SSL.X509VerificationCodes.ERR_CERT_HAS_EXPIRED: "the certificate has expired",
+    SSL.X509VerificationCodes.ERR_CERT_NOT_YET_VALID: (
+        "the certificate is not valid yet, or this machine's clock is wrong"
+    ),
+    SSL.X509VerificationCodes.ERR_INVALID_PURPOSE: "the certificate is not for this use",
+}
+_log = Logger()
+# bytes, or SSL.NO_OVERLAPPING_PROTOCOLS, whose class pyOpenSSL keeps to itself.
+AlpnAnswer = Any
+
+
+@frozen
+class Credentials:
+    """A certificate, with what is to be sent after it, and its private key; all in PEM."""
+
+    certificate_pem: bytes
+    key_pem: bytes = field(repr=False)
+
+
+@define(eq=False)
+class Verdict:
+    """What one handshake has decided so far; it hangs on the connection as its app data."""
+
+    # Kept alive here: OpenSSL may still call into the context that it has been switched from.
+    began_with: SSL.Context
+    admitted: frozenset[Role] = frozenset()
+    # Why the peer's certificate was refused, in words; for whoever reports the failure.
+    refusal: str | None = None
+
+
+def refusal_of(connection: SSL.Connection) -> str | None:
+    """Why our side refused the peer's certificate, if it did."""
+    verdict = connection.get_app_data()
+    return verdict.refusal if isinstance(verdict, Verdict) else None
+
+
+@frozen
+class _Contexts:
+    web: SSL.Context
+    mezite: SSL.Context
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class HubContexts:
+    """
+    How the hub's port shakes hands.
+
+    Browsers get the web certificate, where there is one; who offers a Mezite
+    name, or asks for ``auth.`` before the hub's name, gets the hub's own
+    certificate and the authority that signed it. Certificates may be replaced
+    at any time: later handshakes use the new ones, and no connection drops.
+
+    Nothing is resumed: no tickets, no session ids. A resumed session would
+    skip the demand for a certificate that its ALPN name makes.
+    """
+
+    def __init__(
+        self,
+        *,
+        hub_names: Iterable[str],
+        authorities_pem: bytes,
+        hub: Credentials,
+        web: Credentials | None = None,
+    ) -> None:
+        """
+        :param authorities_pem: the cluster's authorities; the one that signed
+            the hub's certificate is sent after it.
+        :raises BadCredentials: something of this cannot be used.
+        """
+        self.hub_names = frozenset(name.lower().rstrip(".") for name in hub_names)
+        self._authorities = load_certificates(authorities_pem)
+        self._hub = hub
+        self._web = web
+        self._contexts = self._build(hub, web)
+
+    def replace(self, *, hub: Credentials | None = None, web: Credentials | None = None) -> None:
+        """
+        Use these certificates from the next handshake on.
+
+        :raises BadCredentials: they cannot be used; the present ones stay.
+        """
+        new_hub, new_web = hub or self._hub, web or self._web
+        self._contexts = self._build(new_hub, new_web)
+        self._hub, self._web = new_hub, new_web
+
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
+        context = self._contexts.web
+        connection = SSL.Connection(context, None)
+        connection.set_app_data(Verdict(began_with=context))
+        connection.set_accept_state()
+        return connection
+
+    def _build(self, hub: Credentials, web: Credentials | None) -> _Contexts:
+        mezite = self._context(hub, send_authority=True)
+        if web is None:
+            contexts = _Contexts(web=mezite, mezite=mezite)
+        else:
+            contexts = _Contexts(web=self._context(web, send_authority=False), mezite=mezite)
+
+        def select(connection: SSL.Connection, offered: list[bytes]) -> AlpnAnswer:
+            return self._select(contexts.mezite, connection, offered)
+
+        contexts.web.set_alpn_select_callback(select)
+        return contexts
+
+    def _context(self, credentials: Credentials, *, send_authority: bool) -> SSL.Context:
+        context = _new_context(SSL.TLS_SERVER_METHOD)
+        context.set_options(SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        _use_credentials(context, credentials, self._authorities if send_authority else ())
+        _trust(context, self._authorities)
+        # No certificate is asked for until the ALPN name says so; the callback stays in force.
+        context.set_verify(SSL.VERIFY_NONE, _admit_client)
+        context.set_verify_depth(_VERIFY_DEPTH)
+        return context
+
+    def _select(
+        self, mezite: SSL.Context, connection: SSL.Connection, offered: list[bytes]
+    ) -> AlpnAnswer:
+        """
+        Choose, demand and switch; what is raised here ends the handshake with an alert.
+
+        In TLS 1.3 OpenSSL asks before it chooses the certificate, and the
+        context may be switched; in TLS 1.2 it asks after that, and must not be.
+        """
+        chosen = alpn.choose(offered)
+        if chosen is None:
+            return SSL.NO_OVERLAPPING_PROTOCOLS
+        server_name = alpn.parse_server_name(connection.get_servername())
+        route = alpn.route_of(chosen, server_name, self.hub_names)
+        if route is alpn.Route.WEB:
+            return chosen
+        if connection.get_protocol_version() < SSL.TLS1_3_VERSION:
+            raise HandshakeFailed(f"{chosen.decode('ascii')} needs TLS 1.3")
+        demand = alpn.certificate_demand(chosen, server_name, self.hub_names)
+        connection.get_app_data().admitted = alpn.admitted_roles(route)
+        connection.set_verify(_VERIFY[demand])
+        connection.set_context(mezite)
+        return chosen
+
+
+class ClientContext:
+    """How one kind of connection to a hub shakes hands; used for many of them."""
+
+    def __init__(self, context: SSL.Context, protocol: bytes) -> None:
+        self.protocol = protocol
+        self._context = context
+
+    def connection(self, server_name: str | None) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        connection.set_app_data(Verdict(began_with=self._context))
+        if server_name is not None:
+            connection.set_tlsext_host_name(server_name.encode("ascii"))
+        connection.set_connect_state()
+        return connection
+
+
+def client_context(
+    protocol: bytes,
+    ca_pems: bytes,
+    certificate_pem: bytes | None = None,
+    key_pem: bytes | None = None,
+    *,
+    cluster: ClusterName | None = None,
+) -> ClientContext:
+    """
+    Dial a Mezite name, and trust only a hub that these authorities vouch for.
+
+    The hub proves itself by the ``mezite://`` name in its certificate, not by
+    its DNS name, since the server name asked for may be a node's.
+
+    :param cluster: the cluster that it must be, if that is known.
+    :raises BadCredentials: a PEM cannot be used.
+    """
+    context = _client_context(protocol)
+    if certificate_pem is not None:
+        if key_pem is None:
+            raise BadCredentials("the certificate has no private key beside it")
+        _use_credentials(context, Credentials(certificate_pem, key_pem), ())
+    _trust(context, load_certificates(ca_pems))
+
+    def admit_hub(
+        connection: SSL.Connection, certificate: crypto.X509, code: int, depth: int, ok: int
+    ) -> bool:
+        return _admit(connection, certificate, code, depth, ok, frozenset({Role.HUB}), cluster)
+
+    context.set_verify(SSL.VERIFY_PEER, admit_hub)
+    return ClientContext(context, protocol)
+
+
+def unverified_context(protocol: bytes) -> ClientContext:
+    """
+    Dial a Mezite name and trust nothing: for looking at what is presented.
+
+    Only :mod:`mezite.wire.trust` has a use for it; nothing may be sent on such
+    a connection, and nothing read from it believed.
+    """
+    context = _client_context(protocol)
+    context.set_verify(SSL.VERIFY_NONE)
+    return ClientContext(context, protocol)
+
+
+def load_certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
+    """
+    The certificates in this PEM, at least one.
+
+    :raises BadCredentials: there is none, or one cannot be read.
+    """
+    try:
+        return tuple(x509.load_pem_x509_certificates(pem))
+    except ValueError as error:
+        raise BadCredentials("this is not a certificate in PEM") from error
+
+
+def _new_context(method: int) -> SSL.Context:
+    context = SSL.Context(method)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    # An idle connection then takes 26 KB instead of 47.
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
+    context.set_cipher_list(_TLS_1_2_CIPHERS)
+    context.set_tls13_ciphersuites(_TLS_1_3_CIPHERS)
+    return context
+
+
+def _client_context(protocol: bytes) -> SSL.Context:
+    context = _new_context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_alpn_protos([protocol])
+    return context
+
+
+def _use_credentials(
+    context: SSL.Context, credentials: Credentials, authorities: Iterable[x509.Certificate]
+) -> None:
+    leaf, *chain = load_certificates(credentials.certificate_pem)
+    try:
+        key = load_pem_private_key(credentials.key_pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadCredentials("this is not a private key in PEM without a passphrase") from error
+    if not isinstance(
+        key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+    ):
+        raise BadCredentials("the private key is of a kind that TLS does not use")
+    for authority in authorities:
+        if authority not in chain and authority.subject == leaf.issuer:
+            chain.append(authority)
+    try:
+        context.use_certificate(leaf)
+        context.use_privatekey(key)
+        context.check_privatekey()
+        for certificate in chain:
+            context.add_extra_chain_cert(certificate)
+    except SSL.Error as error:
+        raise BadCredentials("the private key does not belong to the certificate") from error
+
+
+def _trust(context: SSL.Context, authorities: Iterable[x509.Certificate]) -> None:
+    store = context.get_cert_store()
+    assert store is not None
+    for authority in authorities:
+        store.add_cert(crypto.X509.from_cryptography(authority))
+
+
+def _admit_client(
+    connection: SSL.Connection, certificate: crypto.X509, code: int, depth: int, ok: int
+) -> bool:
+    verdict = connection.get_app_data()
+    admitted = verdict.admitted if isinstance(verdict, Verdict) else frozenset()
+    return _admit(connection, certificate, code, depth, ok, admitted, None)
+
+
+def _admit(
+    connection: SSL.Connection,
+    certificate: crypto.X509,
+    code: int,
+    depth: int,
+    ok: int,
+    admitted: frozenset[Role],
+    cluster: ClusterName | None,
+) -> bool:
+    """
+    Whether the chain holds up to here and, at its end, names one who is admitted.
+
+    It never raises: pyOpenSSL keeps what a callback raises on the context, and
+    would raise it again on somebody else's connection.
+    """
+    verdict = connection.get_app_data()
+    try:
+        if not ok:
+            verdict.refusal = _WHY_UNTRUSTED.get(
+                code, "the certificate is not from an authority that is trusted here"
+            )
+            return False
+        if depth > 0:
+            return True
+        identity = identity_of(certificate.to_cryptography())
+        if _role_of(identity) not in admitted:
+            verdict.refusal = f"a {_role_of(identity).value}'s certificate has no use here"
+            return False
+        if cluster is not None and identity.cluster != cluster:
+            verdict.refusal = f"this is cluster {identity.cluster}, not {cluster}"
+            return False
+    except Exception as error:  # see above: fails closed
+        _log.debug("certificate refused: {error}", error=error)
+        verdict.refusal = str(error)
+        return False
+    return True
+
+
+def _role_of(identity: Identity) -> Role:
+    match identity:
+        case NodeIdentity():
+            return Role.NODE
+        case UserIdentity():
+            return Role.USER
+        case HubIdentity():
+            return Role.HUB

@@ -1,0 +1,78 @@
+"""
+What goes wrong on the TLS port, and in first trusting one.
+"""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+
+from mezite.error import BadInput, Denied, LimitReached, RemoteError, TimedOut, Unavailable
+
+
+class HandshakeFailed(RemoteError):
+    """The TLS handshake came to nothing; ``detail`` is what OpenSSL said."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the TLS handshake failed: {detail}")
+        self.detail = detail
+
+
+class HandshakeTimedOut(TimedOut):
+    """The peer did not finish the TLS handshake in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the TLS handshake was not finished within {seconds:g} s")
+
+
+class TooManyHandshakes(LimitReached):
+    """More unfinished handshakes than the port keeps."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are already {limit} unfinished TLS handshakes")
+
+
+class TlsBroken(RemoteError):
+    """The peer sent an alert, or bytes that are not TLS, on a finished connection."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the TLS connection broke: {detail}")
+        self.detail = detail
+
+
+class AlpnLost(RemoteError):
+    """The handshake succeeded, without the ALPN name that we need."""
+
+    def __init__(self, protocol: bytes) -> None:
+        name = protocol.decode("ascii", "replace")
+        super().__init__(
+            f"the other end did not agree to {name}: it is not a Mezite hub,"
+            " or something before it ends TLS on its own, such as a load balancer"
+        )
+        self.protocol = protocol
+
+
+class BadCredentials(BadInput):
+    """A certificate, a key or a list of authorities that TLS cannot use."""
+
+
+class HubUnreachable(Unavailable):
+    """Nothing answered at the hub's address, or not with TLS."""
+
+    def __init__(self, hub: object, detail: str) -> None:
+        super().__init__(f"cannot reach {hub}: {detail}")
+        self.detail = detail
+
+
+class NotThisHub(Denied):
+    """What answered has not proved that it is the hub that was meant."""
+
+
+def detail_of(error: BaseException) -> str:
+    """What OpenSSL says about an error, in a few words."""
+    if isinstance(error, SSL.SysCallError):
+        return "the connection ended too early"
+    if isinstance(error, SSL.Error):
+        queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        reasons = [entry[2] for entry in queue if len(entry) > 2 and entry[2]]
+        return reasons[-1] if reasons else "the connection ended too early"
+    return str(error) or type(error).__name__

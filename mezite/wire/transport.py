@@ -1,0 +1,514 @@
+"""
+TLS over any transport, made for relaying.
+
+A :class:`TLSTransport` is the protocol of one TCP connection and the transport
+of what is spoken inside it. It replaces Twisted's ``TLSMemoryBIOProtocol``,
+which hands every 16 KiB record through Python one by one in both directions:
+here one read of the socket becomes one ``dataReceived``, and the writes of a
+turn become one call into OpenSSL. ``tests/benchmarks/relay.py`` has the figures.
+
+It owns the TLS state, the deadline of the handshake and the closing; who is
+spoken to is for whoever made it to decide, once, when the handshake is done.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from attrs import define, field
+from cryptography import x509
+from OpenSSL import SSL, crypto
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IPushProducer,
+    IReactorTime,
+    ISSLTransport,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mezite.wire import alpn
+from mezite.wire.contexts import refusal_of
+from mezite.wire.error import HandshakeFailed, HandshakeTimedOut, TlsBroken, detail_of
+from mezite.wire.pressure import Pressure, PullLoop
+from mezite.wire.tlsstate import READABLE, TRANSITIONS, WRITABLE, Input, State
+
+HANDSHAKE_TIMEOUT: Final = 10.0
+# Bytes per read of the socket, and the mark above which its writers are paused.
+READ_SIZE: Final = 256 * 1024
+# Bytes given to OpenSSL at once. Its memory BIOs never shrink, so that this bounds what a
+# connection keeps: twice 4/3 of it. Larger slices are not faster.
+_SLICE: Final = 64 * 1024
+# RFC 8446, section 5.1: a record carries at most 2^14 bytes.
+_RECORD: Final = 16 * 1024
+# A record of TLS 1.3 or 1.2 grows by 22 or 29 bytes; 64 more cover the smallest slice.
+_SEALED_SLICE: Final = _SLICE + 32 * (_SLICE // _RECORD) + 64
+# Written bytes that wait for the end of the turn; above this they are sealed at once.
+_COALESCE: Final = 64 * 1024
+# Seconds that the last bytes may take to leave after loseConnection: 128 KiB at 1 KiB/s.
+_FLUSH_TIMEOUT: Final = 128.0
+# Seconds in which the peer may answer our close_notify. Closing while it still sends would
+# reset the connection, and the reset can overtake our last bytes.
+_LINGER: Final = 5.0
+
+
+_log = Logger()
+
+
+class _Ending(enum.Enum):
+    """What has been asked for, and waits until nobody wants to write."""
+
+    NOTHING = "nothing"
+    WRITES = "loseWriteConnection"
+    ALL = "loseConnection"
+
+
+@implementer(IHalfCloseableProtocol, ISSLTransport, IConsumer, IPushProducer)
+@define(eq=False)
+class TLSTransport(Protocol):
+    """
+    One TLS connection.
+
+    Exactly one of ``secured`` and ``failed`` is called, once. ``secured``
+    attaches who speaks inside; if it attaches nobody, the connection closes.
+    What is set by then: the ALPN name agreed on, the server name asked for, in
+    lower case, and the peer's certificate, verified as its context demands.
+    """
+
+    _connection: SSL.Connection
+    _clock: IReactorTime
+    _secured: Callable[[TLSTransport], None]
+    _failed: Callable[[Failure], None]
+    _handshake_timeout: float = HANDSHAKE_TIMEOUT
+    transport: Any = field(init=False, default=None)
+    negotiatedProtocol: bytes | None = field(init=False, default=None)
+    server_name: str | None = field(init=False, default=None)
+    peer_certificate: x509.Certificate | None = field(init=False, default=None)
+    state: State = field(init=False, default=State.HANDSHAKING)
+    _inner: Any = field(init=False, default=None)
+    _ending: _Ending = field(init=False, default=_Ending.NOTHING)
+    _reason: Failure | None = field(init=False, default=None)
+    _timer: IDelayedCall | None = field(init=False, default=None)
+    _turn_end: IDelayedCall | None = field(init=False, default=None)
+    _pending: list[bytes] = field(init=False, factory=list)
+    _pending_size: int = field(init=False, default=0)
+    # The inner protocol's producer, told when the TCP transport is full and when it is not.
+    _producer: Any = field(init=False, default=None)
+    _congested: bool = field(init=False, default=False)
+    # Reading was paused by the inner protocol, or because our answers are not being read.
+    _paused: bool = field(init=False, default=False)
+    _stalled: bool = field(init=False, default=False)
+    # Bytes, or the end of TCP, came while paused and wait for resumeProducing.
+    _held: bool = field(init=False, default=False)
+    _tcp_ended: bool = field(init=False, default=False)
+
+    # --- what the TCP transport calls
+
+    def connectionMade(self) -> None:
+        if hasattr(self.transport, "bufferSize"):
+            self.transport.bufferSize = READ_SIZE
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        self.transport.registerProducer(Pressure(self._on_full, self._on_relief), True)
+        self._set_timer(self._handshake_timeout, self._handshake_timed_out)
+        self._shake_hands()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.state is State.CLOSING or self._ending is _Ending.ALL:
+            return
+        self._connection.bio_write(data)
+        if self.state is State.HANDSHAKING:
+            self._shake_hands()
+        else:
+            self._deliver()
+
+    def readConnectionLost(self) -> None:
+        """The end of TCP, which is only the end if close_notify came before it."""
+        if self.state is State.HANDSHAKING:
+            self._handshake_failed(HandshakeFailed("the connection ended too early"))
+        elif self.state is State.CLOSING:
+            self.transport.loseConnection()
+        elif self.state in READABLE:
+            self._tcp_ended = True
+            if self._ending is _Ending.ALL:
+                return
+            if self._paused:
+                self._held = True
+            else:
+                self._truncated()
+
+    def writeConnectionLost(self) -> None:
+        """Our last byte and the end of TCP are out; the peer has a little while to do the same."""
+        if self.state is State.CLOSING:
+            self._set_timer(_LINGER, self._linger_over)
+            self._tell_inner(self._reason or connectionDone)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        was = self.state
+        self._move(Input.TCP_LOST)
+        self._set_timer(None)
+        if self._turn_end is not None:
+            self._turn_end.cancel()
+            self._turn_end = None
+        if was is State.HANDSHAKING:
+            self._failed(Failure(HandshakeFailed("the connection ended too early")))
+        elif self._reason is not None:
+            reason = self._reason
+        elif was in READABLE and reason.check(ConnectionDone) is not None:
+            reason = Failure(ConnectionLost("the peer hung up without saying so"))
+        self._tell_inner(reason)
+        self._pending.clear()
+
+    # --- the handshake
+
+    def _shake_hands(self) -> None:
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            self._drain()
+        except (SSL.Error, HandshakeFailed) as error:
+            self._drain()
+            if isinstance(error, HandshakeFailed):
+                self._handshake_failed(error)
+            else:
+                detail = refusal_of(self._connection) or detail_of(error)
+                self._handshake_failed(HandshakeFailed(detail))
+        except Exception:
+            _log.failure("a TLS callback failed")
+            self._handshake_failed(HandshakeFailed("internal error"))
+        else:
+            self._drain()
+            self._handshake_done()
+
+    def _handshake_done(self) -> None:
+        self._set_timer(None)
+        self.negotiatedProtocol = self._connection.get_alpn_proto_negotiated() or None
+        self.server_name = alpn.parse_server_name(self._connection.get_servername())
+        self.peer_certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        self._move(Input.HANDSHAKE_DONE)
+        self._secured(self)
+        if self._inner is None:
+            self.loseConnection()
+        self._deliver()
+
+    def _handshake_failed(self, error: HandshakeFailed | HandshakeTimedOut) -> None:
+        self._set_timer(None)
+        self._reason = Failure(error)
+        self._hang_up()
+        self._failed(self._reason)
+
+    def _handshake_timed_out(self) -> None:
+        self._timer = None
+        self._handshake_failed(HandshakeTimedOut(self._handshake_timeout))
+
+    def attach(self, protocol: IProtocol) -> None:
+        """
+        Let this protocol be the one that is spoken to from now on.
+
+        The one before hears nothing more, not even ``connectionLost``. Whoever
+        changes protocols pauses the transport before, so that no bytes fall between.
+        """
+        self._inner = protocol
+        protocol.makeConnection(self)
+        if self.state is State.LOST:
+            self._tell_inner(self._reason or Failure(ConnectionLost()))
+
+    # --- bytes in
+
+    def _deliver(self) -> None:
+        if not self._is_receiving():
+            return
+        if self._paused:
+            self._held = True
+            return
+        self._held = False
+        connection = self._connection
+        chunks: list[bytes] = []
+        end: BaseException | None = None
+        try:
+            while True:
+                chunks.append(connection.recv(_RECORD))
+        except SSL.WantReadError:
+            pass
+        except SSL.Error as error:
+            end = error
+        if chunks:
+            self._inner.dataReceived(b"".join(chunks) if len(chunks) > 1 else chunks[0])
+        if not self._is_receiving():
+            return
+        if end is None:
+            self._answer()
+            if self._tcp_ended:
+                self._truncated()
+        elif isinstance(end, SSL.ZeroReturnError):
+            self._received_close()
+        else:
+            self._break(TlsBroken(detail_of(end)))
+
+    def _is_receiving(self) -> bool:
+        return self.state in READABLE and self._ending is not _Ending.ALL
+
+    def _answer(self) -> None:
+        """Send what TLS itself answers, and read no more from a peer that does not read it."""
+        if self._drain() and self._congested and not self._stalled:
+            self._stalled = True
+            self.transport.pauseProducing()
+
+    def _received_close(self) -> None:
+        if self._paused:
+            self._held = True
+            return
+        self._move(Input.RECEIVE_CLOSE)
+        is_last = self.state is State.CLOSING
+        if IHalfCloseableProtocol.providedBy(self._inner):
+            self._inner.readConnectionLost()
+        else:
+            self._drop_producer()
+            self.loseConnection()
+        if is_last:
+            self._end_tcp()
+
+    def _truncated(self) -> None:
+        self._break(ConnectionLost("the peer hung up without saying so"))
+
+    def _break(self, error: Exception) -> None:
+        self._reason = Failure(error)
+        self.abortConnection()
+
+    # --- bytes out
+
+    def write(self, data: bytes) -> None:
+        if self.state not in WRITABLE or not data:
+            return
+        if self._ending is not _Ending.NOTHING and self._producer is None:
+            return
+        self._pending.append(data)
+        self._pending_size += len(data)
+        if self._pending_size >= _COALESCE:
+            self._flush()
+        elif self._turn_end is None:
+            self._turn_end = self._clock.callLater(0, self._end_turn)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self.write(b"".join(data))
+
+    def _end_turn(self) -> None:
+        self._turn_end = None
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._pending or self.state not in WRITABLE:
+            return
+        pending = self._pending
+        data = b"".join(pending) if len(pending) > 1 else pending[0]
+        self._pending = []
+        self._pending_size = 0
+        try:
+            if len(data) <= _SLICE:
+                self._connection.send(data)
+                self._drain()
+            else:
+                whole = memoryview(data)
+                for start in range(0, len(data), _SLICE):
+                    self._connection.send(whole[start : start + _SLICE])
+                    self._drain()
+        except SSL.Error as error:
+            self._break(TlsBroken(detail_of(error)))
+
+    def _drain(self) -> bool:
+        """Pass on all that OpenSSL has sealed; whether there was anything."""
+        sealed: list[bytes] = []
+        try:
+            while True:
+                sealed.append(self._connection.bio_read(_SEALED_SLICE))
+        except SSL.WantReadError:
+            pass
+        if sealed:
+            self.transport.writeSequence(sealed)
+        return bool(sealed)
+
+    # --- closing
+
+    def loseConnection(self) -> None:
+        if self._ending is not _Ending.ALL:
+            self._ending = _Ending.ALL
+            self._end_if_idle()
+
+    def loseWriteConnection(self) -> None:
+        if self._ending is _Ending.NOTHING:
+            self._ending = _Ending.WRITES
+            self._end_if_idle()
+
+    def abortConnection(self) -> None:
+        if self.state is State.LOST:
+            return
+        if self.state is State.HANDSHAKING:
+            self._reason = Failure(HandshakeFailed("given up"))
+        was = self.state
+        if was is not State.CLOSING:
+            self._move(Input.HANG_UP)
+        self._set_timer(None)
+        self.transport.unregisterProducer()
+        self.transport.abortConnection()
+        if was is State.HANDSHAKING and self._reason is not None:
+            self._failed(self._reason)
+
+    @property
+    def disconnecting(self) -> bool:
+        return self._ending is _Ending.ALL or self.state is State.CLOSING
+
+    def _end_if_idle(self) -> None:
+        """Do what was asked for, once nobody wants to write any more."""
+        if self._producer is not None or self._ending is _Ending.NOTHING:
+            return
+        if self.state in WRITABLE:
+            self._flush()
+        if self.state in WRITABLE:
+            self._send_close()
+            self._move(Input.SEND_CLOSE)
+            if self.state is State.CLOSING:
+                self._end_tcp()
+            elif self._ending is _Ending.WRITES and IHalfCloseableProtocol.providedBy(self._inner):
+                self._inner.writeConnectionLost()
+        if self._ending is _Ending.ALL and self.state in (State.HANDSHAKING, State.LOCAL_CLOSED):
+            self._hang_up()
+
+    def _send_close(self) -> None:
+        try:
+            self._connection.shutdown()
+        except SSL.Error:
+            pass  # it has been said already, or the connection is past saying anything
+        self._drain()
+
+    def _hang_up(self) -> None:
+        self._move(Input.HANG_UP)
+        self._end_tcp()
+
+    def _end_tcp(self) -> None:
+        """
+        End the TCP connection once the peer has our last byte.
+
+        Reading goes on, into the void, because closing with bytes unread would reset it.
+        """
+        self.transport.unregisterProducer()
+        if self._paused or self._stalled:
+            self._paused = self._stalled = False
+            self.transport.resumeProducing()
+        if self._tcp_ended or not ITCPTransport.providedBy(self.transport):
+            self.transport.loseConnection()
+        else:
+            self._set_timer(_FLUSH_TIMEOUT, self._linger_over)
+            self.transport.loseWriteConnection()
+
+    def _linger_over(self) -> None:
+        self._timer = None
+        self.transport.abortConnection()
+
+    def _tell_inner(self, reason: Failure) -> None:
+        self._drop_producer()
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.connectionLost(reason)
+
+    # --- pressure
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self._producer is not None:
+            raise RuntimeError("there is a producer already")
+        if self.state not in WRITABLE:
+            producer.stopProducing()
+            return
+        self._producer = producer if streaming else PullLoop(producer, self._clock)
+        if self._congested:
+            self._producer.pauseProducing()
+        elif not streaming:
+            self._producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        producer, self._producer = self._producer, None
+        if isinstance(producer, PullLoop):
+            producer.pauseProducing()
+        self._end_if_idle()
+
+    def _drop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+
+    def _on_full(self) -> None:
+        self._congested = True
+        if self._producer is not None:
+            self._producer.pauseProducing()
+
+    def _on_relief(self) -> None:
+        self._congested = False
+        if self._stalled:
+            self._stalled = False
+            if not self._paused:
+                self.transport.resumeProducing()
+        if self._producer is not None:
+            self._producer.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        if not self._paused and self.state in READABLE:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if not self._paused:
+            return
+        self._paused = False
+        if self._held:
+            self._clock.callLater(0, self._deliver)
+        if not self._stalled and self.state is not State.LOST:
+            self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    # --- the rest of ISSLTransport
+
+    def getPeer(self) -> Any:
+        return self.transport.getPeer()
+
+    def getHost(self) -> Any:
+        return self.transport.getHost()
+
+    def getPeerCertificate(self) -> crypto.X509 | None:
+        if self.peer_certificate is None:
+            return None
+        return crypto.X509.from_cryptography(self.peer_certificate)
+
+    def getTcpNoDelay(self) -> bool:
+        return bool(self.transport.getTcpNoDelay())
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.transport.setTcpNoDelay(enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        return bool(self.transport.getTcpKeepAlive())
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.transport.setTcpKeepAlive(enabled)
+
+    # --- state and time
+
+    def _move(self, by: Input) -> None:
+        self.state = TRANSITIONS[self.state, by]
+
+    def _set_timer(self, seconds: float | None, call: Callable[[], None] | None = None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds is not None and call is not None:
+            self._timer = self._clock.callLater(seconds, call)
