@@ -46,6 +46,30 @@ def pem(key: Any) -> bytes:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
+def signed(
+    names: list[x509.GeneralName] | None,
+    usages: list[x509.ObjectIdentifier] | None,
+    *,
+    is_authority: bool = False,
+) -> x509.Certificate:
+    """A certificate of our authority that no code of ours would issue."""
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(CA.certificate.subject)
+        .public_key(KEY)
+        .serial_number(1)
+        .not_valid_before(datetime.fromtimestamp(NOW, UTC))
+        .not_valid_after(datetime.fromtimestamp(NOW + 60, UTC))
+        .add_extension(x509.BasicConstraints(is_authority, None), critical=True)
+    )
+    if names is not None:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    if usages is not None:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+    return builder.sign(CA.private_key, SHA256())
+
+
 class IssueTests(SynchronousTestCase):
     def issued(self, identity: Identity, **changes: Any) -> x509.Certificate:
         times: dict[str, Any] = {"now": NOW, "lifetime": 3600} | changes
@@ -162,35 +186,12 @@ class PublicKeyTests(SynchronousTestCase):
 class IdentityOfTests(SynchronousTestCase):
     """Certificates that our authority might sign by mistake name nobody."""
 
-    def signed(
-        self,
-        names: list[x509.GeneralName] | None,
-        usages: list[x509.ObjectIdentifier] | None,
-        *,
-        is_authority: bool = False,
-    ) -> x509.Certificate:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([]))
-            .issuer_name(CA.certificate.subject)
-            .public_key(KEY)
-            .serial_number(1)
-            .not_valid_before(datetime.fromtimestamp(NOW, UTC))
-            .not_valid_after(datetime.fromtimestamp(NOW + 60, UTC))
-            .add_extension(x509.BasicConstraints(is_authority, None), critical=True)
-        )
-        if names is not None:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        if usages is not None:
-            builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        return builder.sign(CA.private_key, SHA256())
-
     def uri(self, text: str) -> x509.GeneralName:
         return x509.UniformResourceIdentifier(text)
 
     def test_hand_made(self) -> None:
         """The hand-made certificate names somebody as long as nothing is wrong."""
-        good = self.signed([self.uri("mezite://c/user/ada")], [CLIENT])
+        good = signed([self.uri("mezite://c/user/ada")], [CLIENT])
         self.assertEqual(
             identity_of(good), UserIdentity(ClusterName.parse("c"), UserName.parse("ada"))
         )
@@ -216,11 +217,9 @@ class IdentityOfTests(SynchronousTestCase):
             ([node, db1, db2], [CLIENT]),
             ([node, x509.DNSName("*.db")], [CLIENT]),
         ):
-            certificate = self.signed(names, usages)
+            certificate = signed(names, usages)
             self.assertRaises(BadCertificate, identity_of, certificate)
-        self.assertRaises(
-            BadCertificate, identity_of, self.signed([user], [CLIENT], is_authority=True)
-        )
+        self.assertRaises(BadCertificate, identity_of, signed([user], [CLIENT], is_authority=True))
         self.assertRaises(BadCertificate, identity_of, CA.certificate)
 
     @settings(max_examples=100, deadline=None)
@@ -230,7 +229,7 @@ class IdentityOfTests(SynchronousTestCase):
     )
     def test_one_spelling(self, text: str, prefix: str) -> None:
         """A URI is either refused or the one spelling of what it names."""
-        certificate = self.signed([self.uri(prefix + text), x509.DNSName("db1")], [CLIENT])
+        certificate = signed([self.uri(prefix + text), x509.DNSName("db1")], [CLIENT])
         try:
             identity = identity_of(certificate)
         except BadCertificate:
