@@ -7,9 +7,15 @@ everybody who reaches the port.
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from collections.abc import Iterator
+
+from attrs import frozen
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from mezite import __version__
+from mezite.hub.router import Router
 from mezite.hub.tunnels import TunnelRegistry
 
 
@@ -27,12 +33,6 @@ class HubMetrics:
         Gauge(
             "mezite_streams", "Streams open on all tunnels.", registry=self.registry
         ).set_function(lambda: sum(tunnel.mux.stream_count for tunnel in tunnels))
-        self.connections = Counter(
-            "mezite_connections",
-            "Connections that finished the TLS handshake, by where they were routed.",
-            ["route"],
-            registry=self.registry,
-        )
         self.sessions = Counter(
             "mezite_sessions",
             "SSH connections that were to reach a node, by outcome.",
@@ -44,4 +44,38 @@ class HubMetrics:
             "Bytes relayed between users and nodes.",
             ["direction"],
             registry=self.registry,
+        )
+
+    def watch(self, router: Router) -> None:
+        """Show what this router counts, too."""
+        self.registry.register(_Connections(router))
+
+
+@frozen(eq=False)
+class _Connections(Collector):
+    """The router's own counters, read when somebody asks."""
+
+    _router: Router
+
+    def collect(self) -> Iterator[Metric]:
+        routed = CounterMetricFamily(
+            "mezite_connections",
+            "Connections that finished the TLS handshake, by where they were routed.",
+            labels=["route"],
+        )
+        for route, count in self._router.routed.items():
+            routed.add_metric([route.value], count)
+        yield routed
+        yield GaugeMetricFamily(
+            "mezite_handshakes", "Unfinished TLS handshakes.", self._router.handshakes
+        )
+        yield CounterMetricFamily(
+            "mezite_handshakes_failed",
+            "TLS handshakes that failed.",
+            self._router.handshakes_failed,
+        )
+        yield CounterMetricFamily(
+            "mezite_handshakes_refused",
+            "Connections refused because too many handshakes were unfinished.",
+            self._router.handshakes_refused,
         )

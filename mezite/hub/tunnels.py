@@ -50,7 +50,7 @@ class Tunnel:
 
     def close(self) -> None:
         """Drop the connection at once, and every stream on it."""
-        self.mux.transport.abortConnection()
+        self.mux.abort()
 
 
 class TunnelRegistry:

@@ -1,0 +1,147 @@
+"""
+Who is calling the auth service, and which method needs what.
+
+:data:`PERMISSIONS` is the only list: a method that is not in it cannot be
+called. What a caller may do beyond that (one's own node, one's own name) the
+method itself decides.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import frozen
+
+from mezite.auth.login import LoginService
+from mezite.error import Denied, NotAuthenticated
+from mezite.identity.x509 import NodeIdentity, UserIdentity
+from mezite.names import ClusterName
+from mezite.rpc.server import Call
+from mezite.store.interfaces import INodes, IUsers
+from mezite.store.records import NodeRecord, UserRecord
+
+
+class Permission(enum.Enum):
+    """What a caller must have proved."""
+
+    NOTHING = "nothing"
+    PASSWORD_LOGIN = "a login by password a moment ago"  # noqa: S105 - names a right
+    USER = "a user's login"
+    NODE = "a node's certificate"
+    ADMIN = "an administrator's login, or the admin socket"
+
+
+PERMISSIONS: Final[Mapping[str, Permission]] = {
+    "Ping": Permission.NOTHING,
+    "AuthenticateLocal": Permission.NOTHING,
+    "ChangePassword": Permission.NOTHING,
+    "ValidateJoinToken": Permission.NOTHING,
+    "GenerateHostCerts": Permission.NOTHING,
+    "IssueUserCerts": Permission.PASSWORD_LOGIN,
+    "ListNodes": Permission.USER,
+    "RegisterAgent": Permission.NODE,
+    "AgentHeartbeat": Permission.NODE,
+    "DeregisterAgent": Permission.NODE,
+    "AuthorizeSession": Permission.NODE,
+    "DeleteNode": Permission.ADMIN,
+    "CreateUser": Permission.ADMIN,
+    "ListUsers": Permission.ADMIN,
+    "DeleteUser": Permission.ADMIN,
+    "CreateToken": Permission.ADMIN,
+    "ListTokens": Permission.ADMIN,
+    "DeleteToken": Permission.ADMIN,
+    "GetStatus": Permission.ADMIN,
+}
+
+
+@frozen
+class Subject:
+    """
+    The proved caller of one call; at most one of the two records is there.
+
+    ``is_admin`` is also true for the admin socket, which has no user.
+    """
+
+    user: UserRecord | None = None
+    node: NodeRecord | None = None
+    is_admin: bool = False
+
+    @property
+    def name(self) -> str:
+        """For records of who did something."""
+        if self.user is not None:
+            return str(self.user.name)
+        if self.node is not None:
+            return str(self.node.name)
+        return "local" if self.is_admin else "nobody"
+
+
+class Callers:
+    """Proves callers against the store: a removed user or node calls no more."""
+
+    def __init__(
+        self, *, cluster: ClusterName, users: IUsers, nodes: INodes, logins: LoginService
+    ) -> None:
+        self._cluster = cluster
+        self._users = users
+        self._nodes = nodes
+        self._logins = logins
+
+    async def admit(self, method: str, call: Call) -> Subject:
+        """
+        The subject of a call that has the permission its method needs.
+
+        :raises NotAuthenticated: nothing, or nothing valid, was shown.
+        :raises Denied: what was shown is not enough.
+        """
+        permission = PERMISSIONS[method]
+        if permission is Permission.NOTHING:
+            return Subject()
+        if permission is Permission.NODE:
+            return await self._node(call)
+        subject = await self._person(call, bearer_only=permission is Permission.PASSWORD_LOGIN)
+        if permission is Permission.ADMIN and not subject.is_admin:
+            raise Denied("this is for administrators")
+        return subject
+
+    async def _node(self, call: Call) -> Subject:
+        identity = call.caller.identity
+        if not isinstance(identity, NodeIdentity) or identity.cluster != self._cluster:
+            raise NotAuthenticated("this is for nodes, by their certificate")
+        record = await self._nodes.get(identity.agent_id)
+        # The name is compared too: the certificate may be older than a removal
+        # after which the id came back from a backup under another name.
+        if record is None or record.name != identity.node:
+            raise Denied(f"node {identity.node} ({identity.agent_id}) was removed; join it again")
+        return Subject(node=record)
+
+    async def _person(self, call: Call, *, bearer_only: bool) -> Subject:
+        bearer = _bearer(call.metadata)
+        identity = call.caller.identity
+        user: UserRecord | None = None
+        if bearer is not None:
+            user = await self._logins.caller_of(bearer)
+        elif call.caller.is_local_admin and not bearer_only:
+            return Subject(is_admin=True)
+        elif (
+            isinstance(identity, UserIdentity)
+            and identity.cluster == self._cluster
+            and not bearer_only
+        ):
+            user = await self._users.get(identity.user)
+        if user is None or user.disabled:
+            raise NotAuthenticated("you are not logged in, or your login has ended")
+        return Subject(user=user, is_admin=user.is_admin)
+
+
+def _bearer(metadata: Mapping[str, str]) -> str | None:
+    """The token of ``authorization: Bearer TOKEN`` (RFC 6750, section 2.1)."""
+    value = metadata.get("authorization")
+    if value is None:
+        return None
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise NotAuthenticated("the authorization is not a bearer token")
+    return token.strip()

@@ -1,0 +1,178 @@
+"""
+The hub as an SSH jump host, for clients that hold an SSH certificate only.
+
+Whoever comes with ``mezite-ssh`` and the hub's own name in SNI meets an SSH
+server that knows one kind of channel: ``direct-tcpip`` to a node, as
+``ssh -J`` and ``ssh -W`` open it (RFC 4254, section 7.2). There is no shell
+here, and no way to any port but a node's SSH server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from attrs import define, frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mezite.error import MeziteError
+from mezite.hub.sessions import OpenedSession, SessionOpener
+from mezite.identity.sshcert import UserCertificate, check_user
+from mezite.names import HostPort, LoginName
+from mezite.ssh.channel import FlowChannel, Receiving
+from mezite.ssh.connection import FlowConnection
+from mezite.ssh.error import OPEN_CONNECT_FAILED, OPEN_UNKNOWN_TYPE, ChannelRefused
+from mezite.ssh.fields import FieldReader
+from mezite.ssh.hostkeys import ReplaceableHostKey
+from mezite.ssh.server import SshServerFactory
+from mezite.ssh.userauth import IAvatar, IUserCertificates
+from mezite.wire.alpn import node_part
+from mezite.wire.splice import splice
+
+# What ssh asks for when nothing else is said; a node has no other port here.
+_SSH_PORT = 22
+
+
+@implementer(IAvatar)
+@define(eq=False)
+class _Passenger:
+    """Somebody who is in, on their way to a node."""
+
+    certificate: UserCertificate
+
+    def logout(self) -> None:
+        """Their channels end with their connection."""
+
+
+@implementer(IUserCertificates)
+@define(eq=False)
+class _Passport:
+    """
+    Admits everybody with a certificate of this cluster.
+
+    The login is not looked at, since the hub has no accounts: the node that
+    they go to asks for it, and the access rules are asked for each channel.
+    """
+
+    _trusted: Callable[[], Collection[bytes]]
+    _wall_clock: Callable[[], float]
+
+    def check(self, blob: bytes, login: LoginName) -> UserCertificate:
+        return check_user(
+            blob, trusted=self._trusted(), now=self._wall_clock(), login=None, source_address=None
+        )
+
+    def admit(self, certificate: UserCertificate, login: LoginName) -> Deferred[Any]:
+        return succeed(_Passenger(certificate))
+
+
+@frozen
+class _Way:
+    """What leads on: to ``db1``, and to ``db1.<hub's name>`` as SNI would have it."""
+
+    opener: SessionOpener
+    hub_names: Collection[str]
+
+
+class _JumpConnection(FlowConnection):
+    """The channels of one passenger."""
+
+    def __init__(self, way: _Way, certificate: UserCertificate) -> None:
+        super().__init__()
+        self._way = way
+        self._certificate = certificate
+
+    def make_channel(self, kind: bytes) -> FlowChannel:
+        if kind != b"direct-tcpip":
+            raise ChannelRefused(
+                "this is a jump host: use ssh -J or msh ssh to reach a node", OPEN_UNKNOWN_TYPE
+            )
+        if "permit-port-forwarding" not in self._certificate.extensions:
+            raise ChannelRefused("your certificate does not permit forwarding", OPEN_UNKNOWN_TYPE)
+        return NodeChannel(self._way, self._certificate)
+
+
+class NodeChannel(FlowChannel):
+    """A ``direct-tcpip`` channel, as one side of a splice with a stream to a node."""
+
+    name = b"direct-tcpip"
+
+    def __init__(self, way: _Way, certificate: UserCertificate) -> None:
+        super().__init__()
+        self._way = way
+        self._certificate = certificate
+        self._opened: OpenedSession | None = None
+        self._protocol: Any = None
+
+    def open_requested(self, data: bytes) -> Deferred[None]:
+        reader = FieldReader(data)
+        host, port = reader.text(), reader.uint32()
+        reader.string()
+        reader.uint32()
+        reader.end()
+        if port != _SSH_PORT:
+            raise ChannelRefused(
+                f"the hub leads to port {_SSH_PORT} of a node, its SSH server, and to no other",
+                OPEN_CONNECT_FAILED,
+            )
+        peer = self.conn.transport.transport.getPeer()
+        place = HostPort(getattr(peer, "host", "?"), getattr(peer, "port", 0))
+        return Deferred.fromCoroutine(self._open(host, str(place)))
+
+    async def _open(self, host: str, place: str) -> None:
+        try:
+            self._opened = await self._way.opener.open(
+                self._certificate.user, node_part(host, self._way.hub_names) or host, place
+            )
+        except MeziteError as error:
+            raise ChannelRefused(str(error), OPEN_CONNECT_FAILED) from error
+
+    def channelOpen(self, specificData: bytes) -> None:
+        assert self._opened is not None
+        splice(self, self._opened.stream)
+
+    def openFailed(self, reason: Any) -> None:
+        if self._opened is not None:
+            self._opened.stream.abortConnection()
+
+    def attach(self, protocol: Any) -> None:
+        """Let this protocol speak on the channel, as :func:`splice` asks."""
+        self._protocol = protocol
+        protocol.makeConnection(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._protocol.dataReceived(data)
+
+    def eofReceived(self) -> None:
+        if self._protocol is not None:
+            self._protocol.readConnectionLost()
+
+    def closed(self) -> None:
+        protocol, self._protocol = self._protocol, None
+        if protocol is None:
+            self.openFailed(None)
+            return
+        ended = self._receiving is Receiving.ENDED
+        protocol.connectionLost(Failure(ConnectionDone() if ended else ConnectionLost()))
+
+
+def jump_host(
+    *,
+    host_key: ReplaceableHostKey,
+    user_authorities: Callable[[], Collection[bytes]],
+    hub_names: Collection[str],
+    opener: SessionOpener,
+    clock: IReactorTime,
+    wall_clock: Callable[[], float],
+) -> SshServerFactory:
+    """The virtual listener of the jump host."""
+    return SshServerFactory(
+        host_key,
+        _Passport(user_authorities, wall_clock),
+        lambda avatar: _JumpConnection(_Way(opener, hub_names), avatar.certificate),
+        clock,
+    )

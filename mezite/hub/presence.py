@@ -1,0 +1,67 @@
+"""
+Signs of life of the nodes: heard in heartbeats, kept in the store now and then.
+
+The registry's tunnels have them at once. The store is told when a node's
+labels or version change, when its tunnel goes, and otherwise seldom, so that
+ten thousand heartbeats every ten seconds cost the database next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from twisted.logger import Logger
+
+from mezite.error import NotFound
+from mezite.hub.tunnels import Tunnel, TunnelRegistry
+from mezite.store.interfaces import INodes
+from mezite.store.records import NodeRecord
+
+# How often agents are asked to say that they are alive.
+HEARTBEAT_SECONDS: Final = 10
+# What a hub that is killed may forget of when it last saw a node.
+SAVE_SECONDS: Final = 300.0
+
+
+class Presence:
+    """Takes heartbeats to the registry, and what must last to the store."""
+
+    _log = Logger()
+
+    def __init__(
+        self, nodes: INodes, registry: TunnelRegistry, wall_clock: Callable[[], float]
+    ) -> None:
+        self._nodes = nodes
+        self._registry = registry
+        self._wall_clock = wall_clock
+
+    async def heard(self, node: NodeRecord, labels: Mapping[str, str], version: str) -> None:
+        """An agent said that it is alive, and what its node is like."""
+        now = self._wall_clock()
+        tunnel = self._registry.find(node.agent_id)
+        if tunnel is None:
+            # It spoke on a tunnel that has been replaced or is being admitted.
+            await self._nodes.touch(node.agent_id, last_seen=now, labels=labels, version=version)
+            return
+        changed = dict(tunnel.labels) != dict(labels) or tunnel.version != version
+        tunnel.labels, tunnel.version, tunnel.last_seen = labels, version, now
+        if changed or now - tunnel.last_saved >= SAVE_SECONDS:
+            await self.save(tunnel)
+
+    async def save(self, tunnel: Tunnel) -> None:
+        """Tell the store what the tunnel knows, unless the node was removed meanwhile."""
+        tunnel.last_saved = tunnel.last_seen
+        try:
+            await self._nodes.touch(
+                tunnel.identity.agent_id,
+                last_seen=tunnel.last_seen,
+                labels=tunnel.labels,
+                version=tunnel.version,
+            )
+        except NotFound:
+            pass
+
+    def leaving(self, node: NodeRecord) -> None:
+        """An agent is about to stop on purpose; its tunnel will go in a moment."""
+        self._log.info("{node} says goodbye", node=node.name)

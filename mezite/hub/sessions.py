@@ -1,0 +1,114 @@
+"""
+The way to a node's SSH server, for a user whose identity is proved.
+
+Decides first and acts after: finds the node, asks the access rules, takes the
+live tunnel and opens a stream in it. The doors by which users come are
+:mod:`mezite.hub.sshproxy` (SNI names the node) and :mod:`mezite.hub.jumphost`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from mezite.auth.access import AccessService
+from mezite.error import MeziteError
+from mezite.hub.error import AccessRefused
+from mezite.hub.metrics import HubMetrics
+from mezite.hub.nodes import NodeDirectory
+from mezite.mux.transport import StreamTransport
+from mezite.names import UserName
+from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+from mezite.rpc.streamheader import encode
+from mezite.store.records import NodeRecord
+from mezite.tasks import within
+
+# Three look-ups in the database; whoever waits longer is told so.
+_OPENING_SECONDS: Final = 10.0
+
+
+@frozen
+class OpenedSession:
+    """A stream that leads to a node's SSH server, its header already sent."""
+
+    session_id: str
+    node: NodeRecord
+    stream: StreamTransport
+
+
+class SessionOpener:
+    """Opens streams to nodes for users who may reach them."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        directory: NodeDirectory,
+        access: AccessService,
+        metrics: HubMetrics,
+        clock: IReactorTime,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._directory = directory
+        self._access = access
+        self._metrics = metrics
+        self._clock = clock
+        self._wall_clock = wall_clock
+
+    async def open(self, user: UserName, wanted: str, client_address: str) -> OpenedSession:
+        """
+        A stream to the SSH server of the node that is wanted, by name or agent id.
+
+        :raises UnknownNode:
+        :raises AccessRefused: the user may not reach it.
+        :raises NodeOffline:
+        :raises TimedOut:
+        """
+        try:
+            opened = await within(
+                self._clock,
+                _OPENING_SECONDS,
+                self._open(user, wanted, client_address),
+                doing="finding the node",
+            )
+        except MeziteError as error:
+            self._metrics.sessions.labels(type(error).__name__).inc()
+            self._log.info(
+                "{user} from {client} does not reach {node}: {error}",
+                user=user,
+                client=client_address,
+                node=wanted[:80],
+                error=error,
+            )
+            raise
+        self._metrics.sessions.labels("opened").inc()
+        self._log.info(
+            "session {session_id}: {user} from {client} to {node}",
+            session_id=opened.session_id,
+            user=user,
+            client=client_address,
+            node=opened.node.name,
+        )
+        return opened
+
+    async def _open(self, user: UserName, wanted: str, client_address: str) -> OpenedSession:
+        record = await self._directory.find(wanted)
+        decision = await self._access.may_reach(user, record)
+        if not decision.allowed:
+            raise AccessRefused(decision.reason)
+        stream = self._directory.tunnel_to(record, self._wall_clock()).open_stream()
+        session_id = str(uuid.uuid4())
+        header = StreamHeader(
+            service="ssh",
+            session_id=session_id,
+            user=str(user),
+            client_address=client_address,
+        )
+        stream.write(encode(header))
+        return OpenedSession(session_id, record, stream)

@@ -1,0 +1,132 @@
+"""
+The virtual listener of ``mezite-ssh``: to a node if SNI names one, else to the
+jump host.
+
+The user was proved by their X.509 certificate in the handshake. The SSH
+inside is end to end between user and node; the hub opens the way and splices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IProtocolFactory,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mezite.error import MeziteError
+from mezite.hub.error import AccessRefused
+from mezite.hub.metrics import HubMetrics
+from mezite.hub.sessions import SessionOpener
+from mezite.identity.x509 import UserIdentity, identity_of
+from mezite.names import ClusterName, UserName
+from mezite.ssh.refusal import refusal
+from mezite.tasks import background
+from mezite.wire.alpn import node_part
+from mezite.wire.splice import splice
+
+# How long a client that was refused may take to read why.
+_GOODBYE_SECONDS: Final = 5.0
+
+
+class SshProxyFactory(Factory):
+    """Tells connections to nodes from connections to the hub itself."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        *,
+        cluster: ClusterName,
+        hub_names: Collection[str],
+        opener: SessionOpener,
+        jump_host: IProtocolFactory,
+        metrics: HubMetrics,
+        clock: IReactorTime,
+    ) -> None:
+        self.clock = clock
+        self.cluster = cluster
+        self.hub_names = hub_names
+        self.opener = opener
+        self.jump_host = jump_host
+        self.metrics = metrics
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        return _Connection(self, addr)
+
+
+@define(eq=False)
+class _Connection(Protocol):
+    """A user's connection, until it is spliced or given to the jump host."""
+
+    _factory: SshProxyFactory
+    _address: Any
+    transport: Any = field(init=False, default=None)
+    _opening: Deferred[None] | None = field(init=False, default=None)
+    _goodbye: IDelayedCall | None = field(init=False, default=None)
+
+    _log = Logger()
+
+    def connectionMade(self) -> None:
+        wanted = node_part(self.transport.server_name, self._factory.hub_names)
+        if wanted is None:
+            jump_host = self._factory.jump_host.buildProtocol(self._address)
+            self.transport.attach(jump_host)
+            return
+        # Nothing is read before there is a place to put it.
+        self.transport.pauseProducing()
+        self._opening = background(self._open(wanted), doing=f"opening a session to {wanted}")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._goodbye is not None and self._goodbye.active():
+            self._goodbye.cancel()
+
+    async def _open(self, wanted: str) -> None:
+        try:
+            opened = await self._factory.opener.open(self._user(), wanted, self._place())
+        except MeziteError as error:
+            self._refuse(error)
+            return
+        self._opening = None
+        self.transport.resumeProducing()
+        relayed = await splice(self.transport, opened.stream)
+        counters = self._factory.metrics.relayed
+        counters.labels("to_node").inc(relayed.from_left)
+        counters.labels("to_user").inc(relayed.from_right)
+        self._log.info("session {session_id} ended", session_id=opened.session_id)
+
+    def _user(self) -> UserName:
+        identity = identity_of(self.transport.peer_certificate)
+        if not isinstance(identity, UserIdentity) or identity.cluster != self._factory.cluster:
+            raise AccessRefused("this needs the certificate of one of this cluster's users")
+        return identity.user
+
+    def _refuse(self, error: MeziteError) -> None:
+        """
+        Say why in SSH's own words, which every ssh client shows, and hang up.
+
+        Only our half is closed at first: a client that finds the connection
+        gone while it still says hello would report that, and not the sentence.
+        """
+        self.transport.resumeProducing()
+        self.transport.write(refusal(str(error)))
+        self.transport.loseWriteConnection()
+        self._goodbye = self._factory.clock.callLater(
+            _GOODBYE_SECONDS, self.transport.loseConnection
+        )
+
+    def _place(self) -> str:
+        host = getattr(self._address, "host", "?")
+        port = getattr(self._address, "port", 0)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

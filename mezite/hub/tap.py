@@ -1,0 +1,128 @@
+"""
+``twist mezhub``: options in, service out.
+
+What a person gave wrong is one sentence on stderr and exit status 2; what the
+machine does not let us have, a port or a file, is one sentence and status 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Final, NoReturn
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.python import usage
+
+from mezite.config.error import ConfigError
+from mezite.config.hub import HubConfig, load_hub
+from mezite.config.logs import choose_observer
+from mezite.error import MeziteError
+from mezite.hub.service import HubService
+from mezite.store.database import open_store
+from mezite.store.keyfiles import known_cluster, load_or_create
+from mezite.store.lockfile import DirectoryLock, hold
+
+_WRONG_INPUT: Final = 2
+_CANNOT_START: Final = 1
+
+
+class Options(usage.Options):
+    """The options of ``twist mezhub``."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Example: twist mezhub --public-addr=hub.example.com:443 --listen=0.0.0.0:443. "
+        "Without options the hub keeps its data in the user's data directory "
+        "(/var/lib/mezite as root) and listens on port 3080."
+    )
+    optParameters = [
+        ["config", "c", None, "YAML file [/etc/mezite/mezite.yaml, if it is there]"],
+        ["data-dir", "d", None, "directory of database and keys"],
+        ["listen", "l", None, "ADDRESS:PORT to listen on [0.0.0.0:3080]"],
+        ["public-addr", "p", None, "HOST:PORT where users and agents reach the hub"],
+        ["cluster-name", "n", None, "name of the cluster [this machine's name]"],
+    ]
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            _end(str(error), _WRONG_INPUT)
+
+    def parseArgs(self, *rest: str) -> None:
+        if rest:
+            raise usage.UsageError(f"mezhub takes options only, and not {rest[0]!r}")
+
+
+class _Hub(Service):
+    """The hub with the lock on its data; says what to type next, once it listens."""
+
+    def __init__(self, hub: HubService, lock: DirectoryLock, text: str) -> None:
+        self._hub = hub
+        self._lock = lock
+        self._text = text
+
+    def startService(self) -> None:
+        try:
+            self._hub.startService()
+        except MeziteError as error:
+            _end(str(error), _CANNOT_START)
+        super().startService()
+        sys.stderr.write(self._text)
+        sys.stderr.flush()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return self._hub.stopService().addBoth(lambda _: self._lock.release())
+
+
+def makeService(options: Options) -> Service:
+    """The hub as these options want it, its data open and its port still closed."""
+    from twisted.internet import reactor
+
+    try:
+        config = load_hub(options, os.environ)
+        lock = hold(config.data_dir)
+        cluster = config.cluster_name
+        if not config.cluster_name_is_given:
+            cluster = known_cluster(config.data_dir) or cluster
+        config = attrs.evolve(config, cluster_name=cluster)
+        authorities = load_or_create(
+            config.data_dir,
+            cluster,
+            time.time(),
+            config.ca_key_passphrase,
+            database=config.database_file,
+        )
+        store = open_store(config.database_file, reactor)  # type: ignore[arg-type]
+        hub = HubService(config=config, store=store, authorities=authorities, reactor=reactor)
+    except ConfigError as error:
+        _end(str(error), _WRONG_INPUT)
+    except MeziteError as error:
+        _end(str(error), _CANNOT_START)
+    if options.parent is not None:
+        choose_observer(options.parent, config.log_level, config.log_format)
+    for warning in config.warnings:
+        sys.stderr.write(f"mezhub: {warning}\n")
+    return _Hub(hub, lock, first_steps(config, hub.facts.ca_pin))
+
+
+def first_steps(config: HubConfig, ca_pin: str) -> str:
+    """What an administrator types next, complete."""
+    mezctl = f"mezctl --data-dir={config.data_dir}"
+    return (
+        f"\nMezite hub of cluster {config.cluster_name}, on {config.listen},"
+        f" for others at {config.public_addr}\n"
+        f"  a user:   {mezctl} users create NAME --logins=LOGIN\n"
+        f"  a node:   {mezctl} tokens create       (prints what to run there)\n"
+        f"  log in:   msh login --proxy={config.public_addr} --user=NAME --ca-pin={ca_pin}\n\n"
+    )
+
+
+def _end(sentence: str, status: int) -> NoReturn:
+    sys.stderr.write(f"mezhub: {sentence}\n")
+    raise SystemExit(status)

@@ -1,0 +1,147 @@
+"""
+The virtual listener of agents' tunnels: from a finished TLS transport to a
+tunnel in the registry.
+
+The certificate was demanded and checked in the handshake; here its agent id
+is looked up, since a node that was removed still holds a certificate for a
+while. What the agent's streams ask for is answered by the auth service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mezite.error import MeziteError
+from mezite.hub.error import TunnelRefused
+from mezite.hub.presence import Presence
+from mezite.hub.tunnels import Tunnel, TunnelRegistry
+from mezite.identity.x509 import NodeIdentity, identity_of
+from mezite.mux.frames import Role
+from mezite.mux.protocol import MuxProtocol
+from mezite.mux.transport import StreamTransport
+from mezite.names import ClusterName
+from mezite.rpc.opening import Opening
+from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+from mezite.rpc.server import Caller, GrpcServerFactory, Method
+from mezite.store.interfaces import INodes
+from mezite.tasks import background, within
+
+# The look-up of one row; a database that takes longer is not one to trust a tunnel to.
+_ADMISSION_SECONDS = 10.0
+
+
+class TunnelServerFactory(Factory):
+    """Builds the hub's end of each tunnel."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        *,
+        cluster: ClusterName,
+        registry: TunnelRegistry,
+        nodes: INodes,
+        presence: Presence,
+        methods: Mapping[str, Method],
+        clock: IReactorTime,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self.cluster = cluster
+        self.registry = registry
+        self.nodes = nodes
+        self.presence = presence
+        self.methods = methods
+        self.clock = clock
+        self.wall_clock = wall_clock
+
+    def buildProtocol(self, addr: IAddress | None) -> MuxProtocol:
+        return _Arrival(self, addr).mux
+
+
+class _Arrival:
+    """One agent's connection, from its first byte to its last."""
+
+    _log = Logger()
+
+    def __init__(self, factory: TunnelServerFactory, address: IAddress | None) -> None:
+        self._factory = factory
+        self._address = address
+        self._tunnel: Tunnel | None = None
+        self._identity: NodeIdentity | None = None
+        self.mux = MuxProtocol(
+            role=Role.SERVER,
+            clock=factory.clock,
+            accept=self._accept,
+            on_up=self._up,
+            on_down=self._down,
+        )
+
+    @property
+    def _place(self) -> str:
+        host, port = getattr(self._address, "host", "?"), getattr(self._address, "port", "?")
+        return f"{host}:{port}"
+
+    def _up(self) -> None:
+        background(self._admit(), doing=f"admitting the tunnel from {self._place}")
+
+    async def _admit(self) -> None:
+        try:
+            carrier: Any = self.mux.transport
+            identity = identity_of(carrier.peer_certificate)
+            if not isinstance(identity, NodeIdentity) or identity.cluster != self._factory.cluster:
+                raise TunnelRefused("a tunnel needs the certificate of one of this cluster's nodes")
+            self._identity = identity
+            record = await within(
+                self._factory.clock,
+                _ADMISSION_SECONDS,
+                self._factory.nodes.get(identity.agent_id),
+                doing="looking up the node",
+            )
+            if record is None or record.name != identity.node:
+                raise TunnelRefused(f"node {identity.node} ({identity.agent_id}) was removed")
+        except MeziteError:
+            self.mux.abort()
+            raise
+        if not self.mux.is_up:
+            return
+        now = self._factory.wall_clock()
+        self._tunnel = Tunnel(
+            identity=identity,
+            mux=self.mux,
+            address=self._place,
+            since=now,
+            labels=record.labels,
+            version=record.version,
+            last_seen=now,
+            last_saved=record.last_seen or 0.0,
+        )
+        self._factory.registry.add(self._tunnel)
+
+    def _accept(self, stream: StreamTransport) -> None:
+        stream.attach(Opening(self._factory.clock, self._choose))
+
+    def _choose(self, header: StreamHeader) -> IProtocol | None:
+        if header.service != "auth" or self._identity is None:
+            return None
+        caller = Caller(identity=self._identity, is_local_admin=False, address=self._place)
+        server = GrpcServerFactory(
+            self._factory.methods, caller_of=lambda _: caller, clock=self._factory.clock
+        )
+        return server.buildProtocol(self._address)
+
+    def _down(self, reason: Failure) -> None:
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is None:
+            self._log.info("a tunnel from {place} ended before it was one", place=self._place)
+            return
+        if self._factory.registry.remove(tunnel, reason.getErrorMessage()):
+            background(
+                self._factory.presence.save(tunnel),
+                doing=f"noting when {tunnel.identity.node} was last seen",
+            )
