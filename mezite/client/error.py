@@ -31,7 +31,3 @@ class UntrustedHub(RemoteError):
 
 class HubUnreachable(Unavailable):
     """No connection to the hub came about."""
-
-
-class ConnectionEnded(Unavailable):
-    """The connection ended before what it was for was done."""

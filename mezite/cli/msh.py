@@ -1,0 +1,281 @@
+"""
+The users' program: logging in, seeing nodes, and reaching them.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+import mezite
+from mezite.cli import main, tables
+from mezite.cli.options import Address, Duration, Invocation, debug_option, format_option
+from mezite.client.error import NotLoggedIn
+from mezite.client.profile import Profile, Profiles
+from mezite.error import BadInput
+from mezite.names import HostPort, LoginName, UserName, parse_labels
+
+proxy_option = click.option(
+    "--proxy", type=Address(), metavar="HOST:PORT", help="The hub; else that of the latest login."
+)
+
+
+@click.group(name="msh", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(mezite.__version__, prog_name="msh")
+@debug_option
+def msh() -> None:
+    """Reach servers through a Mezite hub."""
+
+
+class SshLike(click.Command):
+    """A command whose own failures are exit code 255, so that they are not the node's."""
+
+    def make_context(self, *arguments: Any, **rest: Any) -> click.Context:
+        current = click.get_current_context(silent=True)
+        if current is not None:
+            current.ensure_object(Invocation).failure_code = 255
+        return super().make_context(*arguments, **rest)
+
+
+@msh.command()
+@proxy_option
+@click.option("--user", metavar="USER", help="Your name; else that of the latest login there.")
+@click.option("--ttl", type=Duration(), metavar="30m", help="How long the login is to last.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--ca-pin", metavar="sha256:…", help="The fingerprint of the hub's authority.")
+@click.option(
+    "--ca-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The hub's authority, a certificate in PEM.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the SSH key here as well, and its certificate beside it.",
+)
+def login(
+    proxy: HostPort | None,
+    user: str | None,
+    ttl: float | None,
+    password_stdin: bool,
+    ca_pin: str | None,
+    ca_file: Path | None,
+    out: Path | None,
+) -> None:
+    """Log in, and get certificates that last some hours."""
+    from mezite.cli.conversation import LinesConversation, TerminalConversation
+    from mezite.client.login import LoginRequest, log_in, write_identity
+
+    if ca_pin is not None and ca_file is not None:
+        raise click.UsageError("--ca-pin and --ca-file cannot be given together")
+    profiles = Profiles()
+    remembered = profiles.remembered(proxy)
+    if proxy is None:
+        if remembered is None:
+            raise click.UsageError("which hub? give --proxy HOST:PORT")
+        proxy = remembered.hub
+    if user is None:
+        user = remembered.user.text if remembered is not None else getpass.getuser()
+    request = LoginRequest(proxy, UserName.parse(user), ttl, ca_pin, ca_file)
+    conversation = LinesConversation(sys.stdin) if password_stdin else TerminalConversation()
+    profile = main.run(lambda reactor: log_in(reactor, request, conversation, profiles))
+    if out is not None:
+        write_identity(profile, out)
+    left = tables.duration(profile.valid_before - time.time())
+    click.echo(f"{profile.user} is logged in at {profile.hub} for {left}.")
+
+
+@msh.command()
+@proxy_option
+def logout(proxy: HostPort | None) -> None:
+    """Remove the keys and certificates of a login."""
+    profiles = Profiles()
+    profile = profiles.load(proxy)
+    profiles.log_out(profile)
+    click.echo(f"{profile.user} is logged out at {profile.hub}.")
+
+
+@msh.command()
+@proxy_option
+@format_option
+def status(proxy: HostPort | None, output_format: str) -> None:
+    """Show who you are, where, and for how long."""
+    profile = Profiles().load(proxy)
+    now = time.time()
+    if profile.valid_before == 0:
+        raise NotLoggedIn
+    row = {
+        "user": profile.user.text,
+        "hub": str(profile.hub),
+        "cluster": profile.cluster.text,
+        "logins": [login.text for login in profile.logins],
+        "valid_until": tables.timestamp(profile.valid_before),
+        "time_left": max(0, int(profile.valid_before - now)),
+    }
+    columns: list[str | tables.Column] = [
+        "user",
+        "hub",
+        "cluster",
+        "logins",
+        "valid_until",
+        tables.Column("time_left", text=_time_left),
+    ]
+    tables.print_rows([row], columns, output_format)
+    profile.check_valid(now)
+
+
+def _time_left(value: object) -> str:
+    return tables.duration(value) if isinstance(value, int) and value else "expired"
+
+
+@msh.command()
+@proxy_option
+@click.argument("labels", nargs=-1, metavar="[KEY=VALUE]...")
+@format_option
+def ls(proxy: HostPort | None, labels: tuple[str, ...], output_format: str) -> None:
+    """Show the nodes that you may reach, or those of them with these labels."""
+    from mezite.client.dialer import dial_auth
+    from mezite.client.listing import node_rows
+
+    parse_labels(labels)
+    profile = valid_profile(proxy)
+
+    async def listing(reactor: Any) -> list[dict[str, object]]:
+        client = await dial_auth(reactor, profile)
+        try:
+            return node_rows(await client.list_nodes(labels))
+        finally:
+            client.close()
+
+    rows = main.run(listing)
+    columns: list[str | tables.Column] = [
+        "hostname",
+        "status",
+        "labels",
+        tables.Column("last_seen", text=tables.ago(time.time())),
+        "agent_id",
+    ]
+    tables.print_rows(rows, columns, output_format)
+
+
+@msh.command(cls=SshLike, context_settings={"allow_interspersed_args": False})
+@proxy_option
+@click.option("-l", "--login", "login_name", metavar="LOGIN", help="Who to be on the node.")
+@click.option("-t", "with_terminal", count=True, help="A terminal, also for a command.")
+@click.option("-T", "without_terminal", is_flag=True, help="No terminal, also for a shell.")
+@click.argument("node", metavar="[LOGIN@]NODE")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh(
+    proxy: HostPort | None,
+    login_name: str | None,
+    with_terminal: int,
+    without_terminal: bool,
+    node: str,
+    command: tuple[str, ...],
+) -> int:
+    """Open a shell on a node, or run a command there."""
+    from mezite.cli.remote import SshOptions, request_of, run_on_node
+    from mezite.client.dialer import parse_node
+
+    profile = valid_profile(proxy)
+    before, at, name = node.rpartition("@")
+    wanted = login_name if login_name is not None else (before if at else None)
+    target = parse_node(name, profile.hub_name)
+    login = choose_login(profile, wanted)
+    request = request_of(SshOptions(command, with_terminal, without_terminal), os.environ)
+    code: int = main.run(lambda reactor: run_on_node(reactor, profile, target, login, request))
+    return code
+
+
+@msh.command()
+@proxy_option
+@click.option(
+    "--host", "hosts", multiple=True, metavar="PATTERN", help="Only for these hosts, not for all."
+)
+def config(proxy: HostPort | None, hosts: tuple[str, ...]) -> None:
+    """
+    Print a configuration for OpenSSH.
+
+    Use it as ssh -F <(msh config) login@node, or put it into ~/.ssh/config with
+    --host patterns that fit your nodes.
+    """
+    from mezite.client.openssh import ssh_config
+
+    # One that has expired will do: the next login fills the same files.
+    profile = Profiles().load(proxy)
+    if profile.valid_before == 0:
+        raise NotLoggedIn
+    local = getpass.getuser()
+    # ssh itself tries the local user's name, where nothing else is said.
+    is_local = any(each.text == local for each in profile.logins)
+    login = None if is_local or not profile.logins else choose_login(profile, None)
+    text = ssh_config(profile, program(), hosts=hosts or ("*",), login=login)
+    click.echo(text, nl=False)
+
+
+@msh.group(name="proxy")
+def proxy_group() -> None:
+    """Connections for other programs."""
+
+
+@proxy_group.command(name="ssh", cls=SshLike, context_settings={"ignore_unknown_options": True})
+@click.option("--profile", metavar="DIR", help="The directory of the login.")
+@click.option("--proxy", metavar="HOST:PORT", help="The hub; else that of the latest login.")
+@click.argument("node", metavar="NODE[:PORT]")
+def proxy_ssh(profile: str | None, proxy: str | None, node: str) -> int:
+    """Carry standard input and output to a node's SSH server, for a ProxyCommand."""
+    from mezite.client import proxycommand
+
+    options = [("--profile", profile), ("--proxy", proxy)]
+    arguments = [f"{name}={value}" for name, value in options if value is not None]
+    return proxycommand.main([*arguments, node])
+
+
+def valid_profile(proxy: HostPort | None) -> Profile:
+    """The login to use, which has not ended."""
+    profile = Profiles().load(proxy)
+    profile.check_valid(time.time())
+    return profile
+
+
+def choose_login(profile: Profile, wanted: str | None) -> LoginName:
+    """
+    Who to be on a node.
+
+    :raises BadInput: if the certificate has no login at all, or not this one.
+    """
+    from mezite.client.listing import default_login
+
+    if wanted is not None:
+        login = LoginName.parse(wanted)
+        if login not in profile.logins:
+            allowed = ", ".join(each.text for each in profile.logins) or "none"
+            raise BadInput(f"you may not log in as {login}; your logins: {allowed}")
+        return login
+    chosen = default_login(profile.logins, getpass.getuser())
+    if chosen is None:
+        raise BadInput(f"{profile.user} has no logins on any node")
+    return chosen
+
+
+def program() -> list[str]:
+    """The words that run this program again, from any directory."""
+    started_as = sys.argv[0]
+    if os.path.basename(started_as) == "msh" and (found := shutil.which(started_as)):
+        return [os.path.abspath(found)]
+    beside = os.path.join(os.path.dirname(sys.executable), "msh")
+    if os.access(beside, os.X_OK):
+        return [beside]
+    return [
+        sys.executable,
+        "-P",
+        "-c",
+        "import sys; from mezite.cli.main import msh; sys.exit(msh())",
+    ]

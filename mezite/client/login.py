@@ -1,0 +1,210 @@
+"""
+Logging in: whom to trust, who one is, and the certificates that say so.
+
+It makes the keys, which never leave this machine, and leaves their files to
+:mod:`mezite.client.profile`. What has to be asked of the person goes through
+an :class:`IConversation`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from zope.interface import Interface
+
+from mezite.client import places
+from mezite.client.dialer import dial_unauthenticated
+from mezite.client.error import UntrustedHub
+from mezite.client.profile import Credentials, Profile, Profiles, write_private
+from mezite.error import BadInput, RemoteError
+from mezite.identity.authority import parse_pin, pin_of
+from mezite.names import ClusterName, HostPort, LoginName, UserName
+from mezite.rpc.client import AuthClient
+from mezite.rpc.proto import auth_pb2 as pb
+from mezite.wire import trust
+
+# A handful of authorities in PEM; more is not a file of authorities.
+_CA_FILE_LIMIT: Final = 262144
+
+
+class IConversation(Interface):
+    """What only the person can say; each method waits for the answer."""
+
+    def password(user: UserName) -> str:
+        """The user's password."""
+
+    def new_password() -> str:
+        """A new password, in place of the one-time password."""
+
+    def confirm_authority(hub: HostPort, pin: str) -> bool:
+        """
+        Whether the authority with this fingerprint is the hub's.
+
+        Raises :class:`BadInput`, naming the options, where nobody can be asked.
+        """
+
+
+@frozen
+class LoginRequest:
+    """
+    What is to be logged in to, and how the hub is to be known.
+
+    Of ``pin`` and ``ca_file`` at most one is given. ``ttl`` is in seconds, None
+    for the hub's default.
+    """
+
+    hub: HostPort
+    user: UserName
+    ttl: float | None = None
+    pin: str | None = None
+    ca_file: Path | None = None
+
+
+async def log_in(
+    reactor: Any, request: LoginRequest, conversation: Any, profiles: Profiles
+) -> Profile:
+    """
+    Prove who the user is, and keep the certificates that the hub issues.
+
+    :raises UntrustedHub: if what answers is not the hub that is trusted.
+    :raises NotAuthenticated: if the password is wrong.
+    """
+    authority, is_known = await _authority(reactor, request, conversation, profiles)
+    try:
+        client = await dial_unauthenticated(reactor, request.hub, authority)
+    except RemoteError as error:
+        if not is_known:
+            raise
+        raise UntrustedHub(
+            f"{request.hub} is not the hub that you trusted before ({error});"
+            " if it was set up anew, give its --ca-pin"
+        ) from error
+    try:
+        password = conversation.password(request.user)
+        answer = await client.authenticate_local(request.user.text, password)
+    finally:
+        client.close()
+    # The person may take long to answer, so each step has a connection of its own.
+    client = await dial_unauthenticated(reactor, request.hub, authority)
+    try:
+        if answer.must_change_password:
+            client.close()
+            new_password = conversation.new_password()
+            client = await dial_unauthenticated(reactor, request.hub, authority)
+            await client.change_password(request.user.text, password, new_password)
+            answer = await client.authenticate_local(request.user.text, new_password)
+        client.bearer = answer.token
+        profile, credentials = await _issue(client, request, profiles)
+    finally:
+        client.close()
+    profiles.save(profile, credentials)
+    return profile
+
+
+async def _authority(
+    reactor: Any, request: LoginRequest, conversation: Any, profiles: Profiles
+) -> tuple[bytes, bool]:
+    """The authority to trust, PEM, and whether it is from an earlier login."""
+    if request.pin is not None:
+        pem = await trust.fetch_authority(reactor, request.hub, pin=parse_pin(request.pin))
+        return pem, False
+    if request.ca_file is not None:
+        return read_authority(request.ca_file), False
+    known = profiles.known_authority(request.hub)
+    if known is not None:
+        return known, True
+    pin = await trust.publicly_trusted_pin(reactor, request.hub)
+    if pin is not None:
+        return await trust.fetch_authority(reactor, request.hub, pin=pin), False
+    presented = await trust.presented_authority(reactor, request.hub)
+    pin = pin_of(x509.load_pem_x509_certificate(presented))
+    if not conversation.confirm_authority(request.hub, pin):
+        raise UntrustedHub(f"the authority of {request.hub} was not confirmed")
+    return presented, False
+
+
+def read_authority(path: Path) -> bytes:
+    """
+    The authorities in a file that the person named.
+
+    :raises BadInput: if there are none.
+    """
+    try:
+        with path.open("rb") as file:
+            pem = file.read(_CA_FILE_LIMIT)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {(error.strerror or '').lower()}") from None
+    try:
+        x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise BadInput(f"{path} is not a certificate in PEM") from None
+    return pem
+
+
+async def _issue(
+    client: AuthClient, request: LoginRequest, profiles: Profiles
+) -> tuple[Profile, Credentials]:
+    ssh_key = Ed25519PrivateKey.generate()
+    tls_key = ec.generate_private_key(ec.SECP256R1())
+    public_line = ssh_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    answer = await client.issue_user_certs(
+        ssh_public_key=public_line,
+        tls_public_key=tls_key.public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        .decode(),
+        ttl_seconds=0 if request.ttl is None else max(1, int(request.ttl)),
+    )
+    credentials = Credentials(
+        ssh_key=ssh_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+        ssh_public_line=f"{public_line} {request.user}",
+        ssh_certificate=_one_line(answer.ssh_certificate),
+        tls_key=tls_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        tls_certificate=answer.tls_certificate.encode(),
+        cluster_ca=answer.cluster_ca.encode(),
+        host_authorities=tuple(_one_line(line) for line in answer.host_ca),
+    )
+    return _profile(answer, request, profiles), credentials
+
+
+def _profile(
+    answer: pb.IssueUserCertsResponse, request: LoginRequest, profiles: Profiles
+) -> Profile:
+    try:
+        return Profile(
+            directory=profiles.directory_of(request.hub),
+            hub=request.hub,
+            # A hub's name has the form of a cluster's, and often is it.
+            hub_name=ClusterName.parse(answer.hub_name).text,
+            cluster=ClusterName.parse(answer.cluster_name),
+            user=request.user,
+            logins=tuple(LoginName.parse(login) for login in answer.logins),
+            valid_before=float(answer.valid_before),
+        )
+    except BadInput as error:
+        raise RemoteError(f"the hub's answer makes no sense: {error}") from error
+
+
+def _one_line(text: str) -> str:
+    """Text of the hub's that becomes a line of a file; it must not become two."""
+    return " ".join(text.split())
+
+
+def write_identity(profile: Profile, path: Path) -> None:
+    """Write the SSH key, and its certificate beside it, where ``ssh -i`` finds both."""
+    for suffix, name in (
+        ("", places.SSH_KEY),
+        (".pub", places.SSH_PUBLIC_KEY),
+        ("-cert.pub", places.SSH_CERTIFICATE),
+    ):
+        write_private(path.with_name(path.name + suffix), profile.read(name))

@@ -1,0 +1,199 @@
+"""
+A person's terminal: its size, its modes, and its raw state while a session runs.
+
+:class:`RawTerminal` owns the state of one terminal from the moment it is
+entered, and gives it back on every way out: the end, an exception, a signal
+that cancels what runs, the end of the interpreter.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import signal
+import struct
+import termios
+from collections.abc import Callable, Sequence
+from types import FrameType, TracebackType
+from typing import Any, Final, Self
+
+from attrs import frozen
+from twisted.conch.ttymodes import TTYMODES
+
+DEFAULT_TERM: Final = "xterm"
+# RFC 8160: a mode that is not in Conch's table of RFC 4254's.
+_MODES: Final = {**TTYMODES, 42: "IUTF8"}
+_ISPEED: Final = 128
+_OSPEED: Final = 129
+_END: Final = b"\0"
+# RFC 4254, section 8: a special character that is switched off.
+_NO_CHARACTER: Final = 255
+_SPEEDS: Final = {
+    getattr(termios, f"B{speed}"): speed
+    for speed in (300, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400)
+}
+# The groups of flags in what tcgetattr(3) gives, by the opcodes of RFC 4254, section 8.
+_INPUT, _OUTPUT, _CONTROL, _LOCAL = range(4)
+_CHARACTERS: Final = 6
+
+
+@frozen
+class WindowSize:
+    """The size of a terminal, in characters and, where known, in pixels."""
+
+    columns: int
+    rows: int
+    width: int = 0
+    height: int = 0
+
+
+def window_size(file: int) -> WindowSize:
+    """The size of this terminal; 80 by 24 if it does not know."""
+    try:
+        packed = fcntl.ioctl(file, termios.TIOCGWINSZ, bytes(8))
+    except OSError:
+        packed = bytes(8)
+    rows, columns, width, height = struct.unpack("HHHH", packed)
+    return WindowSize(columns or 80, rows or 24, width, height)
+
+
+def encode_modes(attributes: Sequence[Any]) -> bytes:
+    """The modes of a terminal, from what tcgetattr gave, as ``pty-req`` carries them."""
+    encoded = [
+        struct.pack(">BI", _OSPEED, _SPEEDS.get(attributes[5], 38400)),
+        struct.pack(">BI", _ISPEED, _SPEEDS.get(attributes[4], 38400)),
+    ]
+    for opcode, name in sorted(_MODES.items()):
+        value: Any = _IUTF8 if name == "IUTF8" else getattr(termios, str(name), None)
+        if value is None or opcode >= _ISPEED:
+            continue
+        if opcode < 30:
+            setting = attributes[_CHARACTERS][value]
+            number = setting if isinstance(setting, int) else ord(setting)
+            encoded.append(struct.pack(">BI", opcode, number or _NO_CHARACTER))
+            continue
+        flags = attributes[_group_of(opcode)]
+        # CS7 and CS8 are values of one field of several bits.
+        is_set = flags & value == value if value else False
+        encoded.append(struct.pack(">BI", opcode, int(is_set)))
+    return b"".join(encoded) + _END
+
+
+# bits/termios-c_iflag.h; the termios module of Python 3.11 does not name it.
+_IUTF8: Final = 0o40000
+
+
+def _group_of(opcode: int) -> int:
+    if opcode < 50:
+        return _INPUT
+    if opcode < 70:
+        return _LOCAL
+    return _OUTPUT if opcode < 90 else _CONTROL
+
+
+class ResizeWatch:
+    """Calls back, on the reactor, each time the terminal's size has changed (SIGWINCH)."""
+
+    def __init__(self, reactor: Any, on_resize: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._on_resize = on_resize
+        self._previous: Any = None
+
+    def __enter__(self) -> Self:
+        self._previous = signal.signal(signal.SIGWINCH, self._resized)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        signal.signal(signal.SIGWINCH, self._previous or signal.SIG_DFL)
+
+    def _resized(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._on_resize)
+
+
+class RawTerminal:
+    """
+    A terminal that hands every key to the program, for as long as this is entered.
+
+    ``attributes`` are the terminal's before that. A terminal that was stopped
+    and continued (SIGCONT) is made raw again, because the shell has changed it.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self.attributes: list[Any] = termios.tcgetattr(file)
+        self._previous: Any = None
+        self._is_raw = False
+
+    def __enter__(self) -> Self:
+        atexit.register(self.restore)
+        self._previous = signal.signal(signal.SIGCONT, self._continued)
+        self._is_raw = True
+        self._make_raw()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.restore()
+        signal.signal(signal.SIGCONT, self._previous or signal.SIG_DFL)
+        atexit.unregister(self.restore)
+
+    def restore(self) -> None:
+        """Give the terminal back as it was; harmless when repeated."""
+        if not self._is_raw:
+            return
+        self._is_raw = False
+        # A background process that sets a terminal is stopped, and could not give it back.
+        previous = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        try:
+            termios.tcsetattr(self._file, termios.TCSADRAIN, self.attributes)
+        except (termios.error, OSError):
+            pass  # the terminal itself is gone
+        finally:
+            signal.signal(signal.SIGTTOU, previous)
+
+    def _continued(self, number: int, frame: FrameType | None) -> None:
+        if self._is_raw and os.getpgrp() == _foreground(self._file):
+            self._make_raw()
+
+    def _make_raw(self) -> None:
+        raw = [*self.attributes[:_CHARACTERS], list(self.attributes[_CHARACTERS])]
+        raw[_INPUT] |= termios.IGNPAR
+        raw[_INPUT] &= ~(
+            termios.ISTRIP
+            | termios.INLCR
+            | termios.IGNCR
+            | termios.ICRNL
+            | termios.IXON
+            | termios.IXANY
+            | termios.IXOFF
+        )
+        raw[_OUTPUT] &= ~termios.OPOST
+        raw[_LOCAL] &= ~(
+            termios.ISIG
+            | termios.ICANON
+            | termios.ECHO
+            | termios.ECHOE
+            | termios.ECHOK
+            | termios.ECHONL
+            | termios.IEXTEN
+        )
+        raw[_CHARACTERS][termios.VMIN] = 1
+        raw[_CHARACTERS][termios.VTIME] = 0
+        termios.tcsetattr(self._file, termios.TCSADRAIN, raw)
+
+
+def _foreground(file: int) -> int:
+    try:
+        return os.tcgetpgrp(file)
+    except OSError:
+        return -1
