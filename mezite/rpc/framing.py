@@ -6,6 +6,7 @@ Pure: bytes in, messages out.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from typing import Final
@@ -15,7 +16,8 @@ from mezite.rpc.error import MessageTooLarge, RemoteRpcError, Unimplemented
 
 _PREFIX: Final = struct.Struct("!BI")
 _TIMEOUT: Final = re.compile(r"([0-9]{1,8})([HMSmun])")
-_UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+# Units per second, the finest first.
+_UNITS: Final = {"n": 1e9, "u": 1e6, "m": 1e3, "S": 1.0, "M": 1 / 60, "H": 1 / 3600}
 # The largest number that grpc-timeout can carry has eight digits.
 _LARGEST_TIMEOUT: Final = 99_999_999
 
@@ -85,13 +87,13 @@ def parse_timeout(text: str) -> float:
     match = _TIMEOUT.fullmatch(text)
     if match is None:
         raise BadInput(f"{text[:20]!r} is not a grpc-timeout: write 1 to 8 digits and a unit")
-    return int(match[1]) * _UNITS[match[2]]
+    return int(match[1]) / _UNITS[match[2]]
 
 
 def format_timeout(seconds: float) -> str:
     """Write ``grpc-timeout``; never less than the time that is left, by rounding up."""
-    for unit in "numSMH":
-        count = max(0, -int(-seconds // _UNITS[unit]))
+    for unit, per_second in _UNITS.items():
+        count = math.ceil(max(0.0, seconds) * per_second)
         if count <= _LARGEST_TIMEOUT:
             return f"{count}{unit}"
     return f"{_LARGEST_TIMEOUT}H"
