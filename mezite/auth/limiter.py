@@ -88,7 +88,7 @@ def _delay(failures: int) -> float:
 def _key(user: str, address: str) -> _Key:
     """One household has 2**64 IPv6 addresses; they count as one."""
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address.strip("[]"))
     except ValueError:
         return user[:64], address[:64]
     if isinstance(parsed, ipaddress.IPv6Address):

@@ -204,5 +204,5 @@ def _unreadable(pem: bytes, error: Exception, passphrase: bytes | None) -> BadAu
             return WrongPassphrase("the CA key is not encrypted, yet a passphrase was given for it")
         return WrongPassphrase("the CA key is encrypted, and no passphrase was given")
     if passphrase and b"PRIVATE KEY-----" in pem:
-        return WrongPassphrase("the CA key cannot be decrypted with this passphrase")
+        return WrongPassphrase("the CA key cannot be decrypted with this passphrase, or is damaged")
     return BadAuthority("the CA key cannot be read")
