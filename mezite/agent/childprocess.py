@@ -1,0 +1,147 @@
+"""
+One child process: begun as somebody, and its end awaited.
+
+Forking, switching user and group and beginning a session happen in the C code
+of :mod:`subprocess`, in the order that loses no right too late. Twisted's
+``spawnProcess`` is not used because it drops supplementary groups of root,
+finds groups by uid instead of by name, begins no session of its own for pipes,
+and enters the home as root.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import termios
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.abstract import FileDescriptor
+from twisted.python.failure import Failure
+
+from mezite.agent.accounts import Account
+
+
+@frozen
+class Launch:
+    """What to run: the program's file, its arguments from argv[0] on, and as whom."""
+
+    executable: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    directory: str
+    become: Account | None = None
+
+
+@frozen
+class Ended:
+    """How a process ended; ``signal`` is None unless one killed it."""
+
+    code: int
+    signal: int | None = None
+    dumped_core: bool = False
+
+
+class ChildProcess(FileDescriptor):
+    """
+    A child, in a session and process group of its own, until it is reaped.
+
+    It owns a pidfd, which becomes readable when the child ends.
+    """
+
+    def __init__(self, reactor: Any, child: subprocess.Popen[bytes]) -> None:
+        super().__init__(reactor)
+        self._child = child
+        self._pidfd = os.pidfd_open(child.pid)
+        self._on_end: Callable[[Ended], None] = lambda ended: None
+        self._is_reaped = False
+        self.connected = 1
+
+    @classmethod
+    def start(
+        cls, reactor: Any, launch: Launch, stdin: int, stdout: int, stderr: int, *, terminal: bool
+    ) -> ChildProcess:
+        """
+        :param terminal: whether ``stdin`` is a terminal to be taken over.
+        :raises OSError: if it could not be begun.
+        """
+        account = launch.become
+        child = subprocess.Popen(  # noqa: S603, to run what a person asks for is the job
+            list(launch.arguments),
+            executable=launch.executable,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=dict(launch.environment),
+            close_fds=True,
+            start_new_session=True,
+            user=None if account is None else account.uid,
+            group=None if account is None else account.gid,
+            extra_groups=None if account is None else account.groups,
+            umask=0o022,
+            # Runs as the user already, before the program: it uses os, fcntl and
+            # signal only, which take no lock that another thread may hold.
+            preexec_fn=_Preparation(launch.directory, terminal),
+        )
+        return cls(reactor, child)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def when_ended(self, on_end: Callable[[Ended], None]) -> None:
+        """Call this, once, when the child has ended; never from within this call."""
+        self._on_end = on_end
+        self.startReading()
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the child and what it has begun, if the child still lives."""
+        if not self._is_reaped:
+            try:
+                os.killpg(self._child.pid, number)
+            except (ProcessLookupError, PermissionError):
+                pass
+
+    def fileno(self) -> int:
+        return self._pidfd
+
+    def doRead(self) -> None:
+        pid, status = os.waitpid(self._child.pid, os.WNOHANG)
+        if pid == 0:
+            return
+        self._is_reaped = True
+        self._child.returncode = 0  # reaped here; Popen need not try
+        self.stopReading()
+        os.close(self._pidfd)
+        self._pidfd = -1
+        if os.WIFSIGNALED(status):
+            ended = Ended(0, os.WTERMSIG(status), os.WCOREDUMP(status))
+        else:
+            ended = Ended(os.WEXITSTATUS(status))
+        self._on_end(ended)
+
+    def connectionLost(self, reason: Failure | None) -> None:
+        """The reactor stops; the child is somebody else's now."""
+        super().connectionLost(reason)
+
+
+@frozen
+class _Preparation:
+    """What the child does to itself, as its user, before it becomes the program."""
+
+    directory: str
+    terminal: bool
+
+    def __call__(self) -> None:
+        if self.terminal:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        for number in range(1, signal.NSIG):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        try:
+            os.chdir(self.directory)
+        except OSError:
+            os.chdir("/")

@@ -1,0 +1,131 @@
+"""
+Connections that a client opens from the node: ``direct-tcpip`` (RFC 4254, section 7.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+from mezite.ssh.channel import FlowChannel
+from mezite.ssh.error import OPEN_CONNECT_FAILED, ChannelRefused
+from mezite.ssh.fields import FieldReader, printable
+
+CONNECT_SECONDS: Final = 10.0
+# RFC 1035, section 2.3.4.
+_HOST_LENGTH: Final = 255
+
+
+class IDestinations(Interface):
+    """Where connections from this node can go."""
+
+    def endpoint(host: str, port: int) -> IStreamClientEndpoint:
+        """An endpoint that gives up by itself within :data:`CONNECT_SECONDS`."""
+
+
+@implementer(IDestinations)
+@frozen
+class NetworkDestinations:
+    """Anywhere that the node's network reaches."""
+
+    reactor: Any
+
+    def endpoint(self, host: str, port: int) -> IStreamClientEndpoint:
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(
+            self.reactor, host, port, timeout=CONNECT_SECONDS
+        )
+        return endpoint
+
+
+@implementer(IHalfCloseableProtocol)
+@define(eq=False)
+class ForwardedSocket(Protocol):
+    """The far end of a forwarded connection; each side slows the other down."""
+
+    channel: Any
+    transport: Any = field(init=False, default=None)
+
+    def connectionMade(self) -> None:
+        # Nothing may be read before the channel is confirmed.
+        self.transport.pauseProducing()
+
+    def begin(self) -> None:
+        """The channel is open."""
+        self.transport.registerProducer(self.channel, True)
+        self.channel.registerProducer(self.transport, True)
+        self.transport.resumeProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.channel.write(data)
+
+    def readConnectionLost(self) -> None:
+        self.channel.loseWriteConnection()
+
+    def writeConnectionLost(self) -> None:
+        """What else the client sends is thrown away by the transport."""
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.channel.unregisterProducer()
+        self.channel.loseConnection()
+
+
+class ForwardedChannel(FlowChannel):
+    """A ``direct-tcpip`` channel, confirmed once its connection stands."""
+
+    def __init__(self, destinations: Any, **rest: Any) -> None:
+        super().__init__(**rest)
+        self._destinations = destinations
+        self._socket: ForwardedSocket | None = None
+
+    def open_requested(self, data: bytes) -> Deferred[None]:
+        reader = FieldReader(data)
+        host, port = reader.string(), reader.uint32()
+        reader.string(), reader.uint32()  # where the client says it comes from
+        reader.end()
+        name = printable(host)
+        if not 0 < port < 65536 or not 0 < len(host) <= _HOST_LENGTH or name.encode() != host:
+            raise ChannelRefused("this is not an address to connect to", OPEN_CONNECT_FAILED)
+        endpoint = self._destinations.endpoint(name, port)
+        connecting: Deferred[Any] = endpoint.connect(
+            Factory.forProtocol(lambda: ForwardedSocket(self))
+        )
+        return connecting.addCallbacks(self._connected, _not_connected, errbackArgs=(name, port))
+
+    def _connected(self, socket: ForwardedSocket) -> None:
+        self._socket = socket
+
+    def channelOpen(self, specificData: bytes) -> None:
+        assert self._socket is not None
+        self._socket.begin()
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self._socket is not None
+        self._socket.transport.write(data)
+
+    def eofReceived(self) -> None:
+        assert self._socket is not None
+        self._socket.transport.unregisterProducer()
+        self._socket.transport.loseWriteConnection()
+
+    def closed(self) -> None:
+        if self._socket is not None:
+            self._socket.transport.unregisterProducer()
+            self._socket.transport.loseConnection()
+
+
+def _not_connected(failure: Failure, host: str, port: int) -> None:
+    failure.trap(ConnectError, DNSLookupError, OSError)
+    raise ChannelRefused(
+        f"{host}:{port} cannot be reached from the node", OPEN_CONNECT_FAILED
+    ) from None

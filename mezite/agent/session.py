@@ -1,0 +1,236 @@
+"""
+The session channel of RFC 4254, section 6: what a client asks of one session.
+
+:class:`SessionChannel` reads the requests, decides by the person's certificate
+what they may have, and hands the rest to a
+:class:`~mezite.agent.shell.SessionProcess`.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from mezite.agent import ttymodes
+from mezite.agent.accounts import Account
+from mezite.agent.childprocess import Ended, Launch
+from mezite.agent.environment import AcceptedVariables, environment
+from mezite.agent.shell import SessionProcess, Terminal, WindowSize, launch, sftp_launch
+from mezite.identity.sshcert import UserCertificate
+from mezite.ssh.channel import STDERR, FlowChannel
+from mezite.ssh.fields import FieldReader, string, uint32
+
+# execve(2) takes 128 KiB for one argument.
+COMMAND_LENGTH: Final = 128 * 1024 - 1
+TERMINAL_NAME_LENGTH: Final = 64
+# RFC 4254, section 6.10.
+SIGNALS: Final[Mapping[str, signal.Signals]] = {
+    name: signal.Signals[f"SIG{name}"]
+    for name in (
+        "ABRT",
+        "ALRM",
+        "FPE",
+        "HUP",
+        "ILL",
+        "INT",
+        "KILL",
+        "PIPE",
+        "QUIT",
+        "SEGV",
+        "TERM",
+        "USR1",
+        "USR2",
+    )
+}
+_NAMES: Final = {number: name for name, number in SIGNALS.items()}
+
+
+class State(enum.Enum):
+    """What a session channel waits for."""
+
+    REQUEST = enum.auto()
+    RUNNING = enum.auto()
+    OVER = enum.auto()
+
+
+@frozen
+class SessionSetting:
+    """What all sessions of one connection have in common."""
+
+    reactor: Any
+    account: Account
+    certificate: UserCertificate
+    own_uid: int
+    client_address: str
+    accept_env: tuple[str, ...]
+    session_id: str
+
+
+class SessionChannel(FlowChannel):
+    """:param on_gone: called when the session is no longer there."""
+
+    _log = Logger()
+
+    def __init__(self, setting: SessionSetting, on_gone: Callable[[], None], **rest: Any) -> None:
+        super().__init__(**rest)
+        self._setting = setting
+        self._on_gone = on_gone
+        self._state = State.REQUEST
+        self._variables = AcceptedVariables(setting.accept_env)
+        self._terminal: Terminal | None = None
+        self._process: SessionProcess | None = None
+
+    # Before the process runs.
+
+    def requestReceived(self, requestType: bytes, data: bytes) -> bool:
+        request = _REQUESTS.get(requestType)
+        if request is None:
+            return False
+        return request(self, FieldReader(data))
+
+    def request_env(self, reader: FieldReader) -> bool:
+        name, value = reader.string(), reader.string()
+        return self._state is State.REQUEST and self._variables.offer(name, value)
+
+    def request_pty_req(self, reader: FieldReader) -> bool:
+        name = reader.string()
+        size = _size(reader)
+        modes = ttymodes.parse(reader.string())
+        if self._state is not State.REQUEST or self._terminal is not None:
+            return False
+        if "permit-pty" not in self._setting.certificate.extensions:
+            return False
+        if len(name) > TERMINAL_NAME_LENGTH or b"\0" in name:
+            return False
+        self._terminal = Terminal(name.decode("utf-8", "replace"), size, modes)
+        return True
+
+    def request_shell(self, reader: FieldReader) -> bool:
+        reader.end()
+        return self._run(self._shell(None))
+
+    def request_exec(self, reader: FieldReader) -> bool:
+        command = reader.string()
+        if len(command) > COMMAND_LENGTH or b"\0" in command:
+            return False
+        return self._run(self._shell(command.decode("utf-8", "surrogateescape")))
+
+    def request_subsystem(self, reader: FieldReader) -> bool:
+        if reader.string() != b"sftp":
+            return False
+        self._terminal = None
+        setting = self._setting
+        prepared = sftp_launch(setting.account, own_uid=setting.own_uid)
+        # Nothing that the client sent: the interpreter may still be root.
+        variables = environment(setting.account, {}, client_address=setting.client_address)
+        return self._run(evolve(prepared, environment=variables))
+
+    def _shell(self, command: str | None) -> Launch:
+        setting = self._setting
+        variables = environment(
+            setting.account,
+            self._variables.values,
+            client_address=setting.client_address,
+        )
+        prepared = launch(setting.account, command, own_uid=setting.own_uid)
+        return evolve(prepared, environment=variables)
+
+    def _run(self, prepared: Launch) -> bool:
+        if self._state is not State.REQUEST:
+            return False
+        process = SessionProcess(self._setting.reactor, self)
+        try:
+            if self._terminal is None:
+                process.start_on_pipes(prepared)
+            else:
+                process.start_on_terminal(prepared, self._terminal)
+        except (OSError, ValueError) as error:
+            self._log.warn(
+                "{login}'s process could not be begun: {error}",
+                login=self._setting.account.login,
+                error=error,
+            )
+            self.writeExtended(STDERR, b"the node could not begin the session's process\r\n")
+            return False
+        self._process = process
+        self._state = State.RUNNING
+        return True
+
+    # While it runs.
+
+    def request_window_change(self, reader: FieldReader) -> bool:
+        size = _size(reader)
+        if self._process is not None:
+            self._process.resize(size)
+        elif self._terminal is not None:
+            self._terminal = evolve(self._terminal, size=size)
+        return self._terminal is not None
+
+    def request_signal(self, reader: FieldReader) -> bool:
+        number = SIGNALS.get(reader.text())
+        if number is None or self._process is None:
+            return False
+        self._process.signal(number)
+        return True
+
+    def request_break(self, reader: FieldReader) -> bool:
+        reader.uint32()
+        if self._process is None or self._terminal is None:
+            return False
+        self._process.send_break()
+        return True
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._process is not None:
+            self._process.write(data)
+
+    def eofReceived(self) -> None:
+        if self._process is not None:
+            self._process.end_input()
+
+    def output_ended(self) -> None:
+        self.loseWriteConnection()
+
+    def process_ended(self, ended: Ended) -> None:
+        """Say how (RFC 4254, section 6.10), then close."""
+        self._state = State.OVER
+        if not self.localClosed:
+            if ended.signal is None:
+                self.conn.sendRequest(self, b"exit-status", uint32(ended.code))
+            else:
+                name = _NAMES.get(signal.Signals(ended.signal), "TERM")
+                core = b"\1" if ended.dumped_core else b"\0"
+                self.conn.sendRequest(
+                    self,
+                    b"exit-signal",
+                    string(name.encode()) + core + string(b"") + string(b"en"),
+                )
+        self.loseConnection()
+
+    def closed(self) -> None:
+        if self._process is not None:
+            self._process.hang_up()
+        self._state = State.OVER
+        self._on_gone()
+
+
+_REQUESTS: Final[Mapping[bytes, Callable[[SessionChannel, FieldReader], bool]]] = {
+    b"env": SessionChannel.request_env,
+    b"pty-req": SessionChannel.request_pty_req,
+    b"shell": SessionChannel.request_shell,
+    b"exec": SessionChannel.request_exec,
+    b"subsystem": SessionChannel.request_subsystem,
+    b"window-change": SessionChannel.request_window_change,
+    b"signal": SessionChannel.request_signal,
+    b"break": SessionChannel.request_break,
+}
+
+
+def _size(reader: FieldReader) -> WindowSize:
+    sides = [reader.uint32() for _ in range(4)]
+    return WindowSize(*sides)

@@ -1,0 +1,112 @@
+"""
+A node's SSH server alone on a free port of the loopback, for stock clients.
+
+``python -m tests.end_to_end.node_sshd DIRECTORY`` writes authorities, a host
+certificate and a user's certificate there, prints its port, and serves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Factory, Protocol
+from zope.interface import implementer
+
+from mezite.identity import sshcert
+from mezite.identity.authority import SshAuthority
+from mezite.identity.roles import Decision
+from mezite.names import AgentId, LoginName, NodeName, UserName
+from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+
+
+def public_line(key: Ed25519PrivateKey) -> str:
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def write_identity(directory: Path, authority: SshAuthority, logins: list[str]) -> None:
+    """What ``msh login`` would have written."""
+    key = Ed25519PrivateKey.generate()
+    path = directory / "id"
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    path.chmod(0o600)
+    line = sshcert.issue_user(
+        authority,
+        public_line(key),
+        user=UserName.parse("ada"),
+        logins=[LoginName.parse(login) for login in logins],
+        serial=1,
+        now=time.time(),
+        lifetime=3600.0,
+    )
+    (directory / "id-cert.pub").write_text(line + "\n")
+
+
+def main() -> None:
+    from twisted.internet import reactor, threads
+
+    from mezite.agent.accounts import SystemAccounts
+    from mezite.agent.sshd import ISessionAuthorizer, NodeSshFactory
+    from mezite.ssh.hostkeys import HostKey, ReplaceableHostKey
+
+    directory = Path(sys.argv[1])
+    logins = sys.argv[2].split(",")
+    users, hosts = SshAuthority.generate(), SshAuthority.generate()
+    write_identity(directory, users, logins)
+    host = Ed25519PrivateKey.generate()
+    certificate = sshcert.issue_host(
+        hosts,
+        public_line(host),
+        agent_id=AgentId.new(),
+        principals=["db1"],
+        serial=1,
+        now=time.time(),
+        lifetime=3600.0,
+    )
+    (directory / "known_hosts").write_text(f"@cert-authority db1 {hosts.public_line()}\n")
+
+    @implementer(ISessionAuthorizer)
+    class AllowsAllBut:
+        def authorize(
+            self, user: UserName, login: LoginName, session_id: str
+        ) -> Deferred[Decision]:
+            allowed = str(login) != "daemon"
+            return succeed(Decision(allowed, f"{user} may not log in as {login} on db1"))
+
+    node = NodeSshFactory(
+        host_key=ReplaceableHostKey(HostKey.of(host, certificate)),
+        user_authorities=lambda: [users.public_blob],
+        authorizer=AllowsAllBut(),
+        accounts=SystemAccounts(threads.deferToThread, time.time, os.getuid()),
+        reactor=reactor,
+        wall_clock=time.time,
+        node=NodeName.parse("db1"),
+        own_uid=os.getuid(),
+    )
+    header = StreamHeader(
+        service="ssh", session_id="s1", user="ada", client_address="192.0.2.7:4711"
+    )
+
+    class Streams(Factory[Protocol]):
+        noisy = False
+
+        def buildProtocol(self, addr: object) -> Protocol:
+            return node.for_stream(header).buildProtocol(None)
+
+    port = reactor.listenTCP(0, Streams(), interface="127.0.0.1")
+    print(port.getHost().port, flush=True)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()
