@@ -1,0 +1,91 @@
+"""
+A cluster in memory with a clock that stands still, for tests of its services.
+"""
+
+from __future__ import annotations
+
+from argon2 import PasswordHasher
+from argon2.profiles import CHEAPEST
+from attrs import define, field
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from mezite.auth.access import AccessService
+from mezite.auth.issuing import IssuingService
+from mezite.auth.joining import JoinService
+from mezite.auth.login import LoginService
+from mezite.auth.passwords import RunInThread
+from mezite.identity.authority import SshAuthority, X509Authority
+from mezite.names import ClusterName, LoginName, UserName
+from mezite.store.memory import MemoryStore
+from tests.auth.threads import at_once
+
+START = 1_800_000_000.0
+CLUSTER = ClusterName("mezite")
+HUB = "hub.example.com"
+ADA = UserName("ada")
+ROOT = LoginName("root")
+PASSWORD = "correct horse"
+SSH_LINE = (
+    Ed25519PrivateKey.generate()
+    .public_key()
+    .public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    .decode()
+)
+TLS_PEM = (
+    ec.generate_private_key(ec.SECP256R1())
+    .public_key()
+    .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+)
+# Made once, since no test depends on which they are.
+USER_CA, HOST_CA = SshAuthority.generate(), SshAuthority.generate()
+CLUSTER_CA = X509Authority.generate(CLUSTER, START)
+
+
+@define(eq=False)
+class World:
+    """The services of one cluster over one store; ``now`` is moved by hand."""
+
+    run_in_thread: RunInThread = at_once
+    now: float = START + 0.5
+    store: MemoryStore = field(factory=MemoryStore)
+    logins: LoginService = field(init=False)
+    issuing: IssuingService = field(init=False)
+    joining: JoinService = field(init=False)
+    access: AccessService = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        store = self.store
+        self.logins = LoginService(
+            store.users,
+            store.bearers,
+            wall_clock=self.time,
+            run_in_thread=self.run_in_thread,
+            hasher=PasswordHasher.from_parameters(CHEAPEST),
+        )
+        self.issuing = IssuingService(
+            store.users,
+            store.serials,
+            cluster=CLUSTER,
+            user_ca=USER_CA,
+            host_ca=HOST_CA,
+            cluster_ca=CLUSTER_CA,
+            wall_clock=self.time,
+        )
+        self.joining = JoinService(
+            store.nodes,
+            store.join_tokens,
+            store.joining,
+            store.serials,
+            cluster=CLUSTER,
+            hub_names=[HUB],
+            user_ca=USER_CA,
+            host_ca=HOST_CA,
+            cluster_ca=CLUSTER_CA,
+            wall_clock=self.time,
+        )
+        self.access = AccessService(store.users, store.nodes)
+
+    def time(self) -> float:
+        return self.now
