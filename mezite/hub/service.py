@@ -71,7 +71,9 @@ class HubService(Service):
         authorities: Authorities,
         reactor: Any,
         wall_clock: Callable[[], float] = time.time,
+        run_in_thread: Callable[..., Deferred[Any]] = deferToThread,
     ) -> None:
+        self._run_in_thread = run_in_thread
         self.config = config
         self.registry = TunnelRegistry()
         self._store = store
@@ -155,7 +157,7 @@ class HubService(Service):
         access = AccessService(store.users, store.nodes)
         self._presence = Presence(store.nodes, self.registry, wall_clock)
         logins = LoginService(
-            store.users, store.bearers, wall_clock=wall_clock, run_in_thread=deferToThread
+            store.users, store.bearers, wall_clock=wall_clock, run_in_thread=self._run_in_thread
         )
         joining = JoinService(
             store.nodes,

@@ -1,0 +1,208 @@
+"""
+A whole hub in memory: the real service over a store in memory, and peers that
+dial its router over TLS without a socket.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import define, field
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+
+from mezite.config.hub import HubConfig
+from mezite.hub.service import HubService
+from mezite.identity.authority import SshAuthority, X509Authority
+from mezite.identity.roles import LabelSelector
+from mezite.identity.tokens import hash_token, new_token
+from mezite.identity.x509 import Identity, NodeIdentity, UserIdentity, issue_node, issue_user
+from mezite.mux.frames import Role
+from mezite.mux.protocol import MuxProtocol
+from mezite.mux.transport import StreamTransport
+from mezite.names import AgentId, ClusterName, HostPort, LoginName, NodeName, UserName
+from mezite.store.keyfiles import Authorities
+from mezite.store.memory import MemoryStore
+from mezite.store.records import JoinTokenRecord, NodeRecord, UserRecord
+from mezite.wire.contexts import client_context
+from mezite.wire.transport import TLSTransport
+from tests.doubles.link import Link, link
+
+T = TypeVar("T")
+CLUSTER = ClusterName("example.com")
+
+
+class Heard(Protocol):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.reason: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
+        self.reason = reason
+
+
+@define(eq=False)
+class HubWorld:
+    """The hub, its store, and what has dialed it."""
+
+    clock: MemoryReactorClock = field(factory=MemoryReactorClock)
+    store: MemoryStore = field(factory=MemoryStore)
+    authorities: Authorities = field(init=False)
+    hub: HubService = field(init=False)
+    links: list[Link] = field(init=False, factory=list)
+    _tokens: Any = field(init=False, factory=itertools.count)
+
+    def __attrs_post_init__(self) -> None:
+        now = time.time()
+        self.clock.advance(now)
+        self.authorities = Authorities(
+            CLUSTER,
+            SshAuthority.generate(),
+            SshAuthority.generate(),
+            X509Authority.generate(CLUSTER, now - 86400),
+        )
+        self.hub = HubService(
+            config=HubConfig(
+                cluster_name=CLUSTER,
+                cluster_name_is_given=True,
+                data_dir=Path("/nowhere"),
+                listen=HostPort("127.0.0.1", 3080),
+                public_addr=HostPort("hub.example.com", 443),
+            ),
+            store=self.store,
+            authorities=self.authorities,
+            reactor=self.clock,
+            wall_clock=self.clock.seconds,
+            run_in_thread=lambda work, *rest: maybeDeferred(work, *rest),
+        )
+
+    def dial(
+        self,
+        inner: IProtocol,
+        protocol: bytes,
+        *,
+        identity: Identity | None = None,
+        server_name: str = "hub.example.com",
+    ) -> TLSTransport:
+        """Connect to the hub's port; ``inner`` speaks once the handshake is done."""
+        context = client_context(
+            protocol, self.authorities.cluster_ca.certificate_pem, *self._credentials(identity)
+        )
+        client = TLSTransport(
+            context.connection(server_name),
+            self.clock,
+            secured=lambda transport: transport.attach(inner),
+            failed=lambda failure: inner.connectionLost(failure),
+        )
+        self.links.append(link(client, self.hub.router.buildProtocol(None), self.clock))
+        return client
+
+    def flush(self) -> None:
+        """Let everything move until nothing moves."""
+        for _ in range(20):
+            for each in self.links:
+                each.flush()
+
+    def done(self, work: Awaitable[T]) -> T:
+        """The result of this, once all has come to rest."""
+
+        async def run() -> T:
+            return await work
+
+        results: list[Any] = []
+        Deferred.fromCoroutine(run()).addBoth(results.append)
+        self.flush()
+        assert results, "it waits for something that does not come"
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        result: T = results[0]
+        return result
+
+    def add_user(self, name: str, *logins: str, labels: str = "*=*", admin: bool = False) -> None:
+        """A user whose password nobody knows."""
+        self.done(
+            self.store.users.create(
+                UserRecord(
+                    name=UserName(name),
+                    password_hash="x",
+                    logins=tuple(LoginName(login) for login in logins),
+                    node_labels=LabelSelector.parse([labels]),
+                    is_admin=admin,
+                    must_change_password=False,
+                    created=self.clock.seconds(),
+                )
+            )
+        )
+
+    def add_node(self, name: str, **labels: str) -> NodeIdentity:
+        """A node that has joined and is not connected."""
+        now = self.clock.seconds()
+        secret = hash_token(new_token())
+        token = JoinTokenRecord(f"t{next(self._tokens)}", secret, "test", now, now + 60, 1, 1)
+        record = NodeRecord(AgentId.new(), NodeName(name), labels, "0.1", now)
+        self.done(self.store.join_tokens.add(token))
+        self.done(self.store.joining.admit(secret, record, now))
+        return NodeIdentity(CLUSTER, record.agent_id, record.name)
+
+    def user(self, name: str) -> UserIdentity:
+        """How a user's certificate names them."""
+        return UserIdentity(CLUSTER, UserName(name))
+
+    def open_tunnel(
+        self, node: NodeIdentity, accept: Callable[[StreamTransport], None] | None = None
+    ) -> MuxProtocol:
+        """The agent's end of a new tunnel."""
+        mux = MuxProtocol(
+            role=Role.CLIENT,
+            clock=self.clock,
+            accept=accept or (lambda stream: stream.abortConnection()),
+        )
+        self.dial(mux, b"mezite-tunnel", identity=node)
+        return mux
+
+    def _credentials(self, identity: Identity | None) -> tuple[bytes, bytes] | tuple[()]:
+        if identity is None:
+            return ()
+        key = ec.generate_private_key(ec.SECP256R1())
+        issue: Any = issue_node if isinstance(identity, NodeIdentity) else issue_user
+        certificate = issue(
+            self.authorities.cluster_ca,
+            key.public_key(),
+            identity,
+            now=self.clock.seconds(),
+            lifetime=3600.0,
+        )
+        return certificate.public_bytes(Encoding.PEM), key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+
+
+def ssh_public_line() -> str:
+    """A fresh SSH key's public line."""
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def tls_public_pem() -> str:
+    """A fresh TLS key's public half."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
