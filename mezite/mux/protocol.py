@@ -263,8 +263,10 @@ class MuxProtocol(Protocol):
     def accept_stream(self, stream: StreamTransport) -> None:
         if stream.stream_id in self._offered:
             self._offered.discard(stream.stream_id)
-            self.connection.accept(stream.stream_id)
-            self._schedule()
+            # The peer may have taken its offer back, which we are about to be told.
+            if self.connection.has_stream(stream.stream_id):
+                self.connection.accept(stream.stream_id)
+                self._schedule()
 
     def is_offered(self, stream: StreamTransport) -> bool:
         """Whether the stream waits to be accepted."""

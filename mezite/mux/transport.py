@@ -117,7 +117,7 @@ class StreamTransport:
     # ITransport and ITCPTransport.
 
     def write(self, data: bytes) -> None:
-        if not data or not self._may_write():
+        if not data or not self._may_write() or not self._connection.has_stream(self.stream_id):
             return
         if type(data) is not bytes:
             data = bytes(data)
@@ -265,6 +265,8 @@ class StreamTransport:
         if self._is_producer_paused:
             self._is_producer_paused = False
             self._call(self._producer.resumeProducing)
+        elif self._producer is not None and not self._is_streaming:
+            self.mux.attend(self)
 
     def attended(self) -> None:
         """It is this stream's turn to do what its methods left for later."""
@@ -320,8 +322,10 @@ class StreamTransport:
             return
         is_half = self._writing is _Writing.HALF_CLOSING
         self._writing = _Writing.HALF_ENDING if is_half else _Writing.ENDING
-        self._connection.finish(self.stream_id)
-        self.mux.sent()
+        # The peer may have reset it, which we are about to be told.
+        if self._connection.has_stream(self.stream_id):
+            self._connection.finish(self.stream_id)
+            self.mux.sent()
 
     def _stop_reading(self) -> None:
         self._reading = _Reading.OVER
