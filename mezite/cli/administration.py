@@ -1,0 +1,297 @@
+"""
+What mezctl's commands ask of the hub, and how they show the answers.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+from attrs import frozen
+
+from mezite.cli import main, tables
+from mezite.error import BadInput
+from mezite.names import AgentId, HostPort, InvalidName, NodeName
+
+if TYPE_CHECKING:
+    from mezite.rpc.client import AuthClient
+    from mezite.rpc.proto import auth_pb2 as pb
+
+T = TypeVar("T")
+Row = dict[str, object]
+
+# Where click's context carries the Door.
+DOOR: Final = "mezite.cli.administration.door"
+# argon2 takes any length; nobody types more than this.
+_PASSWORD_LIMIT: Final = 1024
+
+
+@frozen
+class Door:
+    """How the hub is reached: the socket in its data directory, or its port."""
+
+    data_dir: Path | None = None
+    proxy: HostPort | None = None
+
+    async def dial(self, reactor: Any) -> AuthClient:
+        if self.proxy is None:
+            from mezite.client.admin import dial_socket
+
+            return await dial_socket(reactor, self.data_dir or _default_data_dir())
+        from mezite.client.dialer import dial_auth
+        from mezite.client.profile import Profiles
+
+        profile = Profiles().load(self.proxy)
+        profile.check_valid(time.time())
+        return await dial_auth(reactor, profile)
+
+
+def _default_data_dir() -> Path:
+    """Where a hub that is started without options, from this account, keeps its data."""
+    import os
+
+    from mezite.config.hub import load_hub
+
+    return load_hub({}, os.environ).data_dir
+
+
+def ask(question: Callable[[AuthClient], Coroutine[Any, Any, T]]) -> T:
+    """Connect, ask, and close: the answer."""
+    door: Door = click.get_current_context().meta[DOOR]
+
+    async def work(reactor: Any) -> T:
+        client = await door.dial(reactor)
+        try:
+            return await question(client)
+        finally:
+            client.close()
+
+    return main.run(work)
+
+
+def parse_node(text: str) -> str:
+    """A host name or an agent id, in its canonical spelling."""
+    try:
+        return AgentId.parse(text.strip().lower()).text
+    except InvalidName:
+        return NodeName.parse(text).text
+
+
+def read_password() -> str:
+    """
+    The password on standard input: one line, not echoed if it is a terminal.
+
+    :raises BadInput: if there is none, or it is no text.
+    """
+    if sys.stdin.isatty():
+        import getpass
+
+        try:
+            password = getpass.getpass("Password for the new user: ")
+        except EOFError:
+            password = ""
+    else:
+        line = sys.stdin.buffer.readline(_PASSWORD_LIMIT + 2)
+        try:
+            password = line.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise BadInput("the password on standard input is not UTF-8") from None
+    if not password:
+        raise BadInput("a password is expected on standard input")
+    if len(password.encode()) > _PASSWORD_LIMIT:
+        raise BadInput(f"a password has at most {_PASSWORD_LIMIT} bytes")
+    return password
+
+
+# ------------------------------------------------------------------------ users
+
+
+def create_user(
+    name: str,
+    *,
+    logins: list[str],
+    node_labels: list[str],
+    is_admin: bool,
+    password: str,
+    output_format: str,
+) -> None:
+    """Make a user, and say how they log in."""
+
+    async def question(
+        client: AuthClient,
+    ) -> tuple[pb.CreateUserResponse, pb.GetStatusResponse]:
+        # Asked first, so that a user whose password nobody saw cannot come to be.
+        status = await client.get_status()
+        created = await client.create_user(
+            name, logins=logins, node_labels=node_labels, is_admin=is_admin, password=password
+        )
+        return created, status
+
+    created, status = ask(question)
+    one_time = created.one_time_password
+    if output_format == "json":
+        row = {**_user_row(created.user), "one_time_password": one_time or None}
+        tables.print_rows([row], list(row), "json")
+        return
+    command = f"msh login --proxy={status.public_address} --user={name} --ca-pin={status.ca_pin}"
+    click.echo(f"User {name} was created.")
+    if one_time:
+        click.echo(f"One-time password, to be replaced at the first login: {one_time}")
+    click.echo(f"They log in with:\n\n    {command}\n")
+
+
+async def user_rows(client: AuthClient) -> list[Row]:
+    return [_user_row(user) for user in await client.list_users()]
+
+
+def _user_row(user: pb.User) -> Row:
+    return {
+        "name": user.name,
+        "logins": list(user.logins),
+        "node_labels": list(user.node_labels),
+        "is_admin": user.is_admin,
+        "must_change_password": user.must_change_password,
+        "disabled": user.disabled,
+        "created": moment(user.created),
+    }
+
+
+def user_columns() -> list[str | tables.Column]:
+    return [
+        "name",
+        "logins",
+        "node_labels",
+        tables.Column("is_admin", "admin"),
+        tables.Column("must_change_password", "one-time password"),
+        "disabled",
+        tables.Column("created", text=tables.ago(time.time())),
+    ]
+
+
+# ----------------------------------------------------------------------- tokens
+
+
+def create_token(ttl_seconds: int, uses: int, output_format: str) -> None:
+    """Make a join token; the command alone goes to standard output, for scripts."""
+    made = ask(lambda client: client.create_token(ttl_seconds=ttl_seconds, uses=uses))
+    row: Row = {
+        "token_id": made.token_id,
+        "token": made.token,
+        "expires": moment(made.expires),
+        "uses": made.uses,
+        "ca_pin": made.ca_pin,
+        "hub_address": made.hub_address,
+        "join_command": made.join_command,
+    }
+    if output_format == "json":
+        tables.print_rows([row], list(row), "json")
+        return
+    often = "once" if made.uses == 1 else f"{made.uses} times"
+    left = tables.duration(made.expires - time.time())
+    click.echo(f"Type this on the new node, {often}, within {left}:", err=True)
+    click.echo(made.join_command)
+
+
+async def token_rows(client: AuthClient) -> list[Row]:
+    return [
+        {
+            "token_id": token.token_id,
+            "created_by": token.created_by,
+            "created": moment(token.created),
+            "expires": moment(token.expires),
+            "uses_left": token.uses_left,
+            "max_uses": token.max_uses,
+        }
+        for token in await client.list_tokens()
+    ]
+
+
+def token_columns() -> list[str | tables.Column]:
+    now = time.time()
+    return [
+        "token_id",
+        "created_by",
+        tables.Column("created", text=tables.ago(now)),
+        tables.Column("expires", text=tables.until(now)),
+        "uses_left",
+        "max_uses",
+    ]
+
+
+# ------------------------------------------------------------------------ nodes
+
+
+async def node_rows(client: AuthClient, labels: Iterable[str]) -> list[Row]:
+    from mezite.client import listing
+
+    nodes = await client.list_nodes(labels)
+    more = {
+        node.agent_id: {"version": node.version or None, "joined": moment(node.joined)}
+        for node in nodes
+    }
+    return [{**row, **more[str(row["agent_id"])]} for row in listing.node_rows(nodes)]
+
+
+def node_columns() -> list[str | tables.Column]:
+    now = time.time()
+    return [
+        "hostname",
+        "status",
+        "labels",
+        tables.Column("last_seen", text=tables.ago(now)),
+        "agent_id",
+        "version",
+        tables.Column("joined", text=tables.ago(now)),
+    ]
+
+
+# ----------------------------------------------------------------------- status
+
+
+def print_status(output_format: str) -> None:
+    """What the hub is, a line for each fact, or one object."""
+    status = ask(lambda client: client.get_status())
+    row: Row = {
+        "cluster_name": status.cluster_name,
+        "hub_name": status.hub_name,
+        "public_address": status.public_address,
+        "ca_pin": status.ca_pin,
+        "version": status.version,
+        "started": moment(status.started),
+        "server_time": moment(status.server_time),
+        "nodes_online": status.nodes_online,
+        "nodes_known": status.nodes_known,
+        "users": status.users,
+        "tunnels": status.tunnels,
+        "streams": status.streams,
+        "certificate_expires": moment(status.certificate_expires),
+        "authority_expires": moment(status.authority_expires),
+    }
+    if output_format == "json":
+        tables.print_rows([row], list(row), "json")
+        return
+    shown = {key: tables.cell(value) for key, value in row.items()}
+    # The hub's clock may be another than ours; lengths of time are by its own.
+    for key in ("certificate_expires", "authority_expires"):
+        shown[key] += f" ({tables.until(status.server_time)(row[key])})"
+    shown["started"] += f" ({tables.ago(status.server_time)(row['started'])})"
+    width = max(map(len, shown)) + 2
+    for key, text in shown.items():
+        click.echo(f"{key.replace('_', ' '):<{width}}{text}")
+
+
+def print_removed(row: Mapping[str, object], sentence: str, output_format: str) -> None:
+    """Say that something is gone, in a sentence or as one object."""
+    if output_format == "json":
+        tables.print_rows([row], list(row), "json")
+    else:
+        click.echo(sentence)
+
+
+def moment(seconds: int) -> str | None:
+    """A time of a message, for JSON; none, if it is 0."""
+    return tables.timestamp(seconds) if seconds else None

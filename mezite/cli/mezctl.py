@@ -1,0 +1,243 @@
+"""
+The administrators' program: users, join tokens, nodes, and how the hub is.
+
+How the hub is reached and what its answers look like is
+:mod:`mezite.cli.administration`'s; this owns the commands and their options.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+import mezite
+from mezite.cli import administration as admin
+from mezite.cli import tables
+from mezite.cli.options import Address, Duration, debug_option, format_option
+from mezite.error import BadInput
+from mezite.identity.roles import LabelSelector
+from mezite.names import HostPort, LoginName, UserName, parse_labels
+
+_SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
+# The number that travels has 32 bits; the hub's own cap is far below.
+_MOST_USES: Final = 1_000_000
+_LONGEST_TTL: Final = 366 * 86400.0
+
+
+def _examples(*lines: str) -> str:
+    """Examples for the end of a help page; click leaves a paragraph after \\b as it is."""
+    return "\n".join(["\b", "Examples:", *(f"  mezctl {line}" for line in lines)])
+
+
+@click.group(
+    name="mezctl",
+    context_settings=_SETTINGS,
+    epilog=_examples(
+        "users create ada --logins ada,root",
+        "tokens create --ttl 1h",
+        "nodes ls --format json",
+        "--data-dir /srv/mezite status",
+        "--proxy hub.example.com:3080 users ls",
+    ),
+)
+@click.version_option(mezite.__version__, prog_name="mezctl")
+@debug_option
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="The data directory of the hub, on the hub's own machine; else the hub's default.",
+)
+@click.option(
+    "--proxy",
+    type=Address(),
+    metavar="HOST:PORT",
+    help="The hub from afar, with the login of msh there.",
+)
+@click.pass_context
+def mezctl(ctx: click.Context, data_dir: Path | None, proxy: HostPort | None) -> None:
+    """
+    Administer a Mezite hub.
+
+    On the hub's own machine, as the account that the hub runs as or as root,
+    no login is needed. From elsewhere, use --proxy after msh login.
+    """
+    if data_dir is not None and proxy is not None:
+        raise click.UsageError("--data-dir and --proxy cannot be given together")
+    ctx.meta[admin.DOOR] = admin.Door(data_dir, proxy)
+
+
+# ------------------------------------------------------------------------ users
+
+
+@mezctl.group(context_settings=_SETTINGS)
+def users() -> None:
+    """People: who may log in, as whom, and on which nodes."""
+
+
+@users.command(
+    name="create",
+    epilog=_examples(
+        "users create ada --logins ada,root",
+        "users create bob --logins bob --node-labels env=dev,env=staging",
+        "users create eve --logins eve --admin --password-stdin < password",
+    ),
+)
+@click.argument("name")
+@click.option("--logins", required=True, metavar="LOGIN,…", help="The accounts to be used.")
+@click.option(
+    "--node-labels",
+    multiple=True,
+    metavar="KEY=VALUE,…",
+    help="Only nodes with these labels; several values of a key are alternatives."
+    " All nodes, if none are given.",
+)
+@click.option("--admin", "is_admin", is_flag=True, help="May use mezctl, and sees all nodes.")
+@click.option(
+    "--password-stdin",
+    is_flag=True,
+    help="Read the password from standard input; else a one-time password is made.",
+)
+@format_option
+def create_user(
+    name: str,
+    logins: str,
+    node_labels: tuple[str, ...],
+    is_admin: bool,
+    password_stdin: bool,
+    output_format: str,
+) -> None:
+    """Make a user."""
+    user = UserName.parse(name).text
+    accounts = [LoginName.parse(login).text for login in _split(logins)]
+    if not accounts:
+        raise BadInput("a user needs at least one login: give --logins LOGIN,…")
+    selector = [pair for pairs in node_labels for pair in _split(pairs)] or ["*=*"]
+    LabelSelector.parse(selector)
+    password = admin.read_password() if password_stdin else ""
+    admin.create_user(
+        user,
+        logins=accounts,
+        node_labels=selector,
+        is_admin=is_admin,
+        password=password,
+        output_format=output_format,
+    )
+
+
+@users.command(name="ls")
+@format_option
+def list_users(output_format: str) -> None:
+    """Show all users."""
+    rows = admin.ask(admin.user_rows)
+    tables.print_rows(rows, admin.user_columns(), output_format)
+
+
+@users.command(name="rm")
+@click.argument("name")
+@format_option
+def remove_user(name: str, output_format: str) -> None:
+    """Remove a user, whose logins end with it."""
+    user = UserName.parse(name).text
+    admin.ask(lambda client: client.delete_user(user))
+    admin.print_removed({"name": user}, f"User {user} was removed.", output_format)
+
+
+# ----------------------------------------------------------------------- tokens
+
+
+@mezctl.group(context_settings=_SETTINGS)
+def tokens() -> None:
+    """Join tokens, with which new nodes are let in."""
+
+
+@tokens.command(
+    name="create",
+    epilog=_examples("tokens create", "tokens create --ttl 30m --uses 5 --format json"),
+)
+@click.option(
+    "--ttl", type=Duration(), default="1h", show_default=True, help="How long it is accepted."
+)
+@click.option(
+    "--uses",
+    type=click.IntRange(1, _MOST_USES),
+    default=1,
+    show_default=True,
+    help="How many nodes may join with it.",
+)
+@format_option
+def create_token(ttl: float, uses: int, output_format: str) -> None:
+    """Make a join token, and print the command to type on the new node."""
+    if ttl > _LONGEST_TTL:
+        raise BadInput("a join token lives for a year at most: give a shorter --ttl")
+    admin.create_token(int(ttl), uses, output_format)
+
+
+@tokens.command(name="ls")
+@format_option
+def list_tokens(output_format: str) -> None:
+    """Show the join tokens that can still be used; their secrets are not kept."""
+    rows = admin.ask(admin.token_rows)
+    tables.print_rows(rows, admin.token_columns(), output_format)
+
+
+@tokens.command(name="rm")
+@click.argument("token_id")
+@format_option
+def remove_token(token_id: str, output_format: str) -> None:
+    """Revoke a join token, by the id that ls shows."""
+    if not token_id.isascii() or not token_id.isprintable() or len(token_id) > 64:
+        raise BadInput("that is no token's id: mezctl tokens ls shows them")
+    admin.ask(lambda client: client.delete_token(token_id))
+    row = {"token_id": token_id}
+    admin.print_removed(row, f"Token {token_id} was revoked.", output_format)
+
+
+# ------------------------------------------------------------------------ nodes
+
+
+@mezctl.group(context_settings=_SETTINGS)
+def nodes() -> None:
+    """Machines with an agent."""
+
+
+@nodes.command(name="ls", epilog=_examples("nodes ls", "nodes ls env=dev --format json"))
+@click.argument("labels", nargs=-1, metavar="[KEY=VALUE]...")
+@format_option
+def list_nodes(labels: tuple[str, ...], output_format: str) -> None:
+    """Show all nodes, or those with these labels."""
+    parse_labels(labels)
+    rows = admin.ask(lambda client: admin.node_rows(client, labels))
+    tables.print_rows(rows, admin.node_columns(), output_format)
+
+
+@nodes.command(name="rm", epilog=_examples("nodes rm db1"))
+@click.argument("node")
+@format_option
+def remove_node(node: str, output_format: str) -> None:
+    """
+    Forget a node, by host name or agent id.
+
+    Its tunnel is closed and its certificates are not renewed; to come back it
+    joins with a new token.
+    """
+    name = admin.parse_node(node)
+    admin.ask(lambda client: client.delete_node(name))
+    admin.print_removed({"node": name}, f"Node {name} was removed.", output_format)
+
+
+# ----------------------------------------------------------------------- status
+
+
+@mezctl.command()
+@format_option
+def status(output_format: str) -> None:
+    """Show what the hub is, and how it is."""
+    admin.print_status(output_format)
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
