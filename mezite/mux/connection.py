@@ -15,16 +15,13 @@ from mezite.mux.error import (
     LocalMuxError,
     MuxClosed,
     RemoteMuxError,
-    StreamOverflow,
     TooManyStreams,
 )
 from mezite.mux.events import (
     DataReceived,
     Event,
-    FinishSent,
     GoAwayReceived,
     PingAnswered,
-    SendBufferDrained,
     StreamAccepted,
     StreamEnded,
     StreamOpened,
@@ -37,7 +34,6 @@ from mezite.mux.frames import (
     FIN,
     GO_AWAY,
     HEADER_LENGTH,
-    MAX_STREAM_ID,
     PING,
     RST,
     SYN,
@@ -46,17 +42,16 @@ from mezite.mux.frames import (
     GoAwayCode,
     Header,
     Role,
-    encode_data,
 )
 from mezite.mux.limits import MuxLimits
+from mezite.mux.sendqueue import SendQueue
 from mezite.mux.stream import Input, State, Stream
+from mezite.mux.streamids import StreamIds
 from mezite.mux.window import ReceiveWindow
 
 # What one pull hands out when asked for no other amount: 16 TLS records, so that
 # a keystroke behind it waits for little, and a write costs little for each byte.
 PULL_LENGTH: Final = 256 * 1024
-# hashicorp's SYNs may overtake each other by as many as it opens at once.
-_REORDERED_IDS: Final = 256
 
 
 class Connection:
@@ -71,11 +66,7 @@ class Connection:
         self._limits = limits or MuxLimits()
         self._reader = FrameReader(self._limits.frame_length)
         self._streams: dict[int, Stream] = {}
-        self._next_id = 1 if role is Role.CLIENT else 2
-        # One step before the first id that the peer may use.
-        self._highest_peer_id = 0 if role is Role.CLIENT else -1
-        # Ids below the highest that the peer has skipped, and may still use.
-        self._skipped_ids: dict[int, None] = {}
+        self._ids = StreamIds(role)
         self._unacknowledged: set[int] = set()
         self._unaccepted: set[int] = set()
         # The Data frame whose body is arriving: its stream, if anybody reads it.
@@ -84,8 +75,7 @@ class Connection:
         self._body_ends_stream = False
         self._control: deque[bytes] = deque()
         self._updates: dict[Stream, None] = {}
-        self._queue: deque[Stream] = deque()
-        self._unsent = 0
+        self._queue = SendQueue(self._limits)
         self._unconsumed = 0
         self._growth_left = self._limits.window_growth
         self._nuisances = 0
@@ -108,7 +98,7 @@ class Connection:
     @property
     def unsent(self) -> int:
         """The bytes of all streams that wait to be sent."""
-        return self._unsent
+        return self._queue.unsent
 
     def has_stream(self, stream_id: int) -> bool:
         return stream_id in self._streams
@@ -134,16 +124,13 @@ class Connection:
         """
         if self._we_leave or self._peer_leaves:
             raise MuxClosed("the tunnel is going down and takes no new streams")
-        if self._next_id > MAX_STREAM_ID:
-            raise MuxClosed("the tunnel has used up its stream ids")
         if (
             len(self._streams) >= self._limits.streams
             or len(self._unacknowledged) >= self._limits.backlog
             or len(self._control) >= self._limits.control_frames
         ):
             raise TooManyStreams("too many streams are open in the tunnel")
-        stream = self._add(self._next_id, Input.SEND_SYN)
-        self._next_id += 2
+        stream = self._add(self._ids.take(), Input.SEND_SYN)
         self._unacknowledged.add(stream.stream_id)
         self._control.append(Header(WINDOW_UPDATE, SYN, stream.stream_id, 0).encode())
         return stream.stream_id
@@ -163,24 +150,13 @@ class Connection:
         """
         stream = self._stream(stream_id)
         stream.move(Input.SEND_DATA)
-        limits = self._limits
-        unsent = stream.unsent.size + len(data)
-        if unsent > limits.stream_unsent or self._unsent + len(data) > limits.tunnel_unsent:
-            raise StreamOverflow("the reader at the other end is too slow for what was written")
-        if data:
-            stream.unsent.append(data)
-            self._unsent += len(data)
-            self._enqueue(stream)
-        is_crowded = self._unsent > limits.tunnel_unsent_high
-        if unsent >= (limits.unsent_low + 1 if is_crowded else limits.unsent_high):
-            stream.is_full = True
-        return not stream.is_full
+        return self._queue.put(stream, data)
 
     def finish(self, stream_id: int) -> None:
         """End our direction of a stream, after what was sent."""
         stream = self._stream(stream_id)
         stream.move(Input.FINISH)
-        self._enqueue(stream)
+        self._queue.join(stream)
 
     def reset(self, stream_id: int) -> None:
         """Tear a stream down in both directions, or refuse one that was offered."""
@@ -262,37 +238,10 @@ class Connection:
                 pieces.append(Header(WINDOW_UPDATE, 0, stream.stream_id, delta).encode())
         self._updates.clear()
         events: list[Event] = []
-        size = HEADER_LENGTH * len(pieces)
-        queue = self._queue
-        while queue and size < length:
-            stream = queue.popleft()
-            stream.is_queued = False
-            if stream.has_output:
-                # A stream that is alone needs no second header.
-                share = self._limits.quantum if queue else max(self._limits.quantum, length - size)
-                size += self._pull_stream(stream, share, pieces, events)
-        return b"".join(pieces), events
-
-    def _pull_stream(
-        self, stream: Stream, share: int, pieces: list[bytes | memoryview], events: list[Event]
-    ) -> int:
-        unsent = stream.unsent
-        count = min(unsent.size, stream.sending.left, share)
-        is_last = count == unsent.size and stream.state in (State.FINISHING, State.CLOSING)
-        pieces.append(encode_data(FIN if is_last else 0, stream.stream_id, count))
-        pieces += unsent.take(count)
-        stream.sending.left -= count
-        self._unsent -= count
-        if stream.is_full and unsent.size <= self._limits.unsent_low:
-            stream.is_full = False
-            events.append(SendBufferDrained(stream.stream_id))
-        if is_last:
-            stream.move(Input.SEND_FIN)
-            events.append(FinishSent(stream.stream_id))
+        length -= HEADER_LENGTH * len(pieces)
+        for stream in self._queue.pull(length, pieces, events):
             self._retire_if_done(stream)
-        else:
-            self._enqueue(stream)
-        return HEADER_LENGTH + count
+        return b"".join(pieces), events
 
     # Bytes: what the peer does.
 
@@ -354,7 +303,7 @@ class Connection:
         else:
             stream = self._streams.get(stream_id)
             if stream is None:
-                self._check_was_open(stream_id)
+                self._ids.check_was_used(stream_id)
         if stream is None:
             return
         if flags & RST:
@@ -373,7 +322,7 @@ class Connection:
         if frame_type == WINDOW_UPDATE:
             stream.move(Input.RECV_WINDOW)
             stream.sending.open(length)
-            self._enqueue(stream)
+            self._queue.join(stream)
         elif length:
             stream.move(Input.RECV_DATA)
             stream.receiving.spend(length)
@@ -384,9 +333,7 @@ class Connection:
             self._on_end(stream, events)
 
     def _on_syn(self, stream_id: int, events: list[Event]) -> Stream | None:
-        if stream_id % 2 == self._next_id % 2:
-            raise RemoteMuxError(f"stream {stream_id} is not the peer's to open")
-        self._use_peer_id(stream_id)
+        self._ids.use(stream_id)
         if (
             self._we_leave
             or len(self._streams) >= self._limits.streams
@@ -405,28 +352,6 @@ class Connection:
         stream.move(Input.RECV_FIN)
         events.append(StreamEnded(stream.stream_id))
         self._retire_if_done(stream)
-
-    def _use_peer_id(self, stream_id: int) -> None:
-        if stream_id > self._highest_peer_id:
-            first = max(self._highest_peer_id + 2, stream_id - 2 * _REORDERED_IDS)
-            for skipped in range(first, stream_id, 2):
-                self._skipped_ids[skipped] = None
-            while len(self._skipped_ids) > _REORDERED_IDS:
-                del self._skipped_ids[next(iter(self._skipped_ids))]
-            self._highest_peer_id = stream_id
-        elif stream_id in self._skipped_ids:
-            del self._skipped_ids[stream_id]
-        else:
-            raise RemoteMuxError(f"stream {stream_id} was opened twice")
-
-    def _check_was_open(self, stream_id: int) -> None:
-        """Frames may cross our reset or our FIN, but not come out of nowhere."""
-        if stream_id % 2 == self._next_id % 2:
-            was_open = stream_id < self._next_id
-        else:
-            was_open = stream_id <= self._highest_peer_id and stream_id not in self._skipped_ids
-        if not was_open:
-            raise RemoteMuxError(f"stream {stream_id} was never opened")
 
     def _nuisance(self) -> None:
         self._nuisances += 1
@@ -455,11 +380,6 @@ class Connection:
         self._streams[stream_id] = stream
         return stream
 
-    def _enqueue(self, stream: Stream) -> None:
-        if not stream.is_queued and stream.has_output:
-            stream.is_queued = True
-            self._queue.append(stream)
-
     def _relieve(self, events: list[Event]) -> None:
         """Too much is left unread: the stream that holds the most pays for it."""
         slowest = max(self._streams.values(), key=lambda stream: stream.receiving.unconsumed)
@@ -476,7 +396,6 @@ class Connection:
         self._unacknowledged.discard(stream.stream_id)
         self._unaccepted.discard(stream.stream_id)
         self._updates.pop(stream, None)
-        self._unsent -= stream.unsent.size
-        stream.unsent.clear()
+        self._queue.drop(stream)
         self._unconsumed -= stream.receiving.unconsumed
         self._growth_left += stream.receiving.growth

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
-from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
@@ -42,8 +41,9 @@ from mezite.mux.events import (
     StreamReset,
 )
 from mezite.mux.frames import GoAwayCode, Role
-from mezite.mux.keepalive import SILENCE, Keepalive
+from mezite.mux.keepalive import Keepalive
 from mezite.mux.limits import MuxLimits
+from mezite.mux.pings import Pings
 from mezite.mux.transport import StreamTransport, reset_by_peer
 
 # This much is worth a write of its own; less waits for the end of the turn, so
@@ -51,8 +51,6 @@ from mezite.mux.transport import StreamTransport, reset_by_peer
 _EAGER: Final = 64 * 1024
 # A peer that does not take our last words is cut off.
 _CLOSE_DEADLINE: Final = 5.0
-# Pings that may be under way: nobody needs more, and each one keeps a Deferred.
-_PINGS: Final = 16
 
 
 class ICarrier(ITCPTransport, IConsumer):
@@ -65,12 +63,6 @@ class _Life(Enum):
     # The transport was told to close; nothing is read any more.
     CLOSING = auto()
     DOWN = auto()
-
-
-@define(eq=False)
-class _Ping:
-    sent: float
-    answer: Deferred[float] = field(factory=Deferred)
 
 
 @implementer(IPushProducer)
@@ -118,7 +110,7 @@ class MuxProtocol(Protocol):
         self._lingering: dict[int, int] = {}
         self._due: dict[StreamTransport, None] = {}
         self._pulled: list[Event] = []
-        self._pings: dict[int, _Ping] = {}
+        self._pings = Pings()
         self._keepalive = Keepalive(clock, ask=self._on_interval, give_up=self._on_silence)
         self._reactions: dict[type[Event], Callable[..., None]] = {
             DataReceived: self._on_data,
@@ -162,11 +154,10 @@ class MuxProtocol(Protocol):
         Fails with :class:`MuxClosed` when the tunnel is or goes down, and with
         :class:`TimedOut` after about 25 seconds.
         """
-        if self._life is not _Life.UP or len(self._pings) >= _PINGS:
-            return _failed(MuxClosed("the tunnel is down, or being pinged enough already"))
-        ping = self._ping()
+        if self._life is not _Life.UP or self._pings.is_full:
+            return fail(MuxClosed("the tunnel is down, or being pinged enough already"))
         self._schedule()
-        return ping.answer
+        return self._ping()
 
     def go_away(self) -> None:
         """
@@ -226,9 +217,7 @@ class MuxProtocol(Protocol):
             stream.lost(Failure(ConnectionLost("the tunnel went down")))
         self._due.clear()
         self._lingering.clear()
-        pings, self._pings = self._pings, {}
-        for ping in pings.values():
-            ping.answer.errback(MuxClosed("the tunnel went down"))
+        self._pings.fail()
         if self._on_down is not None:
             self._on_down(reason)
 
@@ -383,24 +372,18 @@ class MuxProtocol(Protocol):
             stream.finish_sent()
 
     def _on_ping_answered(self, event: PingAnswered) -> None:
-        ping = self._pings.pop(event.opaque, None)
-        if ping is not None:
-            self.round_trip = self._clock.seconds() - ping.sent
-            ping.answer.callback(self.round_trip)
+        round_trip = self._pings.answered(event.opaque, self._clock.seconds())
+        if round_trip is not None:
+            self.round_trip = round_trip
 
-    def _ping(self) -> _Ping:
-        ping = self._pings[self.connection.ping()] = _Ping(self._clock.seconds())
-        return ping
+    def _ping(self) -> Deferred[float]:
+        return self._pings.sent(self.connection.ping(), self._clock.seconds())
 
     def _on_interval(self) -> None:
         """Ten seconds have passed."""
         self.connection.forgive()
-        now = self._clock.seconds()
-        for opaque, ping in list(self._pings.items()):
-            if now - ping.sent >= SILENCE:
-                del self._pings[opaque]
-                ping.answer.errback(TimedOut("the ping was not answered"))
-        self._ping().answer.addErrback(lambda _: None)
+        self._pings.expire(self._clock.seconds())
+        self._ping().addErrback(lambda _: None)
         for stream_id, unsent_before in list(self._lingering.items()):
             unsent = self.connection.unsent_of(stream_id)
             if not self.connection.has_stream(stream_id):
@@ -430,9 +413,3 @@ class MuxProtocol(Protocol):
         self.transport.unregisterProducer()
         self.transport.write(last_words)
         self.transport.loseConnection()
-
-
-def _failed(error: Exception) -> Deferred[float]:
-    deferred: Deferred[float] = Deferred()
-    deferred.errback(error)
-    return deferred

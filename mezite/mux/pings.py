@@ -1,0 +1,61 @@
+"""
+Pings under way, and those who wait for their answers.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from mezite.error import TimedOut
+from mezite.mux.error import MuxClosed
+from mezite.mux.keepalive import SILENCE
+
+# Nobody needs more at once, and each one keeps a Deferred.
+_LIMIT: Final = 16
+
+
+@define(eq=False)
+class _Ping:
+    sent: float
+    answer: Deferred[float] = field(factory=Deferred)
+
+
+class Pings:
+    """Opaque value to sender; it sends nothing itself."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[int, _Ping] = {}
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._under_way) >= _LIMIT
+
+    def sent(self, opaque: int, now: float) -> Deferred[float]:
+        """Fires with the round trip in seconds."""
+        ping = self._under_way[opaque] = _Ping(now)
+        return ping.answer
+
+    def answered(self, opaque: int, now: float) -> float | None:
+        """The round trip, unless nobody had asked."""
+        ping = self._under_way.pop(opaque, None)
+        if ping is None:
+            return None
+        round_trip = now - ping.sent
+        ping.answer.callback(round_trip)
+        return round_trip
+
+    def expire(self, now: float) -> None:
+        """Give up those that are older than a silence may be."""
+        for opaque, ping in list(self._under_way.items()):
+            if now - ping.sent >= SILENCE:
+                del self._under_way[opaque]
+                ping.answer.errback(TimedOut("the ping was not answered"))
+
+    def fail(self) -> None:
+        """The tunnel is down."""
+        pings, self._under_way = self._under_way, {}
+        for ping in pings.values():
+            ping.answer.errback(MuxClosed("the tunnel went down"))
