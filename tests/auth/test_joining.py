@@ -7,6 +7,8 @@ from typing import Any
 from cryptography import x509 as certificates
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
 from mezite.auth.error import BadRequest, NodeNameReserved, NodeRemoved
 from mezite.auth.joining import HOST_LIFETIME, NODE_TLS_LIFETIME, HostCertificates
@@ -15,6 +17,8 @@ from mezite.identity.sshcert import blob_of, check_host
 from mezite.identity.x509 import NodeIdentity, identity_of
 from mezite.names import AgentId, ClusterName, InvalidName, NodeName
 from mezite.store.error import NodeNameTaken, TokenRefused
+from mezite.store.interfaces import ISerials
+from mezite.store.memory import MemoryStore
 from mezite.store.records import JoinTokenRecord
 from tests.auth.world import CLUSTER, HOST_CA, SSH_LINE, START, TLS_PEM, USER_CA, World
 
@@ -196,6 +200,52 @@ class JoinTests(JoiningTestCase):
     def test_name_of_the_hubs_machine(self) -> None:
         """The hub's own machine can be a node, though the cluster is called by its name."""
         self.assertEqual(self.joined(node=NodeName("mezite")).node, NodeName("mezite"))
+
+
+@implementer(ISerials)
+class HeldSerials:
+    """Serial numbers that come when they are told to, so that joins overlap."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Deferred[int]] = []
+
+    def next(self) -> Deferred[int]:
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    def give(self) -> None:
+        for number, waiting in enumerate(self.waiting, 1):
+            waiting.callback(number)
+
+
+class OverlapTests(JoiningTestCase):
+    def setUp(self) -> None:
+        self.serials = HeldSerials()
+        verifyObject(ISerials, self.serials)
+        store = MemoryStore()
+        store.serials = self.serials
+        self.world = World(store=store)
+        self.token = self.new_token()
+
+    def test_one_token(self) -> None:
+        """Of machines that show one token at the same time, one is admitted."""
+        joins = [self.join(node=NodeName(f"db{number}")) for number in range(5)]
+        self.assertEqual(len(self.serials.waiting), 5)
+        self.serials.give()
+        self.successResultOf(joins[0])
+        for other in joins[1:]:
+            self.failureResultOf(other, TokenRefused)
+        self.assertEqual(len(self.successResultOf(self.world.store.nodes.list())), 1)
+
+    def test_one_name(self) -> None:
+        """Of machines that claim one name at the same time, one gets it."""
+        other_token = self.new_token()
+        first, second = self.join(), self.join(other_token)
+        self.serials.give()
+        holder = self.successResultOf(first).agent_id
+        failure = self.failureResultOf(second, NodeNameTaken)
+        self.assertIn(str(holder), str(failure.value))
+        self.assertTrue(self.is_valid(other_token))
 
 
 class RenewTests(JoiningTestCase):
