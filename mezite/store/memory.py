@@ -60,7 +60,7 @@ class _Tables:
 
     def valid_token(self, secret_hash: bytes, now: float) -> JoinTokenRecord | None:
         for record in self.tokens.values():
-            if record.secret_hash == secret_hash and now < record.expires:
+            if record.secret_hash == secret_hash and now < record.expires and record.uses_left > 0:
                 return record
         return None
 

@@ -1,0 +1,39 @@
+"""Tests of the store in memory: the contracts, and nothing else."""
+
+from __future__ import annotations
+
+from mezite.store.memory import MemoryStore
+from tests.contracts import store as contracts
+
+
+class _InMemory:
+    def make_store(self) -> MemoryStore:
+        return MemoryStore()
+
+
+class MemoryUsersTests(_InMemory, contracts.UsersContract):
+    """Users in memory."""
+
+
+class MemoryNodesTests(_InMemory, contracts.NodesContract):
+    """Nodes in memory."""
+
+
+class MemoryJoinTokensTests(_InMemory, contracts.JoinTokensContract):
+    """Join tokens in memory."""
+
+
+class MemoryJoiningTests(_InMemory, contracts.JoiningContract):
+    """Joining in memory."""
+
+
+class MemoryBearersTests(_InMemory, contracts.BearersContract):
+    """Bearers in memory."""
+
+
+class MemorySerialsTests(_InMemory, contracts.SerialsContract):
+    """Serials in memory."""
+
+
+class MemoryStoreTests(_InMemory, contracts.WholeStoreContract):
+    """The store in memory."""
