@@ -1,0 +1,356 @@
+"""
+The store in a database, with SQLAlchemy Core.
+
+Each class provides one interface, and says in SQL what each step is. When
+they are done, and in which threads, is for :mod:`mezite.store.transactions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from attrs import define, field
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from mezite.names import AgentId, NodeName, UserName
+from mezite.store import rows, schema
+from mezite.store.error import (
+    NodeNameTaken,
+    NoSuchNode,
+    NoSuchToken,
+    NoSuchUser,
+    TokenExists,
+    TokenRefused,
+    UserExists,
+)
+from mezite.store.interfaces import (
+    BEARERS_PER_USER,
+    IBearers,
+    IJoining,
+    IJoinTokens,
+    INodes,
+    ISerials,
+    IStore,
+    IUsers,
+)
+from mezite.store.opening import open_engine
+from mezite.store.records import BearerRecord, JoinTokenRecord, NodeRecord, UserRecord
+from mezite.store.transactions import IReactorOfThreads, PoolThreads, Threads, Transactions
+
+_users: Final = schema.users
+_nodes: Final = schema.nodes
+_tokens: Final = schema.join_tokens
+_bearers: Final = schema.bearers
+_counters: Final = schema.counters
+
+
+@implementer(IUsers)
+@define(eq=False)
+class DatabaseUsers:
+    """The table ``users``."""
+
+    _transactions: Transactions
+
+    def create(self, record: UserRecord) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            statement = insert_or(_users).values(rows.of_user(record))
+            if not connection.execute(statement.on_conflict_do_nothing()).rowcount:
+                raise UserExists(record.name)
+
+        return self._transactions.write(step)
+
+    def get(self, name: UserName) -> Deferred[UserRecord | None]:
+        def step(connection: Connection) -> UserRecord | None:
+            row = connection.execute(select(_users).where(_users.c.name == name.text)).first()
+            return None if row is None else rows.user_of(row)
+
+        return self._transactions.read(step)
+
+    def list(self) -> Deferred[tuple[UserRecord, ...]]:
+        def step(connection: Connection) -> tuple[UserRecord, ...]:
+            ordered = select(_users).order_by(_users.c.name)
+            return tuple(rows.user_of(row) for row in connection.execute(ordered))
+
+        return self._transactions.read(step)
+
+    def remove(self, name: UserName) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            # Bearers go with their user, by the foreign key.
+            if not connection.execute(delete(_users).where(_users.c.name == name.text)).rowcount:
+                raise NoSuchUser(name)
+
+        return self._transactions.write(step)
+
+    def set_password(self, name: UserName, password_hash: str, must_change: bool) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            statement = (
+                update(_users)
+                .where(_users.c.name == name.text)
+                .values(password_hash=password_hash, must_change_password=must_change)
+            )
+            if not connection.execute(statement).rowcount:
+                raise NoSuchUser(name)
+
+        return self._transactions.write(step)
+
+
+@implementer(INodes)
+@define(eq=False)
+class DatabaseNodes:
+    """The table ``nodes``."""
+
+    _transactions: Transactions
+
+    def get(self, agent_id: AgentId) -> Deferred[NodeRecord | None]:
+        def step(connection: Connection) -> NodeRecord | None:
+            chosen = select(_nodes).where(_nodes.c.agent_id == agent_id.text)
+            row = connection.execute(chosen).first()
+            return None if row is None else rows.node_of(row)
+
+        return self._transactions.read(step)
+
+    def by_name(self, name: NodeName) -> Deferred[NodeRecord | None]:
+        def step(connection: Connection) -> NodeRecord | None:
+            row = connection.execute(select(_nodes).where(_nodes.c.name == name.text)).first()
+            return None if row is None else rows.node_of(row)
+
+        return self._transactions.read(step)
+
+    def list(self) -> Deferred[tuple[NodeRecord, ...]]:
+        def step(connection: Connection) -> tuple[NodeRecord, ...]:
+            ordered = select(_nodes).order_by(_nodes.c.name)
+            return tuple(rows.node_of(row) for row in connection.execute(ordered))
+
+        return self._transactions.read(step)
+
+    def remove(self, agent_id: AgentId) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            chosen = delete(_nodes).where(_nodes.c.agent_id == agent_id.text)
+            if not connection.execute(chosen).rowcount:
+                raise NoSuchNode(agent_id)
+
+        return self._transactions.write(step)
+
+    def touch(
+        self, agent_id: AgentId, *, last_seen: float, labels: Mapping[str, str], version: str
+    ) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            statement = (
+                update(_nodes)
+                .where(_nodes.c.agent_id == agent_id.text)
+                .values(last_seen=last_seen, labels=dict(labels), version=version)
+            )
+            if not connection.execute(statement).rowcount:
+                raise NoSuchNode(agent_id)
+
+        return self._transactions.write(step)
+
+
+@implementer(IJoinTokens)
+@define(eq=False)
+class DatabaseJoinTokens:
+    """The table ``join_tokens``."""
+
+    _transactions: Transactions
+
+    def add(self, record: JoinTokenRecord) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            connection.execute(delete(_tokens).where(_tokens.c.expires <= record.created))
+            statement = insert_or(_tokens).values(rows.of_token(record))
+            if not connection.execute(statement.on_conflict_do_nothing()).rowcount:
+                raise TokenExists(record.token_id)
+
+        return self._transactions.write(step)
+
+    def list(self) -> Deferred[tuple[JoinTokenRecord, ...]]:
+        def step(connection: Connection) -> tuple[JoinTokenRecord, ...]:
+            ordered = select(_tokens).order_by(_tokens.c.created, _tokens.c.token_id)
+            return tuple(rows.token_of(row) for row in connection.execute(ordered))
+
+        return self._transactions.read(step)
+
+    def remove(self, token_id: str) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            chosen = delete(_tokens).where(_tokens.c.token_id == token_id)
+            if not connection.execute(chosen).rowcount:
+                raise NoSuchToken(token_id)
+
+        return self._transactions.write(step)
+
+    def is_valid(self, secret_hash: bytes, now: float) -> Deferred[bool]:
+        def step(connection: Connection) -> bool:
+            chosen = select(_tokens.c.token_id).where(
+                _tokens.c.secret_hash == secret_hash, _tokens.c.expires > now
+            )
+            return connection.execute(chosen).first() is not None
+
+        return self._transactions.read(step)
+
+
+@implementer(IJoining)
+@define(eq=False)
+class DatabaseJoining:
+    """From ``join_tokens`` to ``nodes``."""
+
+    _transactions: Transactions
+
+    def admit(self, secret_hash: bytes, node: NodeRecord, now: float) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            _spend(connection, secret_hash, now)
+            chosen = select(_nodes.c.agent_id).where(_nodes.c.name == node.name.text)
+            holder = connection.execute(chosen).scalar()
+            if holder is not None:
+                raise NodeNameTaken(node.name, AgentId(holder))  # which undoes the spending
+            connection.execute(insert(_nodes).values(rows.of_node(node)))
+
+        return self._transactions.write(step)
+
+
+@implementer(IBearers)
+@define(eq=False)
+class DatabaseBearers:
+    """The table ``bearers``."""
+
+    _transactions: Transactions
+
+    def add(self, record: BearerRecord) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            user = record.user.text
+            if (
+                connection.execute(select(_users.c.name).where(_users.c.name == user)).first()
+                is None
+            ):
+                raise NoSuchUser(record.user)
+            statement = insert(_bearers).values(
+                secret_hash=record.secret_hash, user=user, expires=record.expires
+            )
+            connection.execute(statement)
+            kept = (
+                select(_bearers.c.secret_hash)
+                .where(_bearers.c.user == user)
+                .order_by(_bearers.c.expires.desc())
+                .limit(BEARERS_PER_USER)
+            )
+            connection.execute(
+                delete(_bearers).where(_bearers.c.user == user, _bearers.c.secret_hash.not_in(kept))
+            )
+
+        return self._transactions.write(step)
+
+    def find(self, secret_hash: bytes, now: float) -> Deferred[UserName | None]:
+        def step(connection: Connection) -> UserName | None:
+            chosen = select(_bearers.c.user).where(
+                _bearers.c.secret_hash == secret_hash, _bearers.c.expires > now
+            )
+            user = connection.execute(chosen).scalar()
+            return None if user is None else UserName(user)
+
+        return self._transactions.read(step)
+
+    def remove(self, secret_hash: bytes) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            connection.execute(delete(_bearers).where(_bearers.c.secret_hash == secret_hash))
+
+        return self._transactions.write(step)
+
+    def remove_for(self, user: UserName) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            connection.execute(delete(_bearers).where(_bearers.c.user == user.text))
+
+        return self._transactions.write(step)
+
+    def purge(self, now: float) -> Deferred[int]:
+        def step(connection: Connection) -> int:
+            return connection.execute(delete(_bearers).where(_bearers.c.expires <= now)).rowcount
+
+        return self._transactions.write(step)
+
+
+@implementer(ISerials)
+@define(eq=False)
+class DatabaseSerials:
+    """A row of ``counters``."""
+
+    _transactions: Transactions
+
+    def next(self) -> Deferred[int]:
+        def step(connection: Connection) -> int:
+            statement = (
+                update(_counters)
+                .where(_counters.c.name == "serial")
+                .values(value=_counters.c.value + 1)
+                .returning(_counters.c.value)
+            )
+            value: int = connection.execute(statement).scalar_one()
+            return value
+
+        return self._transactions.write(step)
+
+
+@implementer(IStore)
+@define(eq=False)
+class DatabaseStore:
+    """All of it, over one engine and its threads."""
+
+    _engine: Engine
+    _threads: Threads
+    _transactions: Transactions = field(init=False)
+    users: IUsers = field(init=False)
+    nodes: INodes = field(init=False)
+    join_tokens: IJoinTokens = field(init=False)
+    joining: IJoining = field(init=False)
+    bearers: IBearers = field(init=False)
+    serials: ISerials = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._transactions = Transactions(self._engine, self._threads)
+        self.users = DatabaseUsers(self._transactions)
+        self.nodes = DatabaseNodes(self._transactions)
+        self.join_tokens = DatabaseJoinTokens(self._transactions)
+        self.joining = DatabaseJoining(self._transactions)
+        self.bearers = DatabaseBearers(self._transactions)
+        self.serials = DatabaseSerials(self._transactions)
+
+    def check(self) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            connection.execute(select(_counters.c.value)).first()
+
+        return self._transactions.read(step)
+
+    def close(self) -> Deferred[None]:
+        return self._transactions.close()
+
+
+def open_store(path: Path, reactor: IReactorOfThreads) -> DatabaseStore:
+    """
+    The store in this file, which is made or brought up to date if need be.
+
+    Blocks while it does so, hence for the time before the hub serves.
+
+    :raises DataUnusable:
+    """
+    return DatabaseStore(open_engine(path), PoolThreads(reactor))
+
+
+def _spend(connection: Connection, secret_hash: bytes, now: float) -> None:
+    """Take one use off a token; a token without uses is forgotten."""
+    statement = (
+        update(_tokens)
+        .where(
+            _tokens.c.secret_hash == secret_hash,
+            _tokens.c.expires > now,
+            _tokens.c.uses_left > 0,
+        )
+        .values(uses_left=_tokens.c.uses_left - 1)
+        .returning(_tokens.c.uses_left)
+    )
+    uses_left = connection.execute(statement).scalar()
+    if uses_left is None:
+        raise TokenRefused
+    if uses_left <= 0:
+        connection.execute(delete(_tokens).where(_tokens.c.secret_hash == secret_hash))

@@ -1,0 +1,3 @@
+"""
+The steps from each version of the database to the next.
+"""

@@ -1,0 +1,71 @@
+"""
+Between records and the rows that keep them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from sqlalchemy import Row
+
+from mezite.identity.roles import LabelSelector
+from mezite.names import AgentId, LoginName, NodeName, UserName
+from mezite.store.records import JoinTokenRecord, NodeRecord, UserRecord
+
+
+def of_user(record: UserRecord) -> dict[str, Any]:
+    requirements = record.node_labels.requirements
+    return {
+        "name": record.name.text,
+        "password_hash": record.password_hash,
+        "logins": [login.text for login in record.logins],
+        "node_labels": {key: list(values) for key, values in requirements.items()},
+        "is_admin": record.is_admin,
+        "must_change_password": record.must_change_password,
+        "created": record.created,
+        "disabled": record.disabled,
+    }
+
+
+def user_of(row: Row[Any]) -> UserRecord:
+    return UserRecord(
+        name=UserName(row.name),
+        password_hash=row.password_hash,
+        logins=tuple(LoginName(login) for login in row.logins),
+        node_labels=LabelSelector(row.node_labels),
+        is_admin=row.is_admin,
+        must_change_password=row.must_change_password,
+        created=row.created,
+        disabled=row.disabled,
+    )
+
+
+def of_node(record: NodeRecord) -> dict[str, Any]:
+    return {
+        "agent_id": record.agent_id.text,
+        "name": record.name.text,
+        "labels": dict(record.labels),
+        "version": record.version,
+        "joined": record.joined,
+        "last_seen": record.last_seen,
+    }
+
+
+def node_of(row: Row[Any]) -> NodeRecord:
+    return NodeRecord(
+        agent_id=AgentId(row.agent_id),
+        name=NodeName(row.name),
+        labels=row.labels,
+        version=row.version,
+        joined=row.joined,
+        last_seen=row.last_seen,
+    )
+
+
+def of_token(record: JoinTokenRecord) -> dict[str, Any]:
+    return attrs.asdict(record)
+
+
+def token_of(row: Row[Any]) -> JoinTokenRecord:
+    return JoinTokenRecord(**row._mapping)

@@ -1,0 +1,91 @@
+"""
+The tables of the database, as the newest migration leaves them.
+
+A test compares this with what :mod:`mezite.store.migrations` make of an empty
+file. Names and hashes are the keys; times are POSIX seconds; lists and
+mappings are JSON.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("password_hash", String, nullable=False),
+    Column("logins", JSON, nullable=False),
+    Column("node_labels", JSON, nullable=False),
+    Column("is_admin", Boolean, nullable=False),
+    Column("must_change_password", Boolean, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("agent_id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("labels", JSON, nullable=False),
+    Column("version", String, nullable=False),
+    Column("joined", Double, nullable=False),
+    Column("last_seen", Double, nullable=True),
+)
+
+join_tokens = Table(
+    "join_tokens",
+    metadata,
+    Column("token_id", String, primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False, unique=True),
+    Column("created_by", String, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Column("uses_left", Integer, nullable=False),
+    Column("max_uses", Integer, nullable=False),
+    CheckConstraint("uses_left >= 0", name="uses_left"),
+)
+
+bearers = Table(
+    "bearers",
+    metadata,
+    Column("secret_hash", LargeBinary, primary_key=True),
+    Column(
+        "user",
+        String,
+        ForeignKey("users.name", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("expires", Double, nullable=False, index=True),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", Integer, nullable=False),
+)
