@@ -14,7 +14,7 @@ import os
 import signal
 import struct
 import termios
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -22,8 +22,16 @@ from attrs import frozen
 from twisted.conch.ttymodes import TTYMODES
 
 DEFAULT_TERM: Final = "xterm"
-# RFC 8160: a mode that is not in Conch's table of RFC 4254's.
-_MODES: Final = {**TTYMODES, 42: "IUTF8"}
+# What Conch's table leaves out: RFC 8160, and the sizes of a character.
+_MODES: Final[Mapping[int, Any]] = {
+    **TTYMODES,
+    42: (0, "IUTF8"),
+    90: (2, "CS7"),
+    91: (2, "CS8"),
+}
+# bits/termios-c_iflag.h; the termios module of Python 3.11 does not name it.
+_UNNAMED: Final = {"IUTF8": 0o40000}
+_SIZES: Final = ("CS7", "CS8")
 _ISPEED: Final = 128
 _OSPEED: Final = 129
 _END: Final = b"\0"
@@ -33,8 +41,8 @@ _SPEEDS: Final = {
     getattr(termios, f"B{speed}"): speed
     for speed in (300, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400)
 }
-# The groups of flags in what tcgetattr(3) gives, by the opcodes of RFC 4254, section 8.
-_INPUT, _OUTPUT, _CONTROL, _LOCAL = range(4)
+# The groups of flags in what tcgetattr(3) gives; Conch's table has the same numbers.
+_INPUT, _OUTPUT, _, _LOCAL = range(4)
 _CHARACTERS: Final = 6
 
 
@@ -64,32 +72,23 @@ def encode_modes(attributes: Sequence[Any]) -> bytes:
         struct.pack(">BI", _OSPEED, _SPEEDS.get(attributes[5], 38400)),
         struct.pack(">BI", _ISPEED, _SPEEDS.get(attributes[4], 38400)),
     ]
-    for opcode, name in sorted(_MODES.items()):
-        value: Any = _IUTF8 if name == "IUTF8" else getattr(termios, str(name), None)
-        if value is None or opcode >= _ISPEED:
+    for opcode, mode in sorted(_MODES.items()):
+        if opcode >= _ISPEED:
             continue
-        if opcode < 30:
+        group, name = mode if isinstance(mode, tuple) else (_CHARACTERS, mode)
+        value = _UNNAMED.get(name, getattr(termios, name, None))
+        if value is None:
+            continue  # not a mode of this system
+        if group == _CHARACTERS:
             setting = attributes[_CHARACTERS][value]
             number = setting if isinstance(setting, int) else ord(setting)
             encoded.append(struct.pack(">BI", opcode, number or _NO_CHARACTER))
-            continue
-        flags = attributes[_group_of(opcode)]
-        # CS7 and CS8 are values of one field of several bits.
-        is_set = flags & value == value if value else False
-        encoded.append(struct.pack(">BI", opcode, int(is_set)))
+        else:
+            # CS7 and CS8 are values of one field.
+            mask = termios.CSIZE if name in _SIZES else value
+            is_set = attributes[group] & mask == value
+            encoded.append(struct.pack(">BI", opcode, int(is_set)))
     return b"".join(encoded) + _END
-
-
-# bits/termios-c_iflag.h; the termios module of Python 3.11 does not name it.
-_IUTF8: Final = 0o40000
-
-
-def _group_of(opcode: int) -> int:
-    if opcode < 50:
-        return _INPUT
-    if opcode < 70:
-        return _LOCAL
-    return _OUTPUT if opcode < 90 else _CONTROL
 
 
 class ResizeWatch:
@@ -162,7 +161,7 @@ class RawTerminal:
             signal.signal(signal.SIGTTOU, previous)
 
     def _continued(self, number: int, frame: FrameType | None) -> None:
-        if self._is_raw and os.getpgrp() == _foreground(self._file):
+        if self._is_raw and _is_ours(self._file):
             self._make_raw()
 
     def _make_raw(self) -> None:
@@ -192,8 +191,9 @@ class RawTerminal:
         termios.tcsetattr(self._file, termios.TCSADRAIN, raw)
 
 
-def _foreground(file: int) -> int:
+def _is_ours(file: int) -> bool:
+    """Whether no other group of processes has the terminal now."""
     try:
-        return os.tcgetpgrp(file)
+        return os.tcgetpgrp(file) == os.getpgrp()
     except OSError:
-        return -1
+        return True  # it controls nobody

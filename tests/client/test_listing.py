@@ -1,0 +1,59 @@
+"""Tests of the rows in which nodes are shown, and of who to be on them."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mezite.client.listing import default_login, node_rows
+from mezite.names import LoginName
+from mezite.rpc.proto import auth_pb2 as pb
+
+
+class NodeRowsTests(SynchronousTestCase):
+    def test_rows(self) -> None:
+        """Nodes come in the order of their names, with what is known of each."""
+        rows = node_rows(
+            [
+                pb.Node(hostname="web1", agent_id="2", status=pb.NODE_STATUS_OFFLINE),
+                pb.Node(
+                    hostname="db1",
+                    agent_id="1",
+                    status=pb.NODE_STATUS_ONLINE,
+                    labels={"env": "dev"},
+                    last_seen=1_800_000_000,
+                ),
+            ]
+        )
+        self.assertEqual(
+            rows,
+            [
+                {
+                    "hostname": "db1",
+                    "agent_id": "1",
+                    "status": "online",
+                    "labels": {"env": "dev"},
+                    "last_seen": "2027-01-15T08:00:00Z",
+                },
+                {
+                    "hostname": "web1",
+                    "agent_id": "2",
+                    "status": "offline",
+                    "labels": {},
+                    "last_seen": None,
+                },
+            ],
+        )
+
+    def test_unknown_status(self) -> None:
+        """A status of a later version is not taken for one that is known."""
+        (row,) = node_rows([pb.Node(hostname="db1", status=99)])  # type: ignore[arg-type]
+        self.assertEqual(row["status"], "unknown")
+
+
+class DefaultLoginTests(SynchronousTestCase):
+    def test_choice(self) -> None:
+        """Oneself if that is allowed, else the first login, else none."""
+        ada, root = LoginName("ada"), LoginName("root")
+        self.assertEqual(default_login([root, ada], "ada"), ada)
+        self.assertEqual(default_login([root, ada], "eve"), root)
+        self.assertIsNone(default_login([], "ada"))
