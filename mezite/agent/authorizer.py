@@ -1,0 +1,46 @@
+"""
+Whether a session may begin, as the hub decides it.
+
+No answer means no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mezite.agent.hubcalls import HubCalls
+from mezite.agent.sshd import ISessionAuthorizer
+from mezite.error import MeziteError
+from mezite.identity.roles import Decision
+from mezite.names import LoginName, UserName
+
+
+@implementer(ISessionAuthorizer)
+@frozen
+class HubAuthorizer:
+    """Asks over the tunnel that is up now; ``calls`` raises when there is none."""
+
+    _log = Logger()
+
+    calls: Callable[[], HubCalls] = field(repr=False)
+
+    def authorize(self, user: UserName, login: LoginName, session_id: str) -> Deferred[Decision]:
+        return Deferred.fromCoroutine(self._ask(user, login, session_id))
+
+    async def _ask(self, user: UserName, login: LoginName, session_id: str) -> Decision:
+        try:
+            return await self.calls().authorize(user, login, session_id)
+        except MeziteError as error:
+            self._log.warn(
+                "session {session_id} of {user} as {login} refused: the hub was not heard: {error}",
+                session_id=session_id,
+                user=user,
+                login=login,
+                error=error,
+            )
+            return Decision(False, "the hub could not be asked whether this is allowed; try again")

@@ -1,0 +1,94 @@
+"""
+Why the hub could not be reached, in words that say what to do.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from twisted.internet.error import (
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoRouteError,
+    TCPTimedOutError,
+    UserError,
+)
+from twisted.internet.error import TimeoutError as ConnectTimedOut
+
+from mezite.agent.state import Membership
+from mezite.error import TimedOut
+from mezite.names import HostPort
+from mezite.wire.error import AlpnLost, HandshakeFailed, TlsBroken
+
+
+def was_refused(error: BaseException | None) -> bool:
+    """Whether a machine answered that no hub listens there."""
+    return _cause(error, ConnectionRefusedError) is not None
+
+
+def explain(
+    error: BaseException | None, hub: HostPort, now: float, membership: Membership | None = None
+) -> str:
+    """One sentence, without a full stop."""
+    if was_refused(error):
+        return f"nothing listens at {hub}: is the hub running, and is this its address?"
+    if _cause(error, DNSLookupError) is not None:
+        return (
+            f"the name {hub.host} cannot be resolved: check the hub's address and this node's DNS"
+        )
+    if _cause(error, ConnectTimedOut, TCPTimedOutError, NoRouteError, UserError, TimedOut):
+        return f"{hub} does not answer: check the address, the network and firewalls on the way"
+    if _cause(error, AlpnLost) is not None:
+        return (
+            f"what answers at {hub} is no hub, or something on the way ends TLS and drops ALPN:"
+            " let TLS through to the hub untouched"
+        )
+    if isinstance(error, HandshakeFailed | TlsBroken):
+        return _explain_tls(error, error.detail.lower(), hub, now, membership)
+    return f"the connection to {hub} failed: {error}"
+
+
+def _explain_tls(
+    error: BaseException, detail: str, hub: HostPort, now: float, membership: Membership | None
+) -> str:
+    clock = datetime.fromtimestamp(now, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
+    # What the hub tells of our certificate comes as an alert.
+    is_ours = "alert" in detail
+    if membership is not None and now >= membership.tls_expires:
+        return expired(membership)
+    if "expired" in detail or "not valid yet" in detail or "not yet valid" in detail:
+        whose = "this node's" if is_ours else "the hub's"
+        return (
+            f"{whose} certificate is not valid at this time: if it is not {clock} UTC now,"
+            " set the clock; otherwise see to the hub's certificate"
+        )
+    if "unknown ca" in detail or "bad certificate" in detail or "certificate required" in detail:
+        return (
+            f"the hub at {hub} does not accept this node's certificate: if the hub was set up"
+            " anew, join this node again with a new token"
+        )
+    if "not from an authority" in detail or "this is cluster" in detail:
+        return (
+            f"the hub at {hub} is not the one that this node trusts ({error}): check the address,"
+            " or join this node again if the hub was set up anew"
+        )
+    return f"the TLS connection to {hub} failed: {error}"
+
+
+def expired(membership: Membership) -> str:
+    """What to do when the node's TLS certificate ended while it was away."""
+    ended = datetime.fromtimestamp(membership.tls_expires, UTC).isoformat(" ", "seconds")
+    node = membership.identity.node
+    return (
+        f"this node's certificate ended at {ended.removesuffix('+00:00')} UTC, while it was away:"
+        f" on the hub run mezctl nodes rm {node} and mezctl tokens create, then start mezd"
+        " with the new --token"
+    )
+
+
+def _cause(error: BaseException | None, *kinds: type[BaseException]) -> BaseException | None:
+    while error is not None:
+        if isinstance(error, kinds):
+            return error
+        error = error.__cause__
+    return None

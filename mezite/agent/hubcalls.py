@@ -1,0 +1,110 @@
+"""
+What an agent asks of its hub, as values.
+
+One :class:`HubCalls` speaks over one gRPC channel. Which channel, and what to
+do when it is gone, is its owners' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import field, frozen
+
+from mezite import __version__
+from mezite.agent.state import Issued, NodeKeys
+from mezite.identity.roles import Decision
+from mezite.names import LoginName, NodeName, UserName
+from mezite.rpc.channel import GrpcChannel
+from mezite.rpc.client import AuthClient
+from mezite.rpc.proto import auth_pb2 as pb
+
+# Every call has this long, then no answer is an answer.
+DEADLINE: Final = 10.0
+# What a hub may ask for; a heartbeat each second of 10,000 agents is too many.
+_HEARTBEAT_SHORTEST: Final = 2.0
+_HEARTBEAT_LONGEST: Final = 60.0
+_HEARTBEAT_DEFAULT: Final = 10.0
+
+
+@frozen
+class HubCalls:
+    """The calls of one channel; each raises the kinds of :mod:`mezite.error`."""
+
+    client: AuthClient = field(repr=False)
+
+    @classmethod
+    def on(cls, channel: GrpcChannel) -> HubCalls:
+        return cls(AuthClient(channel, timeout=DEADLINE))
+
+    async def join(
+        self, token: str, node: NodeName, labels: Mapping[str, str], keys: NodeKeys
+    ) -> Issued:
+        """
+        Redeem a join token.
+
+        :raises Denied: the token is refused.
+        :raises AlreadyExists: another node has the name.
+        """
+        return _issued(
+            await self.client.generate_host_certs(
+                token=token,
+                hostname=node.text,
+                labels=labels,
+                version=__version__,
+                ssh_public_key=keys.ssh_public_line,
+                tls_public_key=keys.tls_public_pem.decode("ascii"),
+            )
+        )
+
+    async def renew(self, keys: NodeKeys) -> Issued:
+        """
+        New certificates for the node that this channel's connection proves.
+
+        :raises Denied: it is no node of the cluster any more.
+        """
+        return _issued(
+            await self.client.generate_host_certs(
+                version=__version__,
+                ssh_public_key=keys.ssh_public_line,
+                tls_public_key=keys.tls_public_pem.decode("ascii"),
+            )
+        )
+
+    async def register(self, node: NodeName, labels: Mapping[str, str]) -> float:
+        """Say that this node serves sessions; how often to be heard from, in seconds."""
+        answer = await self.client.register_agent(
+            labels=labels, version=__version__, hostname=node.text
+        )
+        return _interval(answer.heartbeat_seconds)
+
+    async def heartbeat(self, labels: Mapping[str, str]) -> float:
+        """Say that this node is alive; how often to be heard from, in seconds."""
+        answer = await self.client.agent_heartbeat(labels=labels, version=__version__)
+        return _interval(answer.heartbeat_seconds)
+
+    async def deregister(self) -> None:
+        """Say that this node stops, on purpose."""
+        await self.client.deregister_agent()
+
+    async def authorize(self, user: UserName, login: LoginName, session_id: str) -> Decision:
+        """Ask whether this user may use this login here."""
+        answer = await self.client.authorize_session(user.text, login.text, session_id)
+        return Decision(answer.allowed, answer.reason)
+
+
+def _issued(answer: pb.GenerateHostCertsResponse) -> Issued:
+    return Issued(
+        hub_name=answer.hub_name,
+        ssh_certificate=answer.ssh_certificate.strip(),
+        tls_certificate_pem=answer.tls_certificate.encode(),
+        cluster_ca_pem=answer.cluster_ca.encode(),
+        user_ca=tuple(answer.user_ca),
+    )
+
+
+def _interval(seconds: int) -> float:
+    if seconds <= 0:
+        return _HEARTBEAT_DEFAULT
+    return min(_HEARTBEAT_LONGEST, max(_HEARTBEAT_SHORTEST, float(seconds)))

@@ -1,0 +1,331 @@
+"""
+What an agent keeps on disk: its keys, its certificates, and whom it trusts.
+
+A :class:`StateDirectory` owns the files. Keys are made here and never leave;
+every file is private and written in one step, and ``identity.json``, written
+last, says that the node has joined. What cannot be read is reported and left
+alone, because keys that are overwritten are gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from attrs import evolve, field, frozen
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    SSHCertificate,
+    load_pem_private_key,
+    load_ssh_private_key,
+    load_ssh_public_identity,
+)
+
+from mezite.agent.error import BadIssue, BrokenState, StateInUse
+from mezite.error import MeziteError
+from mezite.identity.sshkeys import blob_of_key, load_public_line
+from mezite.identity.x509 import NodeIdentity, identity_of
+from mezite.names import AgentId, ClusterName, HostPort, NodeName
+from mezite.ssh.hostkeys import HostKey
+
+_IDENTITY: Final = "identity.json"
+_SSH_KEY: Final = "ssh_host_key"
+_SSH_CERTIFICATE: Final = "ssh_host_key-cert.pub"
+_TLS_KEY: Final = "tls.key"
+_TLS_CERTIFICATE: Final = "tls.crt"
+_CLUSTER_CA: Final = "ca.pem"
+_USER_CA: Final = "user_ca.pub"
+_LOCK: Final = "lock"
+_FORMAT: Final = 1
+# The largest honest file is a certificate with a few hundred names.
+_FILE_LIMIT: Final = 256 * 1024
+
+
+@frozen
+class NodeKeys:
+    """The two private keys of a node."""
+
+    ssh: Ed25519PrivateKey = field(repr=False)
+    tls: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> NodeKeys:
+        return cls(Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1()))
+
+    @property
+    def ssh_public_line(self) -> str:
+        line = self.ssh.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        return line.decode("ascii")
+
+    @property
+    def tls_public_pem(self) -> bytes:
+        return self.tls.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def tls_pem(self) -> bytes:
+        return self.tls.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@frozen
+class Issued:
+    """Certificates as the hub sent them."""
+
+    hub_name: str
+    ssh_certificate: str
+    tls_certificate_pem: bytes
+    cluster_ca_pem: bytes
+    user_ca: tuple[str, ...]
+
+
+@frozen
+class Membership:
+    """
+    A node that has joined: who it is, and what proves it.
+
+    Times are POSIX seconds; ``issued`` and ``expires`` are those of the
+    certificate that ends first, which is the SSH one.
+    """
+
+    identity: NodeIdentity
+    hub: HostPort
+    keys: NodeKeys
+    certificates: Issued
+    host_key: HostKey
+    user_authorities: frozenset[bytes]
+    issued: float
+    expires: float
+    tls_expires: float
+
+    @classmethod
+    def of(cls, hub: HostPort, keys: NodeKeys, issued: Issued) -> Membership:
+        """
+        What these certificates make of a node.
+
+        :raises BadIssue: they are not for these keys, or not from one authority.
+        """
+        try:
+            certificate = x509.load_pem_x509_certificate(issued.tls_certificate_pem)
+            authorities = x509.load_pem_x509_certificates(issued.cluster_ca_pem)
+            identity = identity_of(certificate)
+            host_key = HostKey.of(keys.ssh, issued.ssh_certificate)
+            ssh_begins, ssh_ends = _ssh_validity(issued.ssh_certificate)
+            user_authorities = frozenset(
+                blob_of_key(load_public_line(line)) for line in issued.user_ca
+            )
+        except (ValueError, UnsupportedAlgorithm, MeziteError) as error:
+            raise BadIssue(f"the node's certificates cannot be read: {error}") from None
+        if not isinstance(identity, NodeIdentity):
+            raise BadIssue("the node's TLS certificate is not one of a node")
+        if certificate.public_key() != keys.tls.public_key():
+            raise BadIssue("the node's TLS certificate is for another key")
+        if not any(_is_signed_by(certificate, authority) for authority in authorities):
+            raise BadIssue("the node's TLS certificate is not signed by the cluster's authority")
+        if not user_authorities:
+            raise BadIssue("no authority for users came with the node's certificates")
+        begins = certificate.not_valid_before_utc.timestamp()
+        ends = certificate.not_valid_after_utc.timestamp()
+        first_begins, first_ends = min((ssh_begins, ssh_ends), (begins, ends), key=lambda v: v[1])
+        return cls(
+            identity, hub, keys, issued, host_key, user_authorities, first_begins, first_ends, ends
+        )
+
+    def renewed(self, issued: Issued) -> Membership:
+        """
+        The same node with new certificates.
+
+        :raises BadIssue: they are another node's, or of no use.
+        """
+        new = Membership.of(self.hub, self.keys, issued)
+        if new.identity.agent_id != self.identity.agent_id:
+            raise BadIssue("the hub renewed the certificates of another node")
+        return new
+
+
+@frozen
+class StateDirectory:
+    """The files of one agent."""
+
+    path: Path
+
+    @contextlib.contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, UnsupportedAlgorithm, TypeError, KeyError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "its content is damaged"
+            raise BrokenState(f"{self.path / name} cannot be read: {reason}. {_CURE}") from None
+
+    def prepare(self) -> int:
+        """
+        Make the directory if there is none, and take it for this process.
+
+        The lock is held until the returned descriptor is closed.
+
+        :raises StateInUse:
+        :raises BrokenState: the directory cannot be made or written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise BrokenState(
+                f"the data directory {self.path} cannot be used: {error.strerror}"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise StateInUse(
+                f"another mezd is running with the data directory {self.path};"
+                " stop it, or give this one its own --data-dir"
+            ) from None
+        return lock
+
+    def load(self) -> Membership | None:
+        """
+        The membership on disk; None if the node has not joined.
+
+        :raises BrokenState: something is there that cannot be used.
+        """
+        if not (self.path / _IDENTITY).exists():
+            return None
+        keys = self._load_keys()
+        with self._naming(_IDENTITY):
+            said = json.loads(self._read(_IDENTITY))
+            if said["format"] != _FORMAT:
+                raise BrokenState(
+                    f"{self.path / _IDENTITY} was written by another version of mezd;"
+                    " start that version, or one that is newer"
+                )
+            identity = NodeIdentity(
+                ClusterName.parse(said["cluster"]),
+                AgentId.parse(said["agent_id"]),
+                NodeName.parse(said["node"]),
+            )
+            hub, hub_name = HostPort.parse(said["hub"]), str(said["hub_name"])
+        issued = Issued(
+            hub_name=hub_name,
+            ssh_certificate=self._read_named(_SSH_CERTIFICATE).strip(),
+            tls_certificate_pem=self._read_named(_TLS_CERTIFICATE).encode(),
+            cluster_ca_pem=self._read_named(_CLUSTER_CA).encode(),
+            user_ca=tuple(self._read_named(_USER_CA).splitlines()),
+        )
+        try:
+            membership = Membership.of(hub, keys, issued)
+        except BadIssue as error:
+            raise BrokenState(f"the files in {self.path} do not fit: {error}. {_CURE}") from None
+        if membership.identity.agent_id != identity.agent_id:
+            raise BrokenState(
+                f"{self.path / _IDENTITY} and {_TLS_CERTIFICATE} are those of two nodes. {_CURE}"
+            )
+        return membership
+
+    def keys(self) -> NodeKeys:
+        """
+        The keys that are here; made first if there are none.
+
+        :raises BrokenState:
+        """
+        present = [(self.path / name).exists() for name in (_SSH_KEY, _TLS_KEY)]
+        if any(present):
+            return self._load_keys()
+        keys = NodeKeys.generate()
+        pem = keys.ssh.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        self._write(_SSH_KEY, pem)
+        self._write(_TLS_KEY, keys.tls_pem)
+        return keys
+
+    def save(self, membership: Membership) -> None:
+        """Write all but the keys; ends with the file that says the node has joined."""
+        issued = membership.certificates
+        self._write(_SSH_CERTIFICATE, issued.ssh_certificate.encode() + b"\n")
+        self._write(_TLS_CERTIFICATE, issued.tls_certificate_pem)
+        self._write(_CLUSTER_CA, issued.cluster_ca_pem)
+        self._write(_USER_CA, "".join(f"{line}\n" for line in issued.user_ca).encode())
+        said = {
+            "format": _FORMAT,
+            "cluster": membership.identity.cluster.text,
+            "agent_id": membership.identity.agent_id.text,
+            "node": membership.identity.node.text,
+            "hub": str(membership.hub),
+            "hub_name": issued.hub_name,
+        }
+        self._write(_IDENTITY, json.dumps(said, indent=2).encode() + b"\n")
+
+    def _load_keys(self) -> NodeKeys:
+        with self._naming(_SSH_KEY):
+            ssh = load_ssh_private_key(self._read(_SSH_KEY).encode(), None)
+            if not isinstance(ssh, Ed25519PrivateKey):
+                raise ValueError
+        with self._naming(_TLS_KEY):
+            tls = load_pem_private_key(self._read(_TLS_KEY).encode(), None)
+            if not isinstance(tls, ec.EllipticCurvePrivateKey):
+                raise ValueError
+        return NodeKeys(ssh, tls)
+
+    def _read_named(self, name: str) -> str:
+        with self._naming(name):
+            return self._read(name)
+
+    def _read(self, name: str) -> str:
+        with (self.path / name).open("rb") as file:
+            data = file.read(_FILE_LIMIT + 1)
+        if len(data) > _FILE_LIMIT:
+            raise ValueError
+        return data.decode("utf-8")
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Replace a file in one step, so that a crash leaves the old or the new one."""
+        target = self.path / name
+        draft = self.path / f".{name}.new"
+        with contextlib.suppress(FileNotFoundError):
+            draft.unlink()
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        draft.replace(target)
+        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+_CURE: Final = (
+    "Restore it from a backup; or move the directory away, remove the node on the hub"
+    " (mezctl nodes rm), and start mezd with a new join token"
+)
+
+
+def moved_to(membership: Membership, hub: HostPort) -> Membership:
+    """The same node, dialing its hub at another address."""
+    return evolve(membership, hub=hub)
+
+
+def _ssh_validity(line: str) -> tuple[float, float]:
+    certificate = load_ssh_public_identity(line.encode())
+    if not isinstance(certificate, SSHCertificate):
+        raise ValueError("there is no SSH certificate")
+    return float(certificate.valid_after), float(certificate.valid_before)
+
+
+def _is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True

@@ -1,0 +1,218 @@
+"""
+The connection that an agent keeps to its hub.
+
+A :class:`TunnelFactory` dials, and dials again for as long as it runs. What
+travels in a tunnel is decided by whoever accepts its streams; who the hub is
+has been proved before the first byte of one.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IConnector,
+    IDelayedCall,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import ReconnectingClientFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mezite.agent import backoff
+from mezite.agent.explanations import was_refused
+from mezite.mux.frames import Role
+from mezite.mux.protocol import MuxProtocol
+from mezite.mux.transport import StreamTransport
+from mezite.names import HostPort
+from mezite.tasks import within
+
+# TCP and TLS together.
+DIAL_SECONDS: Final = 10.0
+# Only a tunnel that stayed up for so long makes the next wait short again; a
+# hub that falls over under its agents is not to be hurried.
+STABLE_SECONDS: Final = 30.0
+# Bytes that nobody acknowledged for so long mean a dead connection (tcp(7)),
+# which the mux's own keepalive would notice as late.
+_USER_TIMEOUT_MS: Final = 25_000
+
+
+class TunnelFactory(ReconnectingClientFactory):
+    """
+    One tunnel at a time, for ever.
+
+    ``endpoint`` is asked before each dial, so that it may use new certificates.
+    ``explain`` makes a sentence of what went wrong.
+    """
+
+    noisy = False
+    initialDelay = backoff.FIRST
+    factor = backoff.FACTOR
+    maxDelay = int(backoff.LONGEST)
+    # retry() draws the whole wait itself.
+    jitter = 0.0
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        hub: Callable[[], HostPort],
+        endpoint: Callable[[], IStreamClientEndpoint],
+        *,
+        clock: IReactorTime,
+        accept: Callable[[StreamTransport], None],
+        on_up: Callable[[MuxProtocol], None],
+        on_down: Callable[[MuxProtocol, Failure], None],
+        explain: Callable[[BaseException | None], str] = str,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.clock = clock  # type: ignore[assignment]
+        self._clock = clock
+        self.mux: MuxProtocol | None = None
+        self._hub = hub
+        self._endpoint = endpoint
+        self._accept = accept
+        self._on_up = on_up
+        self._on_down = on_down
+        self._explain = explain
+        self._uniform = uniform
+        self._was_refused = False
+        self._stable: IDelayedCall | None = None
+        # The wait before the next dial, in seconds.
+        self.wait = 0.0
+
+    def start(self) -> None:
+        """Dial now."""
+        self.continueTrying = 1
+        self.connector = _Connector(self, self._attempt)
+        self.connector.connect()
+
+    def stop(self) -> None:
+        """Dial no more; a tunnel that is up stays up."""
+        self.stopTrying()
+        self._stop_waiting()
+
+    async def _attempt(self) -> None:
+        await within(
+            self._clock,
+            DIAL_SECONDS,
+            self._endpoint().connect(self),
+            doing=f"connecting to {self._hub()}",
+        )
+
+    def buildProtocol(self, addr: IAddress | None) -> MuxProtocol:
+        mux = MuxProtocol(
+            role=Role.CLIENT,
+            clock=self._clock,
+            accept=self._accept,
+            on_up=lambda: self._up(mux),
+            on_down=lambda reason: self._down(mux, reason),
+        )
+        return mux
+
+    def _up(self, mux: MuxProtocol) -> None:
+        _notice_death_early(mux.transport)
+        self.mux = mux
+        self._was_refused = False
+        self._stable = self._clock.callLater(STABLE_SECONDS, self._became_stable)
+        # Not yet news: in TLS 1.3 the hub may still refuse this node's certificate.
+        self._log.debug("connected to {hub}", hub=self._hub())
+        self._on_up(mux)
+
+    def _became_stable(self) -> None:
+        self._stable = None
+        self.resetDelay()
+
+    def _down(self, mux: MuxProtocol, reason: Failure) -> None:
+        self._stop_waiting()
+        if self.mux is mux:
+            self.mux = None
+        self._on_down(mux, reason)
+        assert self.connector is not None
+        self.clientConnectionLost(self.connector, reason)
+
+    def clientConnectionLost(self, connector: IConnector, unused_reason: Failure) -> None:
+        if self.continueTrying:
+            self.retry(connector)
+            self._log.warn(
+                "tunnel down: {why}; dialing again in {wait:.1f} s",
+                why=self._explain(unused_reason.value),
+                wait=self.wait,
+            )
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        if self.continueTrying:
+            self._was_refused = was_refused(reason.value)
+            self.retry(connector)
+            self._log.warn(
+                "{why}; dialing again in {wait:.1f} s",
+                why=self._explain(reason.value),
+                wait=self.wait,
+            )
+
+    def retry(self, connector: IConnector | None = None) -> None:
+        """Full jitter, in place of Twisted's few percent."""
+        most = backoff.ceiling(self.retries, was_refused=self._was_refused)
+        self.delay = self.wait = self._uniform(0, most)
+        super().retry(connector)
+
+    def _stop_waiting(self) -> None:
+        if self._stable is not None:
+            self._stable.cancel()
+            self._stable = None
+
+
+@implementer(IConnector)
+@define(eq=False)
+class _Connector:
+    """What a :class:`ReconnectingClientFactory` dials with: here, an endpoint."""
+
+    _factory: TunnelFactory
+    _attempt: Callable[[], Any]
+    _dialing: Deferred[None] | None = field(init=False, default=None)
+
+    _log = Logger()
+
+    def connect(self) -> None:
+        dialing = self._dialing = Deferred.fromCoroutine(self._attempt())
+        dialing.addBoth(self._done)
+        dialing.addErrback(self._failed)
+
+    def _done(self, result: Any) -> Any:
+        self._dialing = None
+        return result
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            self._factory.clientConnectionFailed(self, failure)
+
+    def stopConnecting(self) -> None:
+        if self._dialing is not None:
+            self._dialing.cancel()
+
+    def disconnect(self) -> None:
+        self.stopConnecting()
+        if self._factory.mux is not None:
+            self._factory.mux.close()
+
+    def getDestination(self) -> Any:
+        return self._factory._hub()
+
+
+def _notice_death_early(transport: Any) -> None:
+    # The TCP transport stands below the TLS one; neither is there in memory.
+    handle = getattr(getattr(transport, "transport", None), "getHandle", None)
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if handle is not None and option is not None:
+        try:
+            handle().setsockopt(socket.IPPROTO_TCP, option, _USER_TIMEOUT_MS)
+        except (OSError, AttributeError):
+            pass  # a kernel without it; the mux's keepalive remains

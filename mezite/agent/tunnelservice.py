@@ -1,0 +1,160 @@
+"""
+The tunnel as a service: what an agent says and hears in it while it runs.
+
+A :class:`TunnelService` joins a dialed tunnel to the node's services, keeps the
+node registered over it, and says goodbye when the process ends.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mezite.agent.error import TunnelDown
+from mezite.agent.explanations import explain
+from mezite.agent.hubcalls import HubCalls
+from mezite.agent.membership import CurrentMembership
+from mezite.agent.registration import Registration, auth_header
+from mezite.agent.tunnel import TunnelFactory
+from mezite.error import MeziteError
+from mezite.mux.protocol import MuxProtocol
+from mezite.mux.transport import StreamTransport
+from mezite.rpc.channel import GrpcChannel
+from mezite.rpc.opening import Opening
+from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+from mezite.tasks import within
+
+# The last words of a tunnel; the process is to end soon after SIGTERM.
+_CLOSING_SECONDS: Final = 3.0
+# One tunnel that ends before the hub took the node's registration is a hub
+# that stops at the wrong moment; two are a hub that does not want this node.
+_UNWELCOME: Final = 2
+
+
+@define(eq=False)
+class TunnelService(Service):
+    """
+    Keeps a tunnel up.
+
+    ``services`` says who speaks on a stream that the hub opened, by the name
+    of the service in its header. ``on_unwelcome`` is called when the hub
+    keeps ending tunnels before they are of use.
+    """
+
+    _log = Logger()
+
+    current: CurrentMembership
+    labels: Mapping[str, str]
+    clock: IReactorTime
+    wall_clock: Callable[[], float]
+    endpoint: Callable[[], IStreamClientEndpoint] = field(repr=False)
+    services: Mapping[str, Callable[[StreamHeader], IProtocol | None]] = field(repr=False)
+    on_unwelcome: Callable[[], None] = field(repr=False)
+    uniform: Callable[[float, float], float] = random.uniform
+    _factory: TunnelFactory = field(init=False)
+    _registration: Registration | None = field(init=False, default=None)
+    _unwelcome: int = field(init=False, default=0)
+    _ended: Deferred[None] | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self._factory = TunnelFactory(
+            lambda: self.current.membership.hub,
+            self.endpoint,
+            clock=self.clock,
+            accept=self._accept,
+            on_up=self._up,
+            on_down=self._down,
+            explain=self._explain,
+            uniform=self.uniform,
+        )
+
+    @property
+    def calls(self) -> HubCalls:
+        """
+        What the hub can be asked with now.
+
+        :raises TunnelDown:
+        """
+        if self._registration is None:
+            raise TunnelDown()
+        return self._registration.calls
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether sessions can come in."""
+        return self._registration is not None and self._registration.is_registered
+
+    def startService(self) -> None:
+        super().startService()
+        self._factory.start()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        self._factory.stop()
+        return Deferred.fromCoroutine(self._close())
+
+    def redial(self) -> None:
+        """Drop the tunnel, so that the next one is made with what is known now."""
+        if self._factory.mux is not None:
+            self._factory.mux.close()
+
+    async def _close(self) -> None:
+        mux, registration = self._factory.mux, self._registration
+        if mux is None:
+            return
+        if registration is not None:
+            await registration.say_goodbye()
+        if self._factory.mux is not mux:
+            return
+        self._ended = Deferred()
+        mux.close()
+        try:
+            await within(self.clock, _CLOSING_SECONDS, self._ended, doing="closing the tunnel")
+        except MeziteError:
+            mux.abort()
+
+    def _up(self, mux: MuxProtocol) -> None:
+        self._registration = Registration(
+            node=self.current.membership.identity.node,
+            labels=self.labels,
+            clock=self.clock,
+            open_channel=lambda: self._open_channel(mux),
+            uniform=self.uniform,
+        )
+        self._registration.start()
+
+    def _open_channel(self, mux: MuxProtocol) -> GrpcChannel:
+        stream = mux.open_stream()
+        stream.write(auth_header())
+        channel = GrpcChannel(self.clock)
+        stream.attach(channel)
+        return channel
+
+    def _down(self, mux: MuxProtocol, reason: Failure) -> None:
+        registration, self._registration = self._registration, None
+        if registration is not None:
+            self._unwelcome = 0 if registration.was_registered else self._unwelcome + 1
+            registration.stop()
+        if self._ended is not None and not self._ended.called:
+            self._ended.callback(None)
+        elif self.running and self._unwelcome >= _UNWELCOME:
+            self.on_unwelcome()
+
+    def _accept(self, stream: StreamTransport) -> None:
+        stream.attach(Opening(self.clock, self._choose))
+
+    def _choose(self, header: StreamHeader) -> IProtocol | None:
+        serve = self.services.get(header.service)
+        return None if serve is None else serve(header)
+
+    def _explain(self, error: BaseException | None) -> str:
+        membership = self.current.membership
+        return explain(error, membership.hub, self.wall_clock(), membership)
