@@ -19,7 +19,7 @@ class ReferenceTests(SynchronousTestCase):
         text = PAGE.read_text()
         for setting in keys.ALL:
             self.assertIn(f"``{setting.key}``", text)
-            if setting.option is not None and setting is not keys.CA_FILE:
+            if setting.option is not None:
                 self.assertIn(f"``--{setting.option}", text)
 
     def test_levels(self) -> None:
