@@ -55,6 +55,7 @@ class ForwardedSocket(Protocol):
 
     channel: Any
     transport: Any = field(init=False, default=None)
+    _open_halves: int = field(init=False, default=2)
 
     def connectionMade(self) -> None:
         # Nothing may be read before the channel is confirmed.
@@ -71,9 +72,16 @@ class ForwardedSocket(Protocol):
 
     def readConnectionLost(self) -> None:
         self.channel.loseWriteConnection()
+        self._half_closed()
 
     def writeConnectionLost(self) -> None:
-        """What else the client sends is thrown away by the transport."""
+        self._half_closed()
+
+    def _half_closed(self) -> None:
+        # TCP leaves it to us to notice that both halves are closed.
+        self._open_halves -= 1
+        if self._open_halves == 0:
+            self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.channel.unregisterProducer()
