@@ -4,6 +4,7 @@ What mezctl's commands ask of the hub, and how they show the answers.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -41,7 +42,7 @@ class Door:
         if self.proxy is None:
             from mezite.client.admin import dial_socket
 
-            return await dial_socket(reactor, self.data_dir or _default_data_dir())
+            return await dial_socket(reactor, self.data_dir or default_data_dir())
         from mezite.client.dialer import dial_auth
         from mezite.client.profile import Profiles
 
@@ -50,10 +51,8 @@ class Door:
         return await dial_auth(reactor, profile)
 
 
-def _default_data_dir() -> Path:
+def default_data_dir() -> Path:
     """Where a hub that is started without options, from this account, keeps its data."""
-    import os
-
     from mezite.config.hub import load_hub
 
     return load_hub({}, os.environ).data_dir
@@ -191,7 +190,7 @@ def create_token(ttl_seconds: int, uses: int, output_format: str) -> None:
         tables.print_rows([row], list(row), "json")
         return
     often = "once" if made.uses == 1 else f"{made.uses} times"
-    left = tables.duration(made.expires - time.time())
+    left = tables.duration(ttl_seconds)
     click.echo(f"Type this on the new node, {often}, within {left}:", err=True)
     click.echo(made.join_command)
 

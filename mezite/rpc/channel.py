@@ -15,7 +15,8 @@ from attrs import define
 from google.protobuf.message import DecodeError, Message
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import (
     IDelayedCall,
     IPushProducer,
@@ -353,10 +354,13 @@ def _error_of_reset(code: int) -> MeziteError:
 async def open_channel(
     endpoint: IStreamClientEndpoint, clock: IReactorTime, *, authority: str = "mezite"
 ) -> GrpcChannel:
-    """
-    Connect, and have a channel. The endpoint's failures pass; so does its deadline.
-    """
+    """Connect, and have a channel. The endpoint's failures pass; so does its deadline."""
     factory = Factory.forProtocol(lambda: GrpcChannel(clock, authority=authority))
     factory.noisy = False
-    channel = await endpoint.connect(factory)
+    try:
+        channel = await endpoint.connect(factory)
+    except ConnectingCancelledError:
+        # Twisted's endpoints say in their own words that they were cancelled, which a
+        # caller who waits for CancelledError would take for a failure.
+        raise CancelledError from None
     return cast(GrpcChannel, channel)

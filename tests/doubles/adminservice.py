@@ -1,0 +1,124 @@
+"""
+The auth service as mezctl sees it, over lists in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import define, field
+
+from mezite.error import AlreadyExists, NotFound
+from mezite.rpc.calls import Call
+from mezite.rpc.proto import auth_pb2 as pb
+
+PIN: Final = "sha256:" + "0123456789abcdef" * 4
+HUB: Final = "hub.example.com:3080"
+NOW: Final = 1_750_000_000
+AGENT_ID: Final = "8a4c6f0e-29c5-4d3b-9d0c-3a1f0f5a7b11"
+
+
+@define(eq=False)
+class AdminDouble:
+    """Keeps what it is told, and refuses what is there or is not."""
+
+    users: dict[str, pb.User] = field(factory=dict)
+    passwords: dict[str, str] = field(factory=dict)
+    tokens: dict[str, pb.Token] = field(factory=dict)
+    nodes: dict[str, pb.Node] = field(factory=dict)
+
+    async def get_status(self, call: Call, request: pb.GetStatusRequest) -> pb.GetStatusResponse:
+        return pb.GetStatusResponse(
+            cluster_name="example.com",
+            hub_name="hub.example.com",
+            public_address=HUB,
+            version="0.1.0",
+            started=NOW - 3600,
+            server_time=NOW,
+            ca_pin=PIN,
+            certificate_expires=NOW + 86400,
+            authority_expires=NOW + 10 * 86400,
+            nodes_known=len(self.nodes),
+            users=len(self.users),
+        )
+
+    async def create_user(self, call: Call, request: pb.CreateUserRequest) -> pb.CreateUserResponse:
+        if request.name in self.users:
+            raise AlreadyExists(f"there is a user {request.name} already")
+        self.users[request.name] = pb.User(
+            name=request.name,
+            logins=request.logins,
+            node_labels=request.node_labels,
+            is_admin=request.is_admin,
+            must_change_password=not request.password,
+            created=NOW,
+        )
+        self.passwords[request.name] = request.password
+        return pb.CreateUserResponse(
+            user=self.users[request.name],
+            one_time_password="" if request.password else "abcd-efgh",
+        )
+
+    async def list_users(self, call: Call, request: pb.ListUsersRequest) -> pb.ListUsersResponse:
+        return pb.ListUsersResponse(users=self.users.values())
+
+    async def delete_user(self, call: Call, request: pb.DeleteUserRequest) -> pb.DeleteUserResponse:
+        if self.users.pop(request.name, None) is None:
+            raise NotFound(f"there is no user {request.name}")
+        return pb.DeleteUserResponse()
+
+    async def create_token(
+        self, call: Call, request: pb.CreateTokenRequest
+    ) -> pb.CreateTokenResponse:
+        expires = NOW + request.ttl_seconds
+        self.tokens["t1"] = pb.Token(
+            token_id="t1",
+            created_by="local",
+            created=NOW,
+            expires=expires,
+            uses_left=request.uses,
+            max_uses=request.uses,
+        )
+        return pb.CreateTokenResponse(
+            token_id="t1",
+            token="mzt_secret",
+            expires=expires,
+            uses=request.uses,
+            ca_pin=PIN,
+            hub_address=HUB,
+            join_command=f"twist mezd --hub={HUB} --token=mzt_secret --ca-pin={PIN}",
+        )
+
+    async def list_tokens(self, call: Call, request: pb.ListTokensRequest) -> pb.ListTokensResponse:
+        return pb.ListTokensResponse(tokens=self.tokens.values())
+
+    async def delete_token(
+        self, call: Call, request: pb.DeleteTokenRequest
+    ) -> pb.DeleteTokenResponse:
+        if self.tokens.pop(request.token_id, None) is None:
+            raise NotFound(f"there is no join token {request.token_id!r}")
+        return pb.DeleteTokenResponse()
+
+    async def list_nodes(self, call: Call, request: pb.ListNodesRequest) -> pb.ListNodesResponse:
+        wanted = {tuple(label.split("=", 1)) for label in request.labels}
+        return pb.ListNodesResponse(
+            nodes=[node for node in self.nodes.values() if wanted <= set(node.labels.items())]
+        )
+
+    async def delete_node(self, call: Call, request: pb.DeleteNodeRequest) -> pb.DeleteNodeResponse:
+        if self.nodes.pop(request.node, None) is None:
+            raise NotFound(f"there is no node {request.node}")
+        return pb.DeleteNodeResponse()
+
+
+def node(hostname: str, **labels: str) -> pb.Node:
+    """A node that is online."""
+    return pb.Node(
+        hostname=hostname,
+        agent_id=AGENT_ID,
+        status=pb.NODE_STATUS_ONLINE,
+        labels=labels,
+        last_seen=NOW,
+        version="0.1.0",
+        joined=NOW - 60,
+    )
