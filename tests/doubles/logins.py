@@ -48,30 +48,44 @@ class Cluster:
             ssh_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
         )
         tls_key = ec.generate_private_key(ec.SECP256R1())
-        name = UserName.parse(user)
+        tls_public_key = tls_key.public_key().public_bytes(
+            Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+        )
+        ssh_certificate, tls_certificate = self.certify(
+            user, logins, lifetime, public_line, tls_public_key
+        )
         return Credentials(
             ssh_key=ssh_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
             ssh_public_line=public_line,
-            ssh_certificate=sshcert.issue_user(
-                self.user_authority,
-                public_line,
-                user=name,
-                logins=[LoginName.parse(login) for login in logins],
-                serial=1,
-                now=self.now,
-                lifetime=lifetime,
-            ),
+            ssh_certificate=ssh_certificate,
             tls_key=key_pem(tls_key),
-            tls_certificate=x509.issue_user(
-                self.x509_authority,
-                tls_key.public_key(),
-                x509.UserIdentity(self.name, name),
-                now=self.now,
-                lifetime=lifetime,
-            ).public_bytes(Encoding.PEM),
+            tls_certificate=tls_certificate,
             cluster_ca=self.x509_authority.certificate_pem,
             host_authorities=(self.host_authority.public_line(),),
         )
+
+    def certify(
+        self, user: str, logins: list[str], lifetime: float, public_line: str, tls_public_key: bytes
+    ) -> tuple[str, bytes]:
+        """Certificates for these keys: SSH as a line, X.509 as PEM."""
+        name = UserName.parse(user)
+        ssh_certificate = sshcert.issue_user(
+            self.user_authority,
+            public_line,
+            user=name,
+            logins=[LoginName.parse(login) for login in logins],
+            serial=1,
+            now=self.now,
+            lifetime=lifetime,
+        )
+        tls_certificate = x509.issue_user(
+            self.x509_authority,
+            x509.load_public_key(tls_public_key),
+            x509.UserIdentity(self.name, name),
+            now=self.now,
+            lifetime=lifetime,
+        )
+        return ssh_certificate, tls_certificate.public_bytes(Encoding.PEM)
 
     def log_in(
         self,

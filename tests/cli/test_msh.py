@@ -1,0 +1,295 @@
+"""Tests of the commands of msh, up to where the network begins."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from mezite.cli import main, remote
+from mezite.cli.msh import choose_login, msh, program
+from mezite.client import dialer, login, places
+from mezite.client.error import LoginExpired, NotLoggedIn
+from mezite.client.profile import Profile
+from mezite.client.session import SessionRequest
+from mezite.error import BadInput
+from mezite.names import HostPort, LoginName, NodeName, UserName
+from mezite.rpc.client import AuthClient
+from mezite.rpc.proto import auth_pb2 as pb
+from tests.doubles.authservice import AnsweringChannel
+from tests.doubles.logins import Cluster
+
+
+class MshTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.home = Path(self.mktemp()).absolute()
+        self.patch(places, "home", lambda: str(self.home))
+        self.patch(getpass, "getuser", lambda: "eve")
+        self.patch(main, "run", self.run_at_once)
+        self.cluster = Cluster(time.time())
+
+    def run_at_once(self, work: Any) -> Any:
+        outcome: list[Any] = []
+        Deferred.fromCoroutine(work(object())).addBoth(outcome.append)
+        if isinstance(outcome[0], Failure):
+            outcome[0].raiseException()
+        return outcome[0]
+
+    def invoke(self, *arguments: str, given: str | None = None) -> Result:
+        return CliRunner().invoke(msh, arguments, input=given, standalone_mode=False)
+
+    def log_in(self, **changes: Any) -> Profile:
+        return self.cluster.log_in(self.home, "127.0.0.1:3080", **changes)
+
+
+class LoginTests(MshTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.requests: list[Any] = []
+        self.passwords: list[str] = []
+
+        async def log_in(reactor: object, request: Any, conversation: Any, profiles: Any) -> Any:
+            self.requests.append(request)
+            self.passwords.append(conversation.password(request.user))
+            return self.log_in(user=request.user.text)
+
+        self.patch(login, "log_in", log_in)
+
+    def test_all_options(self) -> None:
+        """What is typed is what is asked for."""
+        out = Path(self.mktemp()).absolute()
+        result = self.invoke(
+            *("login", "--proxy=hub.example.com:443", "--user=ada", "--ttl=30m"),
+            *("--password-stdin", "--ca-pin=sha256:00", f"--out={out}"),
+            given="secret word\n",
+        )
+        self.assertIsNone(result.exception)
+        (request,) = self.requests
+        self.assertEqual(request.hub, HostPort("hub.example.com", 443))
+        self.assertEqual(request.user, UserName("ada"))
+        self.assertEqual((request.ttl, request.pin), (1800, "sha256:00"))
+        self.assertEqual(self.passwords, ["secret word"])
+        self.assertTrue(out.exists())
+        self.assertIn("ada is logged in at 127.0.0.1:3080 for 59m", result.output)
+
+    def test_remembered(self) -> None:
+        """Hub and user are those of the latest login, and the port has a default."""
+        self.log_in(user="bob")
+        self.assertIsNone(self.invoke("login", "--password-stdin", given="x\n").exception)
+        self.assertEqual(self.requests[0].hub, HostPort("127.0.0.1", 3080))
+        self.assertEqual(self.requests[0].user, UserName("bob"))
+        result = self.invoke("login", "--password-stdin", "--proxy=hub.example.com", given="x\n")
+        self.assertIsNone(result.exception)
+        self.assertEqual(self.requests[1].hub, HostPort("hub.example.com", 3080))
+        self.assertEqual(self.requests[1].user, UserName("eve"))
+
+    def test_what_is_missing(self) -> None:
+        """A first login without a hub, two kinds of trust, and no password are told so."""
+        result = self.invoke("login")
+        self.assertIn("--proxy", str(result.exception))
+        result = self.invoke("login", "--proxy=h", "--ca-pin=x", "--ca-file=y")
+        self.assertIn("--ca-file", str(result.exception))
+        result = self.invoke("login", "--proxy=h", "--password-stdin", given="")
+        self.assertIsInstance(result.exception, BadInput)
+        result = self.invoke("login", "--proxy=h", given="")
+        self.assertIn("--password-stdin", str(result.exception))
+
+
+class LogoutAndStatusTests(MshTests):
+    def test_status(self) -> None:
+        """The status tells who, where and for how long, and never what is secret."""
+        self.log_in()
+        result = self.invoke("status", "--format=json")
+        (row,) = json.loads(result.output)
+        self.assertEqual(
+            [row[key] for key in ("user", "hub", "logins")],
+            ["ada", "127.0.0.1:3080", ["ada", "root"]],
+        )
+        self.assertGreater(row["time_left"], 3500)
+        self.assertIn("59m", self.invoke("status").output)
+
+    def test_expired(self) -> None:
+        """An expired login is shown, and is a failure."""
+        self.log_in(lifetime=-5)
+        result = self.invoke("status")
+        self.assertIn("expired", result.output)
+        self.assertIsInstance(result.exception, LoginExpired)
+
+    def test_logout(self) -> None:
+        """After a logout there is no login, and logging out twice is no failure."""
+        self.log_in()
+        self.assertIn("logged out", self.invoke("logout").output)
+        self.assertIsInstance(self.invoke("status").exception, NotLoggedIn)
+        self.assertIsNone(self.invoke("logout").exception)
+
+
+class LsTests(MshTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[Any] = []
+
+        def nodes(request: Any, metadata: dict[str, str]) -> pb.ListNodesResponse:
+            self.asked.append(list(request.labels))
+            node = pb.Node(
+                hostname="db1",
+                agent_id="7",
+                status=pb.NODE_STATUS_ONLINE,
+                labels={"env": "dev"},
+                last_seen=int(time.time()),
+            )
+            return pb.ListNodesResponse(nodes=[node])
+
+        async def dial_auth(reactor: object, profile: Profile) -> AuthClient:
+            return AuthClient(AnsweringChannel({"ListNodes": nodes}))  # type: ignore[arg-type]
+
+        self.patch(dialer, "dial_auth", dial_auth)
+
+    def test_listing(self) -> None:
+        """Nodes are shown with labels, status and last seen, in both formats."""
+        self.log_in()
+        (row,) = json.loads(self.invoke("ls", "--format=json").output)
+        self.assertEqual(set(row), {"hostname", "agent_id", "status", "labels", "last_seen"})
+        self.assertEqual((row["hostname"], row["labels"]), ("db1", {"env": "dev"}))
+        text = self.invoke("ls", "env=dev").output
+        for word in ("db1", "online", "env=dev", "ago"):
+            self.assertIn(word, text)
+        self.assertEqual(self.asked, [[], ["env=dev"]])
+
+    def test_refused(self) -> None:
+        """A label without a value, and a login that has ended, are told before dialing."""
+        self.log_in(lifetime=-5)
+        self.assertIsInstance(self.invoke("ls", "env").exception, BadInput)
+        self.assertIsInstance(self.invoke("ls").exception, LoginExpired)
+        self.assertEqual(self.asked, [])
+
+
+class SshTests(MshTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ran: list[tuple[Any, LoginName, SessionRequest]] = []
+
+        async def run_on_node(
+            reactor: object, profile: Profile, node: Any, login: LoginName, request: SessionRequest
+        ) -> int:
+            self.ran.append((node, login, request))
+            return 7
+
+        self.patch(remote, "run_on_node", run_on_node)
+        self.log_in()
+
+    def test_spellings(self) -> None:
+        """The login stands before the node, or after an option; the command is left as it is."""
+        for arguments in (
+            ["root@db1", "ls", "-l", "--help"],
+            ["-l", "root", "db1", "ls", "-l", "--help"],
+            ["--login=root", "DB1.hub.example.com", "ls", "-l", "--help"],
+            ["-l", "root", "--", "db1", "ls", "-l", "--help"],
+        ):
+            result = self.invoke("ssh", *arguments)
+            self.assertEqual(result.return_value, 7, result.exception)
+            node, login, request = self.ran.pop()
+            self.assertEqual((node, login), (NodeName("db1"), LoginName("root")))
+            self.assertEqual(request.command, b"ls -l --help")
+            self.assertIsNone(request.pty)
+
+    def test_default_login(self) -> None:
+        """Without a login it is the local name if that is allowed, else the first allowed."""
+        self.invoke("ssh", "db1")
+        self.assertEqual(self.ran[0][1], LoginName("ada"))
+        self.patch(getpass, "getuser", lambda: "root")
+        self.invoke("ssh", "db1")
+        self.assertEqual(self.ran[1][1], LoginName("root"))
+
+    def test_login_that_is_not_allowed(self) -> None:
+        """A login that the certificate does not name is refused here, with those it does."""
+        result = self.invoke("ssh", "postgres@db1")
+        self.assertIsInstance(result.exception, BadInput)
+        self.assertIn("ada, root", str(result.exception))
+
+    def test_no_logins(self) -> None:
+        """Somebody without logins is told so."""
+        profile = self.log_in()
+        self.assertRaises(BadInput, choose_login, _without_logins(profile), None)
+
+    def test_own_failures(self) -> None:
+        """All that goes wrong on this side is 255, also what is typed wrongly."""
+        self.patch(sys, "stderr", sys.stdout)
+        for arguments in (["ssh", "a@@"], ["ssh"], ["ssh", "--nonsense", "db1"]):
+            self.patch(sys, "argv", ["msh", *arguments])
+            self.assertEqual(main.run_program(msh), 255, arguments)
+
+
+def _without_logins(profile: Profile) -> Profile:
+    from attrs import evolve
+
+    return evolve(profile, logins=())
+
+
+class RequestOfTests(SynchronousTestCase):
+    def test_environment(self) -> None:
+        """The language goes along, and nothing else of this machine."""
+        environment = {"LANG": "C.UTF-8", "LC_TIME": "de", "PATH": "/", "LC_ALL": "x" * 5000}
+        request = remote.request_of(remote.SshOptions(("true",)), environment)
+        self.assertEqual(request.environment, {"LANG": "C.UTF-8", "LC_TIME": "de"})
+
+    def test_no_terminal_here(self) -> None:
+        """Without a terminal none is asked for, unless -t is given twice."""
+        import os
+
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        for options, is_wanted in (
+            (remote.SshOptions(), False),
+            (remote.SshOptions(("vim",), 1), False),
+            (remote.SshOptions(("vim",), 2), True),
+            (remote.SshOptions((), 2, True), False),
+        ):
+            request = remote.request_of(options, {"TERM": "vt100"}, terminal=reading)
+            self.assertEqual(request.pty is not None, is_wanted, options)
+            if request.pty is not None:
+                self.assertEqual((request.pty.term, request.pty.terminal), ("vt100", None))
+
+    def test_long_command(self) -> None:
+        """A command longer than a packet is refused with what to do instead."""
+        with self.assertRaises(BadInput) as caught:
+            remote.command_of(("x" * 200_000,))
+        self.assertIn("standard input", str(caught.exception))
+
+
+class ConfigTests(MshTests):
+    def test_config(self) -> None:
+        """The configuration names this program and the first login."""
+        self.log_in()
+        result = self.invoke("config", "--host", "db*", "--host", "web*")
+        self.assertIn("Host db* web*\n", result.output)
+        self.assertIn("User ada\n", result.output)
+        self.assertIn(" proxy ssh --profile ", result.output)
+
+    def test_own_name(self) -> None:
+        """ssh's own default is left alone where it is allowed."""
+        self.log_in()
+        self.patch(getpass, "getuser", lambda: "root")
+        self.assertNotIn("User ", self.invoke("config").output.replace("UserKnown", ""))
+
+    def test_no_login(self) -> None:
+        """Without a login there is nothing to configure."""
+        self.assertIsInstance(self.invoke("config").exception, NotLoggedIn)
+
+    def test_program(self) -> None:
+        """The program is named by an absolute path."""
+        self.assertTrue(Path(program()[0]).is_absolute())
+
+
+class ProxySshTests(MshTests):
+    def test_help(self) -> None:
+        """The command that ssh uses is documented like the others."""
+        self.assertIn("ProxyCommand", self.invoke("proxy", "ssh", "--help").output)
