@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mezite.config import keys
 from mezite.config.agent import AgentConfig, load_agent
 from mezite.config.error import ConfigError
 from mezite.config.machine import Machine
@@ -159,6 +163,30 @@ class RefusalTests(AgentTestCase):
         """A pattern that lets everything in is not accepted."""
         for pattern in ("*", "A=B", "A*B", ""):
             self.assertIn("accept_env", self.sentence(f"agent: {{accept_env: ['{pattern}']}}\n"))
+
+    @given(
+        st.dictionaries(
+            st.sampled_from([setting.key.partition(".")[2] for setting in keys.ALL]),
+            st.recursive(
+                st.text(max_size=12) | st.none() | st.integers() | st.booleans(),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+                ),
+                max_leaves=6,
+            ),
+            max_size=3,
+        )
+    )
+    @settings(max_examples=100, deadline=None)
+    def test_any_values(self, values: dict[str, object]) -> None:
+        """Any value of any key is a configuration or one sentence."""
+        try:
+            config = self.load(yaml.safe_dump({"agent": values}))
+        except ConfigError as error:
+            self.assertNotIn("\n", str(error))
+        else:
+            self.assertIsInstance(config, AgentConfig)
 
     def test_own_name(self) -> None:
         """A machine whose name cannot be a node's must be given one."""

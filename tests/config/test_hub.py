@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -346,8 +347,6 @@ class RefusalTests(HubTestCase):
     @settings(max_examples=100, deadline=None)
     def test_any_yaml(self, tree: object) -> None:
         """Any YAML is a configuration or one sentence."""
-        import yaml
-
         try:
             config = self.load(yaml.safe_dump(tree))
         except ConfigError as error:
