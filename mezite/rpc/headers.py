@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
-from mezite.error import MeziteError
+from mezite.error import BadInput, MeziteError
 from mezite.rpc.error import RemoteRpcError, Unimplemented
 from mezite.rpc.framing import format_timeout, parse_timeout
 from mezite.rpc.status import Status, decode_sentence, encode_sentence, error_of, error_of_http
@@ -54,7 +54,15 @@ class RequestHead:
 def write_request(
     path: str, *, authority: str, timeout: float, metadata: Iterable[tuple[str, str]]
 ) -> Headers:
-    """The headers of a request."""
+    """
+    The headers of a request.
+
+    :raises BadInput: for metadata that no server would take (gRPC's ASCII-Value).
+    """
+    metadata = tuple(metadata)
+    for name, value in metadata:
+        if not (value.isascii() and value.isprintable()) or value != value.strip():
+            raise BadInput(f"the metadata {name} is not printable ASCII")
     return (
         (":method", "POST"),
         (":scheme", "https"),

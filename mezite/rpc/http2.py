@@ -122,7 +122,15 @@ class Http2Connection:
     """One side of a connection."""
 
     def __init__(self, *, client_side: bool, limits: GrpcLimits, now: float) -> None:
-        self._h2 = _H2(H2Configuration(client_side=client_side))
+        # A server's headers are our own constants and percent-encoded text; a
+        # client's may hold what its caller was given, and are checked by h2.
+        self._h2 = _H2(
+            H2Configuration(
+                client_side=client_side,
+                validate_outbound_headers=client_side,
+                normalize_outbound_headers=client_side,
+            )
+        )
         self._screen = FrameScreen(limits, preface=not client_side, now=now)
         self._outgoing: deque[_Outgoing] = deque()
         self._raw = b""

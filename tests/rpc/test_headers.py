@@ -34,6 +34,12 @@ class RequestTests(SynchronousTestCase):
         self.assertAlmostEqual(head.timeout or 0, 2)
         self.assertEqual(dict(head.metadata), {"authorization": "x"})
 
+    def test_unsendable_metadata(self) -> None:
+        """Metadata that would break the connection is refused before it is sent."""
+        for value in ("a\nb", "zoë", " a", "a\0"):
+            with self.assertRaises(BadInput):
+                write_request("/s/M", authority="hub", timeout=2, metadata=[("x", value)])
+
     def test_no_deadline(self) -> None:
         """A request needs no deadline."""
         headers = [pair for pair in REQUEST if pair[0] != "grpc-timeout"]
