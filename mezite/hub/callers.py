@@ -14,6 +14,7 @@ from typing import Final
 
 from attrs import frozen
 
+from mezite.auth.error import PasswordChangeRequired
 from mezite.auth.login import LoginService
 from mezite.error import Denied, NotAuthenticated
 from mezite.identity.x509 import NodeIdentity, UserIdentity
@@ -133,6 +134,9 @@ class Callers:
             user = await self._users.get(identity.user)
         if user is None or user.disabled:
             raise NotAuthenticated("you are not logged in, or your login has ended")
+        if user.must_change_password:
+            # Whoever reads a one-time password over a shoulder gets no further with it.
+            raise PasswordChangeRequired()
         return Subject(user=user, is_admin=user.is_admin)
 
 

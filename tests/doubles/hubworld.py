@@ -137,7 +137,14 @@ class HubWorld:
         result: T = results[0]
         return result
 
-    def add_user(self, name: str, *logins: str, labels: str = "*=*", admin: bool = False) -> None:
+    def add_user(
+        self,
+        name: str,
+        *logins: str,
+        labels: str = "*=*",
+        admin: bool = False,
+        must_change: bool = False,
+    ) -> None:
         """A user whose password nobody knows."""
         self.done(
             self.store.users.create(
@@ -147,7 +154,7 @@ class HubWorld:
                     logins=tuple(LoginName(login) for login in logins),
                     node_labels=LabelSelector.parse([labels]),
                     is_admin=admin,
-                    must_change_password=False,
+                    must_change_password=must_change,
                     created=self.clock.seconds(),
                 )
             )

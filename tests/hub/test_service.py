@@ -82,6 +82,14 @@ class PermissionTests(HubTests):
         self.world.done(self.world.store.users.remove(UserName("ada")))
         self.assertRaises(NotAuthenticated, self.world.done, client.list_nodes())
 
+    def test_one_time_password(self) -> None:
+        """Whoever still has a one-time password does nothing with it but change it."""
+        self.world.add_user("root", admin=True, must_change=True)
+        client = self.client(bearer=self.bearer_of("root"))
+        for call in (client.list_nodes(), client.create_token()):
+            error = self.assertRaises(Denied, self.world.done, call)
+            self.assertIn("password must be changed", str(error))
+
     def test_certificates_are_not_prolonged(self) -> None:
         """Certificates are issued for a password, not for certificates."""
         client = self.client(self.world.user("ada"))
