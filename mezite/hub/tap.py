@@ -8,6 +8,7 @@ machine does not let us have, a port or a file, is one sentence and status 1.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from typing import Final, NoReturn
@@ -91,6 +92,8 @@ def makeService(options: Options) -> Service:
         if not config.cluster_name_is_given:
             cluster = known_cluster(config.data_dir) or cluster
         config = attrs.evolve(config, cluster_name=cluster)
+        if config.listen.port == 0:
+            config = config.listening_on(_any_port(config.listen.host))
         authorities = load_or_create(
             config.data_dir,
             cluster,
@@ -121,6 +124,21 @@ def first_steps(config: HubConfig, ca_pin: str) -> str:
         f"  a node:   {mezctl} tokens create       (prints what to run there)\n"
         f"  log in:   msh login --proxy={config.public_addr} --user=NAME --ca-pin={ca_pin}\n\n"
     )
+
+
+def _any_port(host: str) -> int:
+    """
+    A port that is free now.
+
+    Asked for before the hub is put together, since certificates, pages and
+    join commands say the port; should another program take it in between, the
+    hub says so and ends.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _end(sentence: str, status: int) -> NoReturn:
