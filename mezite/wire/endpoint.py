@@ -138,11 +138,15 @@ class Dial(Factory):
         if transport.negotiatedProtocol != self._context.protocol:
             self._failed(Failure(AlpnLost(self._context.protocol)))
             return
-        inner = self._inner.buildProtocol(transport.getPeer())
-        if inner is None:
-            self._failed(Failure(ConnectionAborted()))
+        try:
+            inner = self._inner.buildProtocol(transport.getPeer())
+            if inner is None:
+                raise ConnectionAborted
+            transport.attach(inner)
+        except Exception:
+            self._failed(Failure())
+            transport.abortConnection()
             return
-        transport.attach(inner)
         self.done.callback(inner)
 
     def _failed(self, failure: Failure) -> None:

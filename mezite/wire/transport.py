@@ -44,14 +44,16 @@ from mezite.wire.tlsstate import READABLE, TRANSITIONS, WRITABLE, Input, State
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 # Bytes per read of the socket, and the mark above which its writers are paused.
-READ_SIZE: Final = 256 * 1024
+READ_SIZE: Final = 252 * 1024
+# Bytes per write of the socket: a read that was passed on goes out in one, with what sealing adds.
+_SEND_SIZE: Final = 512 * 1024
 # Bytes given to OpenSSL at once. Its memory BIOs never shrink, so that this bounds what a
 # connection keeps: twice 4/3 of it. Larger slices are not faster.
 _SLICE: Final = 64 * 1024
 # RFC 8446, section 5.1: a record carries at most 2^14 bytes.
 _RECORD: Final = 16 * 1024
-# A record of TLS 1.3 or 1.2 grows by 22 or 29 bytes; 64 more cover the smallest slice.
-_SEALED_SLICE: Final = _SLICE + 32 * (_SLICE // _RECORD) + 64
+# A record of TLS 1.3 or 1.2 grows by 22 or 29 bytes; the rest is for answers of TLS itself.
+_SEALED_SLICE: Final = _SLICE + 32 * (_SLICE // _RECORD) + 1024
 # Written bytes that wait for the end of the turn; above this they are sealed at once.
 _COALESCE: Final = 64 * 1024
 # Seconds that the last bytes may take to leave after loseConnection: 128 KiB at 1 KiB/s.
@@ -62,6 +64,10 @@ _LINGER: Final = 5.0
 
 
 _log = Logger()
+
+# glibc gives allocations above 128 KiB back to the system as soon as they are freed, and the
+# next read of a socket pays for fresh pages, until it has once seen a larger one come and go.
+bytes(8 * 1024 * 1024)
 
 
 class _Ending(enum.Enum):
@@ -116,6 +122,8 @@ class TLSTransport(Protocol):
     def connectionMade(self) -> None:
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = READ_SIZE
+        if hasattr(self.transport, "SEND_LIMIT"):
+            self.transport.SEND_LIMIT = _SEND_SIZE
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
@@ -126,11 +134,11 @@ class TLSTransport(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self.state is State.CLOSING or self._ending is _Ending.ALL:
             return
-        self._connection.bio_write(data)
         if self.state is State.HANDSHAKING:
+            self._connection.bio_write(data)
             self._shake_hands()
         else:
-            self._deliver()
+            self._deliver(data)
 
     def readConnectionLost(self) -> None:
         """The end of TCP, which is only the end if close_notify came before it."""
@@ -225,23 +233,34 @@ class TLSTransport(Protocol):
 
     # --- bytes in
 
-    def _deliver(self) -> None:
+    def _deliver(self, data: bytes = b"") -> None:
+        """Open what has arrived, and give it to the inner protocol in one piece."""
         if not self._is_receiving():
             return
+        connection = self._connection
         if self._paused:
+            if data:
+                connection.bio_write(data)
             self._held = True
             return
         self._held = False
-        connection = self._connection
         chunks: list[bytes] = []
-        end: BaseException | None = None
-        try:
-            while True:
-                chunks.append(connection.recv(_RECORD))
-        except SSL.WantReadError:
-            pass
-        except SSL.Error as error:
-            end = error
+        end: SSL.Error | None = None
+        recv, opened = connection.recv, chunks.append
+        whole = memoryview(data)
+        start = 0
+        while end is None:
+            if start < len(data):
+                connection.bio_write(whole[start : start + _SLICE])
+                start += _SLICE
+            try:
+                while True:
+                    opened(recv(_RECORD))
+            except SSL.WantReadError:
+                if start >= len(data):
+                    break
+            except SSL.Error as error:
+                end = error
         if chunks:
             self._inner.dataReceived(b"".join(chunks) if len(chunks) > 1 else chunks[0])
         if not self._is_receiving():
@@ -313,29 +332,35 @@ class TLSTransport(Protocol):
         data = b"".join(pending) if len(pending) > 1 else pending[0]
         self._pending = []
         self._pending_size = 0
-        try:
-            if len(data) <= _SLICE:
-                self._connection.send(data)
-                self._drain()
-            else:
-                whole = memoryview(data)
-                for start in range(0, len(data), _SLICE):
-                    self._connection.send(whole[start : start + _SLICE])
-                    self._drain()
-        except SSL.Error as error:
-            self._break(TlsBroken(detail_of(error)))
-
-    def _drain(self) -> bool:
-        """Pass on all that OpenSSL has sealed; whether there was anything."""
+        whole = memoryview(data)
         sealed: list[bytes] = []
         try:
-            while True:
-                sealed.append(self._connection.bio_read(_SEALED_SLICE))
-        except SSL.WantReadError:
-            pass
+            for start in range(0, len(data), _SLICE):
+                self._connection.send(whole[start : start + _SLICE])
+                self._take_sealed(sealed)
+        except SSL.Error as error:
+            self._break(TlsBroken(detail_of(error)))
+        else:
+            self.transport.writeSequence(sealed)
+
+    def _drain(self) -> bool:
+        """Pass on what OpenSSL has to say; whether there was anything."""
+        sealed: list[bytes] = []
+        self._take_sealed(sealed)
         if sealed:
             self.transport.writeSequence(sealed)
         return bool(sealed)
+
+    def _take_sealed(self, sealed: list[bytes]) -> None:
+        read = self._connection.bio_read
+        try:
+            while True:
+                chunk = read(_SEALED_SLICE)
+                sealed.append(chunk)
+                if len(chunk) < _SEALED_SLICE:
+                    return
+        except SSL.WantReadError:
+            pass
 
     # --- closing
 
@@ -477,6 +502,10 @@ class TLSTransport(Protocol):
         self.loseConnection()
 
     # --- the rest of ISSLTransport
+
+    def peer_chain(self) -> tuple[x509.Certificate, ...]:
+        """What the peer presented, its own certificate first; nothing of it is verified here."""
+        return tuple(self._connection.get_peer_cert_chain(as_cryptography=True) or ())
 
     def getPeer(self) -> Any:
         return self.transport.getPeer()

@@ -1,0 +1,179 @@
+"""
+Coming to trust a hub that has never been met.
+
+A hub's authority is found in the chain that it presents, and believed only for
+a reason from outside: a pin that a person was given, a fingerprint that a
+person confirms, or a publicly trusted certificate that vouches for the pin.
+Nothing is sent on a connection that is only looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from attrs import define, field, frozen
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL, crypto
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, ResponseFailed
+from twisted.web.iweb import IAgent, IResponse
+
+from mezite.error import TimedOut
+from mezite.identity.authority import parse_pin, pin_of
+from mezite.identity.error import BadCertificate, BadPin
+from mezite.identity.x509 import HubIdentity, identity_of
+from mezite.names import ClusterName, HostPort, is_address
+from mezite.tasks import within
+from mezite.wire.alpn import MEZITE_AUTH
+from mezite.wire.contexts import unverified_context
+from mezite.wire.endpoint import TlsClientEndpoint
+from mezite.wire.error import HubUnreachable, NotThisHub
+
+# Seconds for each of these conversations.
+_TIMEOUT: Final = 10.0
+# The answer to a ping has a few hundred bytes.
+_PING_LENGTH: Final = 64 * 1024
+
+
+@frozen
+class PresentedAuthority:
+    """The authority that a hub says is its own; nobody has vouched for it yet."""
+
+    certificate_pem: bytes
+    pin: str
+    cluster: ClusterName
+
+
+async def fetch_authority(reactor: Any, hub: HostPort, *, pin: str) -> bytes:
+    """
+    The certificate of the authority with this pin, in PEM.
+
+    :raises NotThisHub: the hub presents no such authority, or has no
+        certificate from it; a wrong pin and an impostor look alike.
+    :raises BadPin: the text is not a pin.
+    """
+    wanted = parse_pin(pin)
+    presented = _authority_in(await _chain_of(reactor, hub), hub, wanted)
+    return presented.certificate_pem
+
+
+async def presented_authority(reactor: Any, hub: HostPort) -> PresentedAuthority:
+    """
+    The authority that the hub presents, for a person to compare its pin.
+
+    :raises NotThisHub: it presents none, or has no certificate from it.
+    """
+    return _authority_in(await _chain_of(reactor, hub), hub, None)
+
+
+async def publicly_trusted_pin(
+    reactor: Any, hub: HostPort, *, agent: IAgent | None = None
+) -> str | None:
+    """
+    The pin that the hub's page names, if its certificate is publicly trusted.
+
+    ``None`` if it is not, or if no hub answers there.
+
+    :raises HubUnreachable: nothing answers at all.
+    """
+    agent = agent or Agent(reactor, connectTimeout=_TIMEOUT)
+    url = f"https://{hub}/v1/webapi/ping".encode("ascii")
+    try:
+        body = await within(reactor, _TIMEOUT, _get(agent, url), doing=f"asking {hub} for its pin")
+    except (ConnectError, DNSLookupError, TimedOut) as error:
+        raise HubUnreachable(hub, str(error).rstrip(".")) from error
+    except (ResponseFailed, SSL.Error):
+        # The certificate is not publicly trusted, or it is no web server.
+        return None
+    try:
+        return parse_pin(json.loads(body)["ca_pin"])
+    except (ValueError, KeyError, TypeError, AttributeError, BadPin, RecursionError):
+        return None
+
+
+async def _get(agent: IAgent, url: bytes) -> bytes:
+    response: IResponse = await agent.request(b"GET", url)
+    body = _Body()
+    response.deliverBody(body)
+    whole: bytes = await body.done
+    return whole if response.code == 200 else b""
+
+
+@define(eq=False)
+class _Body(Protocol):
+    """The beginning of a page, and the rest of it not."""
+
+    done: Deferred[bytes] = field(init=False, factory=Deferred)
+    _received: bytearray = field(init=False, factory=bytearray)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) > _PING_LENGTH and self.transport is not None:
+            self._received.clear()
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.done.called:
+            self.done.callback(bytes(self._received))
+
+
+class _Look(Protocol):
+    """Sees what the hub presents, says nothing, and goes."""
+
+    transport: Any
+    chain: tuple[x509.Certificate, ...] = ()
+
+    def connectionMade(self) -> None:
+        self.chain = self.transport.peer_chain()
+        self.transport.loseConnection()
+
+
+async def _chain_of(reactor: Any, hub: HostPort) -> tuple[x509.Certificate, ...]:
+    endpoint = TlsClientEndpoint(
+        reactor,
+        hub,
+        unverified_context(MEZITE_AUTH),
+        server_name=None if is_address(hub.host) else hub.host,
+        timeout=_TIMEOUT,
+    )
+    look: Any = await endpoint.connect(Factory.forProtocol(_Look))
+    chain: tuple[x509.Certificate, ...] = look.chain
+    return chain
+
+
+def _authority_in(
+    chain: tuple[x509.Certificate, ...], hub: HostPort, pin: str | None
+) -> PresentedAuthority:
+    """The authority with this pin, or any, that has signed the hub's certificate."""
+    leaf, authorities = chain[:1], chain[1:]
+    for authority in authorities:
+        found = pin_of(authority)
+        if pin is not None and found != pin:
+            continue
+        return PresentedAuthority(
+            authority.public_bytes(Encoding.PEM), found, _check_leaf(leaf[0], authority, hub)
+        )
+    if pin is None or not authorities:
+        raise NotThisHub(f"{hub} presents no authority: it is not a Mezite hub")
+    presented = ", ".join(pin_of(authority) for authority in authorities)
+    raise NotThisHub(
+        f"{hub} is not the hub that was meant, or the pin is wrong: it presents {presented}"
+    )
+
+
+def _check_leaf(leaf: x509.Certificate, authority: x509.Certificate, hub: HostPort) -> ClusterName:
+    store = crypto.X509Store()
+    store.add_cert(crypto.X509.from_cryptography(authority))
+    try:
+        crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf)).verify_certificate()
+        identity = identity_of(leaf)
+    except (crypto.X509StoreContextError, BadCertificate) as error:
+        raise NotThisHub(f"{hub} has no certificate from the authority it presents") from error
+    if not isinstance(identity, HubIdentity):
+        raise NotThisHub(f"{hub} has no hub's certificate")
+    return identity.cluster
