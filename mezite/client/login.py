@@ -28,7 +28,7 @@ from mezite.client.dialer import dial_unauthenticated
 from mezite.client.error import UntrustedHub
 from mezite.client.profile import Credentials, Profile, Profiles, write_private
 from mezite.error import BadInput, RemoteError
-from mezite.identity.authority import parse_pin, pin_of
+from mezite.identity.authority import parse_pin
 from mezite.names import ClusterName, HostPort, LoginName, UserName
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
@@ -128,10 +128,9 @@ async def _authority(
     if pin is not None:
         return await trust.fetch_authority(reactor, request.hub, pin=pin), False
     presented = await trust.presented_authority(reactor, request.hub)
-    pin = pin_of(x509.load_pem_x509_certificate(presented))
-    if not conversation.confirm_authority(request.hub, pin):
+    if not conversation.confirm_authority(request.hub, presented.pin):
         raise UntrustedHub(f"the authority of {request.hub} was not confirmed")
-    return presented, False
+    return presented.certificate_pem, False
 
 
 def read_authority(path: Path) -> bytes:

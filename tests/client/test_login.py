@@ -18,9 +18,11 @@ from mezite.client.error import UntrustedHub
 from mezite.client.login import IConversation, LoginRequest, log_in, write_identity
 from mezite.client.profile import Profile, Profiles
 from mezite.error import BadInput, NotAuthenticated, RemoteError
+from mezite.identity.authority import pin_of
 from mezite.names import HostPort, LoginName, UserName
+from mezite.wire.trust import PresentedAuthority
 from tests.doubles.authservice import AnsweringChannel, OneUser
-from tests.doubles.logins import Cluster
+from tests.doubles.logins import CLUSTER, Cluster
 
 NOW = 1_800_000_000.0
 HUB = HostPort("hub.example.com", 3080)
@@ -64,9 +66,10 @@ class Trust:
         self.asked.append("public")
         return self.public_pin
 
-    async def presented_authority(self, reactor: object, hub: HostPort) -> bytes:
+    async def presented_authority(self, reactor: object, hub: HostPort) -> PresentedAuthority:
         self.asked.append("presented")
-        return self.authority
+        pin = pin_of(x509.load_pem_x509_certificate(self.authority))
+        return PresentedAuthority(self.authority, pin, CLUSTER)
 
 
 class LogInTests(SynchronousTestCase):
