@@ -13,8 +13,7 @@ from enum import Enum, auto
 from typing import Any, cast
 from typing import Protocol as TypingProtocol
 
-from attrs import define
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from h2.errors import ErrorCodes
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -30,7 +29,8 @@ from zope.interface import implementer
 
 from mezite.error import LimitReached, LocalError, MeziteError, TimedOut
 from mezite.rpc.calls import Call, Caller, Method
-from mezite.rpc.error import BadMessage, MessageTooLarge, RemoteRpcError, Unimplemented
+from mezite.rpc.error import MessageTooLarge, RemoteRpcError, Unimplemented
+from mezite.rpc.exchange import Exchange, Phase
 from mezite.rpc.framing import MessageReader, encode_message
 from mezite.rpc.headers import RESPONSE_HEADERS, NotGrpc, read_request, write_trailers
 from mezite.rpc.http2 import (
@@ -57,29 +57,6 @@ class _State(Enum):
 _LIVE = (_State.SERVING, _State.DRAINING)
 
 
-class _Phase(Enum):
-    RECEIVING = auto()
-    HANDLING = auto()
-    SENDING = auto()
-
-
-@define(eq=False)
-class _Exchange:
-    """One call under way."""
-
-    stream_id: int
-    method: Method
-    call: Call
-    reader: MessageReader
-    # What it may do, and when that has taken too long.
-    timer: IDelayedCall
-    phase: _Phase = _Phase.RECEIVING
-    message: bytes | None = None
-    # Bytes counted against the connection's limits: the request's, then the answer's.
-    held: int = 0
-    running: Deferred[None] | None = None
-
-
 class _Factory(TypingProtocol):
     """What a connection is given by its factory."""
 
@@ -103,7 +80,7 @@ class GrpcServerProtocol(Protocol):
         self._http2 = Http2Connection(
             client_side=False, limits=factory.limits, now=factory.clock.seconds()
         )
-        self._exchanges: dict[int, _Exchange] = {}
+        self._exchanges: dict[int, Exchange] = {}
         # Handlers, among them some that were cancelled and have not ended.
         self._running: set[Deferred[None]] = set()
         self._held_requests = 0
@@ -222,7 +199,7 @@ class GrpcServerProtocol(Protocol):
         else:
             self._exchanges[stream_id] = exchange
 
-    def _admit(self, event: HeadersReceived) -> _Exchange:
+    def _admit(self, event: HeadersReceived) -> Exchange:
         head = read_request(event.headers)
         if isinstance(self._caller, MeziteError):
             raise self._caller
@@ -240,22 +217,18 @@ class GrpcServerProtocol(Protocol):
             min(seconds, self._limits.request_seconds), self._too_late, event.stream_id
         )
         reader = MessageReader(self._limits.request_bytes)
-        return _Exchange(event.stream_id, method, call, reader, timer)
+        return Exchange(event.stream_id, method, call, timer, reader)
 
     def _on_body(self, event: BodyReceived) -> None:
         exchange = self._exchanges.get(event.stream_id)
-        if exchange is None or exchange.phase is not _Phase.RECEIVING:
+        if exchange is None or exchange.phase is not Phase.RECEIVING:
             return
         try:
-            for message in exchange.reader.receive(event.data):
-                if exchange.message is not None:
-                    raise RemoteRpcError("a unary call has one message, not more")
-                exchange.message = message
-            self._hold(exchange, len(exchange.message or b"") + exchange.reader.pending)
+            self._hold(exchange, exchange.receive(event.data))
         except MeziteError as error:
             self._fail(exchange, error)
 
-    def _hold(self, exchange: _Exchange, length: int) -> None:
+    def _hold(self, exchange: Exchange, length: int) -> None:
         self._held_requests += length - exchange.held
         exchange.held = length
         if self._held_requests > self._limits.pending_request_bytes:
@@ -263,25 +236,18 @@ class GrpcServerProtocol(Protocol):
 
     def _on_request_ended(self, stream_id: int) -> None:
         exchange = self._exchanges.get(stream_id)
-        if exchange is None or exchange.phase is not _Phase.RECEIVING:
+        if exchange is None or exchange.phase is not Phase.RECEIVING:
             return
         try:
-            exchange.reader.finish()
-            if exchange.message is None:
-                raise BadMessage("a unary call has one message, not none")
-            request = exchange.method.request_type.FromString(exchange.message)
-        except DecodeError:
-            self._fail(exchange, BadMessage("the message cannot be read"))
-            return
+            request = exchange.take_request()
         except MeziteError as error:
             self._fail(exchange, error)
             return
-        exchange.message = None
         self._hold(exchange, 0)
         self._handle(exchange, request)
 
-    def _handle(self, exchange: _Exchange, request: Message) -> None:
-        exchange.phase = _Phase.HANDLING
+    def _handle(self, exchange: Exchange, request: Message) -> None:
+        exchange.phase = Phase.HANDLING
         assert exchange.call.deadline is not None
         self._wait(exchange, exchange.call.deadline - self._clock.seconds())
 
@@ -297,7 +263,7 @@ class GrpcServerProtocol(Protocol):
 
         def ended(result: bytes | Failure) -> None:
             self._running.discard(running)
-            if exchange.phase is not _Phase.HANDLING:
+            if exchange.phase is not Phase.HANDLING:
                 return
             if self._exchanges.get(exchange.stream_id) is not exchange:
                 return
@@ -310,7 +276,7 @@ class GrpcServerProtocol(Protocol):
 
         running.addBoth(ended)
 
-    def _on_failure(self, exchange: _Exchange, failure: Failure) -> None:
+    def _on_failure(self, exchange: Exchange, failure: Failure) -> None:
         error = failure.value
         assert error is not None
         status, _ = status_of(error)
@@ -323,14 +289,14 @@ class GrpcServerProtocol(Protocol):
             )
         self._fail(exchange, error)
 
-    def _answer(self, exchange: _Exchange, answer: bytes) -> None:
+    def _answer(self, exchange: Exchange, answer: bytes) -> None:
         if len(answer) > self._limits.response_bytes:
             self._fail(exchange, MessageTooLarge(len(answer), self._limits.response_bytes))
             return
         if self._held_answers + len(answer) > self._limits.pending_response_bytes:
             self._fail(exchange, LimitReached("the answers of this connection are not taken"))
             return
-        exchange.phase = _Phase.SENDING
+        exchange.phase = Phase.SENDING
         exchange.held = len(answer)
         self._held_answers += len(answer)
         self._wait(exchange, self._limits.response_seconds)
@@ -344,14 +310,14 @@ class GrpcServerProtocol(Protocol):
 
     def _too_late(self, stream_id: int) -> None:
         exchange = self._exchanges[stream_id]
-        if exchange.phase is _Phase.SENDING:
+        if exchange.phase is Phase.SENDING:
             self._drop(exchange)
             self._http2.reset(stream_id, ErrorCodes.CANCEL)
         else:
             self._fail(exchange, TimedOut("the call took longer than its deadline"))
         self._flush()
 
-    def _fail(self, exchange: _Exchange, error: BaseException) -> None:
+    def _fail(self, exchange: Exchange, error: BaseException) -> None:
         self._drop(exchange)
         self._refuse(exchange.stream_id, error)
 
@@ -361,17 +327,17 @@ class GrpcServerProtocol(Protocol):
         if self._http2.send_headers(stream_id, headers, end=True):
             self._http2.reset(stream_id, ErrorCodes.NO_ERROR)
 
-    def _drop(self, exchange: _Exchange) -> None:
+    def _drop(self, exchange: Exchange) -> None:
         """Forget a call; its handler, if it runs, is cancelled."""
         del self._exchanges[exchange.stream_id]
         if exchange.timer.active():
             exchange.timer.cancel()
-        if exchange.phase is _Phase.SENDING:
+        if exchange.phase is Phase.SENDING:
             self._held_answers -= exchange.held
         else:
             self._held_requests -= exchange.held
         exchange.held = 0
-        if exchange.phase is _Phase.HANDLING and exchange.running is not None:
+        if exchange.phase is Phase.HANDLING and exchange.running is not None:
             exchange.running.cancel()
         if not self._exchanges:
             self._rest()
@@ -382,7 +348,7 @@ class GrpcServerProtocol(Protocol):
     def _peer(self) -> str:
         return self._caller.address if isinstance(self._caller, Caller) else "a refused caller"
 
-    def _wait(self, exchange: _Exchange, seconds: float) -> None:
+    def _wait(self, exchange: Exchange, seconds: float) -> None:
         if exchange.timer.active():
             exchange.timer.cancel()
         exchange.timer = self._clock.callLater(
