@@ -182,7 +182,7 @@ def ssh(
 ) -> int:
     """Open a shell on a node, or run a command there."""
     from mezite.cli.remote import SshOptions, request_of, run_on_node
-    from mezite.client.dialer import parse_node
+    from mezite.client.node import parse_node
 
     profile = valid_profile(proxy)
     before, at, name = node.rpartition("@")

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 from attrs import frozen
 
-from mezite.client.dialer import dial_node
+from mezite.client.node import dial_node
 from mezite.client.profile import Profile
 from mezite.client.session import LocalFiles, Pty, SessionRequest, run_session
 from mezite.client.terminal import DEFAULT_TERM

@@ -1,46 +1,23 @@
 """
-Connections to the hub: to its auth service, and through it to a node.
+Connections to the hub's auth service.
 
-It owns what is dialed and within which time; what a login proves is read from
-its :class:`~mezite.client.profile.Profile`.
+:mod:`mezite.client.node` dials nodes, and does without gRPC, whose import
+would make every session start a tenth of a second later.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from attrs import frozen
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.protocol import Factory
-from twisted.python.failure import Failure
-
-from mezite.client import places
-from mezite.client.error import DamagedProfile
-from mezite.client.profile import Profile, host_authorities
-from mezite.error import BadInput
-from mezite.identity.sshkeys import blob_of_key, load_public_line
-from mezite.names import AgentId, HostPort, InvalidName, LoginName, NodeName, is_address
+from mezite.client.profile import Profile
+from mezite.client.tls import DIAL_SECONDS, context_of, hub_server_name
+from mezite.names import HostPort
 from mezite.rpc.client import AuthClient, open_channel
-from mezite.ssh.client import ClientTransport, HostTrust, UserKey
-from mezite.ssh.connection import FlowConnection
-from mezite.ssh.error import ConnectionEnded
 from mezite.tasks import within
 from mezite.wire.contexts import ClientContext, client_context
 from mezite.wire.endpoint import TlsClientEndpoint
-from mezite.wire.error import TlsBroken
 
-# Connecting and the TLS handshake together.
-DIAL_SECONDS: Final = 10.0
 AUTH: Final = b"mezite-auth"
-SSH: Final = b"mezite-ssh"
-
-
-def hub_server_name(hub: HostPort) -> str | None:
-    """What to call the hub in TLS, before it has said its name."""
-    return None if is_address(hub.host) else hub.host
 
 
 async def dial_unauthenticated(reactor: Any, hub: HostPort, authority: bytes) -> AuthClient:
@@ -50,7 +27,7 @@ async def dial_unauthenticated(reactor: Any, hub: HostPort, authority: bytes) ->
 
 async def dial_auth(reactor: Any, profile: Profile) -> AuthClient:
     """The hub's auth service, as the user of this login."""
-    return await _auth(reactor, profile.hub, _context(profile, AUTH))
+    return await _auth(reactor, profile.hub, context_of(profile, AUTH))
 
 
 async def _auth(reactor: Any, hub: HostPort, context: ClientContext) -> AuthClient:
@@ -61,126 +38,3 @@ async def _auth(reactor: Any, hub: HostPort, context: ClientContext) -> AuthClie
         reactor, DIAL_SECONDS, open_channel(endpoint, reactor), doing=f"connecting to {hub}"
     )
     return AuthClient(channel)
-
-
-def parse_node(text: str, hub_name: str) -> NodeName | AgentId:
-    """The node that was typed: by name, with the hub's name behind it, or by agent id."""
-    name = text.strip().lower().rstrip(".").removesuffix(f".{hub_name}")
-    try:
-        return AgentId.parse(name)
-    except InvalidName:
-        return NodeName.parse(name)
-
-
-@frozen(eq=False)
-class NodeConnection:
-    """An SSH connection to a node, on which sessions may be opened."""
-
-    transport: ClientTransport
-    connection: FlowConnection
-
-    def lost_because(self) -> Exception | None:
-        """Why the connection is gone, once it is."""
-        reasons: list[Exception] = []
-        self.transport.ended().addCallback(reasons.append)
-        return reasons[0] if reasons else None
-
-    def close(self) -> None:
-        self.transport.close()
-
-
-class NodeTransport(ClientTransport):
-    """An SSH transport that tells what TLS said when the hub hung up."""
-
-    def connectionMade(self) -> None:
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpNoDelay(True)
-            self.transport.setTcpKeepAlive(True)
-        super().connectionMade()
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        # In TLS 1.3 a client learns only now that its certificate was refused.
-        if (
-            reason is not None
-            and reason.check(TlsBroken) is not None
-            and isinstance(self.end, ConnectionEnded)
-        ):
-            self.end = cast(TlsBroken, reason.value)
-        super().connectionLost(reason)
-
-
-async def dial_node(
-    reactor: Any,
-    profile: Profile,
-    node: NodeName | AgentId,
-    login: LoginName,
-    *,
-    on_banner: Callable[[str], None] | None = None,
-    wall_clock: Callable[[], float] = time.time,
-) -> NodeConnection:
-    """
-    Log in on a node, through the hub.
-
-    :raises MeziteError: with a sentence from whoever said no: the hub, the
-        node, or this side, which did not find the node it meant.
-    """
-    connection = FlowConnection()
-    transport = NodeTransport(
-        HostTrust(_host_blobs(profile), {node.text}, wall_clock),
-        _user_key(profile),
-        login,
-        connection,
-        reactor,
-        on_banner=on_banner,
-    )
-    endpoint = TlsClientEndpoint(
-        reactor,
-        profile.hub,
-        _context(profile, SSH),
-        server_name=f"{node}.{profile.hub_name}",
-        timeout=DIAL_SECONDS,
-    )
-    factory = Factory.forProtocol(cast("type[Any]", lambda: transport))
-    factory.noisy = False
-    await within(
-        reactor, DIAL_SECONDS, endpoint.connect(factory), doing=f"connecting to {profile.hub}"
-    )
-    await transport.authenticated()
-    return NodeConnection(transport, connection)
-
-
-def _context(profile: Profile, protocol: bytes) -> ClientContext:
-    try:
-        return client_context(
-            protocol,
-            profile.read(places.CLUSTER_CA),
-            profile.read(places.TLS_CERTIFICATE),
-            profile.read(places.TLS_KEY),
-            cluster=profile.cluster,
-        )
-    except BadInput as error:
-        raise _damaged(profile, error) from error
-
-
-def _host_blobs(profile: Profile) -> list[bytes]:
-    try:
-        return [blob_of_key(load_public_line(line)) for line in host_authorities(profile)]
-    except BadInput as error:
-        raise _damaged(profile, error) from error
-
-
-def _user_key(profile: Profile) -> UserKey:
-    pem = profile.read(places.SSH_KEY)
-    line = profile.read(places.SSH_CERTIFICATE).decode("utf-8", "replace")
-    try:
-        return UserKey.of(cast(Any, load_ssh_private_key(pem, None)), line)
-    except Exception as error:  # whatever cryptography makes of a damaged file
-        raise _damaged(profile, error) from error
-
-
-def _damaged(profile: Profile, error: Exception) -> DamagedProfile:
-    if isinstance(error, DamagedProfile):
-        return error
-    return DamagedProfile(
-        f"the keys and certificates in {profile.directory} are damaged: run msh login"
-    )

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.client.dialer import NodeConnection
+from mezite.client.node import NodeConnection
 from mezite.client.session import (
     NO_STATUS,
     LocalFiles,

@@ -1,0 +1,135 @@
+"""
+SSH connections to nodes, through the hub.
+
+It owns what is dialed and within which time; what a login proves is read from
+its :class:`~mezite.client.profile.Profile`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from attrs import frozen
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from mezite.client import places
+from mezite.client.profile import Profile, host_authorities
+from mezite.client.tls import DIAL_SECONDS, context_of, damaged
+from mezite.error import BadInput
+from mezite.identity.sshkeys import blob_of_key, load_public_line
+from mezite.names import AgentId, InvalidName, LoginName, NodeName
+from mezite.ssh.client import ClientTransport, HostTrust, UserKey
+from mezite.ssh.connection import FlowConnection
+from mezite.ssh.error import ConnectionEnded
+from mezite.tasks import within
+from mezite.wire.endpoint import TlsClientEndpoint
+from mezite.wire.error import TlsBroken
+
+SSH: Final = b"mezite-ssh"
+
+
+def parse_node(text: str, hub_name: str) -> NodeName | AgentId:
+    """The node that was typed: by name, with the hub's name behind it, or by agent id."""
+    name = text.strip().lower().rstrip(".").removesuffix(f".{hub_name}")
+    try:
+        return AgentId.parse(name)
+    except InvalidName:
+        return NodeName.parse(name)
+
+
+@frozen(eq=False)
+class NodeConnection:
+    """An SSH connection to a node, on which sessions may be opened."""
+
+    transport: ClientTransport
+    connection: FlowConnection
+
+    def lost_because(self) -> Exception | None:
+        """Why the connection is gone, once it is."""
+        reasons: list[Exception] = []
+        self.transport.ended().addCallback(reasons.append)
+        return reasons[0] if reasons else None
+
+    def close(self) -> None:
+        self.transport.close()
+
+
+class NodeTransport(ClientTransport):
+    """An SSH transport that tells what TLS said when the hub hung up."""
+
+    def connectionMade(self) -> None:
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        # In TLS 1.3 a client learns only now that its certificate was refused.
+        if (
+            reason is not None
+            and reason.check(TlsBroken) is not None
+            and isinstance(self.end, ConnectionEnded)
+        ):
+            self.end = cast(TlsBroken, reason.value)
+        super().connectionLost(reason)
+
+
+async def dial_node(
+    reactor: Any,
+    profile: Profile,
+    node: NodeName | AgentId,
+    login: LoginName,
+    *,
+    on_banner: Callable[[str], None] | None = None,
+    wall_clock: Callable[[], float] = time.time,
+) -> NodeConnection:
+    """
+    Log in on a node, through the hub.
+
+    :raises MeziteError: with a sentence from whoever said no: the hub, the
+        node, or this side, which did not find the node it meant.
+    """
+    connection = FlowConnection()
+    transport = NodeTransport(
+        HostTrust(_host_blobs(profile), {node.text}, wall_clock),
+        _user_key(profile),
+        login,
+        connection,
+        reactor,
+        on_banner=on_banner,
+    )
+    endpoint = TlsClientEndpoint(
+        reactor,
+        profile.hub,
+        context_of(profile, SSH),
+        server_name=f"{node}.{profile.hub_name}",
+        timeout=DIAL_SECONDS,
+    )
+    factory = Factory.forProtocol(cast("type[Any]", lambda: transport))
+    factory.noisy = False
+    await within(
+        reactor, DIAL_SECONDS, endpoint.connect(factory), doing=f"connecting to {profile.hub}"
+    )
+    await transport.authenticated()
+    return NodeConnection(transport, connection)
+
+
+def _host_blobs(profile: Profile) -> list[bytes]:
+    try:
+        return [blob_of_key(load_public_line(line)) for line in host_authorities(profile)]
+    except BadInput as error:
+        raise damaged(profile, error) from error
+
+
+def _user_key(profile: Profile) -> UserKey:
+    pem = profile.read(places.SSH_KEY)
+    line = profile.read(places.SSH_CERTIFICATE).decode("utf-8", "replace")
+    try:
+        return UserKey.of(cast(Any, load_ssh_private_key(pem, None)), line)
+    except Exception as error:  # whatever cryptography makes of a damaged file
+        raise damaged(profile, error) from error
