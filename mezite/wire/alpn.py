@@ -128,9 +128,8 @@ def node_part(server_name: str | None, hub_names: Collection[str]) -> str | None
         return None
     # One hub name may end in another; the longer one leaves the node's name.
     for hub_name in sorted(hub_names, key=len, reverse=True):
-        before = server_name.removesuffix("." + hub_name)
-        if before and before != server_name:
-            return before
+        if server_name.endswith("." + hub_name):
+            return server_name[: -len(hub_name) - 1] or None
     return None
 
 

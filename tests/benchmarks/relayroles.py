@@ -225,16 +225,7 @@ def main(role: str, folder: str, port: str = "0") -> None:
             }[role]()
             listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
             print(listening.getHost().port, flush=True)
-    import os
-
-    if os.environ.get("PROF") == role:
-        import cProfile
-
-        pr = cProfile.Profile()
-        pr.runcall(reactor.run)
-        pr.dump_stats("/tmp/w/b/prof.out")
-    else:
-        reactor.run()
+    reactor.run()
 
 
 if __name__ == "__main__":
