@@ -9,16 +9,90 @@ connection its ssh-connection service.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.conch.ssh.service import SSHService
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.conch.ssh.transport import SSHServerTransport, SSHTransportBase
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
+from mezite.ssh import algorithms
 from mezite.ssh.connection import FlowConnection
-from mezite.ssh.hostkeys import ReplaceableHostKey
-from mezite.ssh.transport import ServerTransport
+from mezite.ssh.error import NO_MORE_AUTH_METHODS, SERVICE_NOT_AVAILABLE, SshProtocolError
+from mezite.ssh.fields import FieldReader, string
+from mezite.ssh.hostkeys import HostKey, PresentedKey, ReplaceableHostKey
+from mezite.ssh.kexorder import STRICT_CLIENT, STRICT_SERVER
+from mezite.ssh.transport import PacketTransport
 from mezite.ssh.userauth import UserAuthServer
+
+# From the first byte until the person is in; so long may strangers hold a connection.
+LOGIN_SECONDS: Final = 30.0
+
+
+class ServerTransport(PacketTransport, SSHServerTransport):
+    """
+    The server's side, which proves itself with ``host_key``.
+
+    ``factory`` is Conch's seam: ``getService(transport, name)`` gives what
+    makes a service, and ``hasattr(transport, "avatar")`` tells who is in.
+    """
+
+    their_strict_marker = STRICT_CLIENT
+    our_strict_marker = STRICT_SERVER
+
+    def __init__(self, host_key: HostKey, clock: IReactorTime) -> None:
+        self._host_key = host_key
+        self._clock = clock
+        self._login_deadline: IDelayedCall | None = None
+        self.supportedKeyExchanges = list(algorithms.SERVER_KEY_EXCHANGES)
+        self.supportedPublicKeys = list(host_key.algorithms)
+        self._told_extensions = False
+
+    def connectionMade(self) -> None:
+        self._login_deadline = self._clock.callLater(
+            LOGIN_SECONDS, self.disconnect, NO_MORE_AUTH_METHODS, "logging in took too long"
+        )
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.stop_login_deadline()
+        super().connectionLost(reason)
+
+    def stop_login_deadline(self) -> None:
+        """The person is in."""
+        if self._login_deadline is not None and self._login_deadline.active():
+            self._login_deadline.cancel()
+
+    def _getHostKeys(self, keyAlg: bytes) -> Any:
+        presented: PresentedKey = self._host_key.presented_as(keyAlg)
+        return presented, presented
+
+    def ssh_KEXINIT(self, packet: bytes) -> None:
+        exchanges, keys, rest = super().ssh_KEXINIT(packet)
+        if rest[0] and (exchanges[0] != self.kexAlg or keys[0] != self.keyAlg):
+            self.ignoreNextPacket = True  # RFC 4253, section 7: a wrong guess follows
+
+    def sendExtInfo(self, extensions: Any) -> None:
+        """Conch would list host keys here; see :meth:`after_keys`."""
+
+    def after_keys(self) -> None:
+        # RFC 8308, section 2.4: next after the first NEWKEYS, or not at all.
+        if self._peerSupportsExtensions and not self._told_extensions:
+            SSHTransportBase.sendExtInfo(
+                self, [(b"server-sig-algs", b",".join(algorithms.USER_SIGNATURES))]
+            )
+        self._told_extensions = True
+
+    def ssh_SERVICE_REQUEST(self, packet: bytes) -> None:
+        reader = FieldReader(packet)
+        name = reader.string()
+        reader.end()
+        make = self.factory.getService(self, name)
+        if make is None or self.service is not None:
+            raise SshProtocolError("there is no such service here", SERVICE_NOT_AVAILABLE)
+        self.sendPacket(6, string(name))
+        self.setService(make())
 
 
 class SshServerFactory(Factory[Any]):

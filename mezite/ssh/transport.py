@@ -21,7 +21,6 @@ from twisted.conch.ssh.transport import (
     MSG_KEXINIT,
     MSG_NEWKEYS,
     MSG_UNIMPLEMENTED,
-    SSHServerTransport,
     SSHTransportBase,
 )
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -34,15 +33,12 @@ from mezite.ssh.ciphers import Suite
 from mezite.ssh.error import (
     BY_APPLICATION,
     KEY_EXCHANGE_FAILED,
-    NO_MORE_AUTH_METHODS,
-    SERVICE_NOT_AVAILABLE,
     ConnectionEnded,
     PeerDisconnected,
     SshProtocolError,
 )
 from mezite.ssh.fields import FieldReader, printable, string, uint32
-from mezite.ssh.hostkeys import HostKey, PresentedKey
-from mezite.ssh.kexorder import STRICT_CLIENT, STRICT_SERVER, KeyExchangeOrder, Phase, Step
+from mezite.ssh.kexorder import KeyExchangeOrder, Phase, Step
 from mezite.ssh.packets import IOpener, ISealer, PacketReader, PacketWriter
 
 VERSION: Final = b"SSH-2.0-Mezite"
@@ -53,10 +49,10 @@ BATCH: Final = 96 * 1024
 UNREAD_ANSWERS: Final = 256 * 1024
 # Messages that may wait for the end of a key exchange: the answers again.
 HELD: Final = UNREAD_ANSWERS
-# From the first byte until the person is in; so long may strangers hold a connection.
-LOGIN_SECONDS: Final = 30.0
 # A goodbye that cannot be written by then is cut off.
 CLOSE_SECONDS: Final = 5.0
+# RFC 4253, section 9: new keys after each gigabyte.
+KEY_BYTES: Final = 1 << 30
 # What the arithmetic of a key exchange raises over values that cannot be right.
 _UNREADABLE: Final = (struct.error, ValueError, IndexError)
 
@@ -101,6 +97,7 @@ class PacketTransport(SSHTransportBase):
     # A TCP, TLS or mux transport: ITransport, IConsumer and IPushProducer.
     transport: Any
     nextEncryptions: Any
+    key_bytes = KEY_BYTES
 
     def connectionMade(self) -> None:
         self._closing: IDelayedCall | None = None
@@ -116,6 +113,7 @@ class PacketTransport(SSHTransportBase):
         self._is_paused = False
         self._unread_answers = 0
         self._stopped_reading = False
+        self._under_keys = 0
         self.disconnecting = False
         self.end: Exception = ConnectionEnded("the SSH connection ended")
         self.transport.registerProducer(self, True)
@@ -163,6 +161,7 @@ class PacketTransport(SSHTransportBase):
             if payload is None:
                 return
             self._order.read(payload[0])
+            self._used_keys(len(payload))
             self.dispatchMessage(payload[0], payload[1:])
 
     def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
@@ -233,6 +232,8 @@ class PacketTransport(SSHTransportBase):
                 self.transport.pauseProducing()
         if messageType == MSG_NEWKEYS:
             self._new_keys_sent()
+        elif messageType >= 50:
+            self._used_keys(len(packet))
         if self._depth == 0 or self._batched >= BATCH:
             self._flush()
 
@@ -320,6 +321,12 @@ class PacketTransport(SSHTransportBase):
         )
         self.sendPacket(MSG_KEXINIT, self.ourKexInitPayload[1:])
 
+    def _used_keys(self, count: int) -> None:
+        self._under_keys += count
+        if self._under_keys > self.key_bytes and self._order.phase is Phase.SETTLED:
+            self._under_keys = 0
+            self.sendKexInit()
+
     def ssh_KEXINIT(self, packet: bytes) -> Any:
         self._order.take(Step.READ_KEXINIT)
         self.otherKexInitPayload = bytes([MSG_KEXINIT]) + packet
@@ -387,68 +394,3 @@ class PacketTransport(SSHTransportBase):
         return not self._order.is_first
 
     isVerified = isEncrypted
-
-
-class ServerTransport(PacketTransport, SSHServerTransport):
-    """
-    The server's side, which proves itself with ``host_key``.
-
-    ``factory`` is Conch's seam: ``getService(transport, name)`` gives what
-    makes a service, and ``hasattr(transport, "avatar")`` tells who is in.
-    """
-
-    their_strict_marker = STRICT_CLIENT
-    our_strict_marker = STRICT_SERVER
-
-    def __init__(self, host_key: HostKey, clock: IReactorTime) -> None:
-        self._host_key = host_key
-        self._clock = clock
-        self._login_deadline: IDelayedCall | None = None
-        self.supportedKeyExchanges = list(algorithms.SERVER_KEY_EXCHANGES)
-        self.supportedPublicKeys = list(host_key.algorithms)
-        self._told_extensions = False
-
-    def connectionMade(self) -> None:
-        self._login_deadline = self._clock.callLater(
-            LOGIN_SECONDS, self.disconnect, NO_MORE_AUTH_METHODS, "logging in took too long"
-        )
-        super().connectionMade()
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        self.stop_login_deadline()
-        super().connectionLost(reason)
-
-    def stop_login_deadline(self) -> None:
-        """The person is in."""
-        if self._login_deadline is not None and self._login_deadline.active():
-            self._login_deadline.cancel()
-
-    def _getHostKeys(self, keyAlg: bytes) -> Any:
-        presented: PresentedKey = self._host_key.presented_as(keyAlg)
-        return presented, presented
-
-    def ssh_KEXINIT(self, packet: bytes) -> None:
-        exchanges, keys, rest = super().ssh_KEXINIT(packet)
-        if rest[0] and (exchanges[0] != self.kexAlg or keys[0] != self.keyAlg):
-            self.ignoreNextPacket = True  # RFC 4253, section 7: a wrong guess follows
-
-    def sendExtInfo(self, extensions: Any) -> None:
-        """Conch would list host keys here; see :meth:`after_keys`."""
-
-    def after_keys(self) -> None:
-        # RFC 8308, section 2.4: next after the first NEWKEYS, or not at all.
-        if self._peerSupportsExtensions and not self._told_extensions:
-            SSHTransportBase.sendExtInfo(
-                self, [(b"server-sig-algs", b",".join(algorithms.USER_SIGNATURES))]
-            )
-        self._told_extensions = True
-
-    def ssh_SERVICE_REQUEST(self, packet: bytes) -> None:
-        reader = FieldReader(packet)
-        name = reader.string()
-        reader.end()
-        make = self.factory.getService(self, name)
-        if make is None or self.service is not None:
-            raise SshProtocolError("there is no such service here", SERVICE_NOT_AVAILABLE)
-        self.sendPacket(6, string(name))
-        self.setService(make())

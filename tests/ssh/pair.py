@@ -38,7 +38,7 @@ def public_line(key: Any) -> str:
     return line.decode()
 
 
-def host_key(principal: str = "db1", *, lifetime: float = 3600.0) -> HostKey:
+def host_key(principal: str = "db1", *, now: float = NOW) -> HostKey:
     key = Ed25519PrivateKey.generate()
     line = sshcert.issue_host(
         HOST_CA,
@@ -46,8 +46,8 @@ def host_key(principal: str = "db1", *, lifetime: float = 3600.0) -> HostKey:
         agent_id=AgentId.new(),
         principals=[principal],
         serial=1,
-        now=NOW,
-        lifetime=lifetime,
+        now=now,
+        lifetime=3600.0,
     )
     return HostKey.of(key, line)
 
