@@ -18,7 +18,7 @@ import mezite
 from mezite.cli import main, tables
 from mezite.cli.options import Address, Duration, Invocation, debug_option, format_option
 from mezite.client.error import NotLoggedIn
-from mezite.client.profile import Profile, Profiles
+from mezite.client.profile import Profile, Profiles, default_login
 from mezite.error import BadInput
 from mezite.names import HostPort, LoginName, UserName, parse_labels
 
@@ -251,8 +251,6 @@ def choose_login(profile: Profile, wanted: str | None) -> LoginName:
 
     :raises BadInput: if the certificate has no login at all, or not this one.
     """
-    from mezite.client.listing import default_login
-
     if wanted is not None:
         login = LoginName.parse(wanted)
         if login not in profile.logins:

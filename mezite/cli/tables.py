@@ -4,6 +4,7 @@ Rows for people and for programs: a table, or a JSON array of objects.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -62,8 +63,13 @@ def print_rows(
         table.add_column(column.title, overflow="fold")
     for row in rows:
         table.add_row(*(Text(column.text(row[column.key])) for column in shown))
-    width = None if out.isatty() else _UNFOLDED_WIDTH
-    Console(file=out, width=width, highlight=False, emoji=False).print(table)
+    if out.isatty():
+        Console(file=out, highlight=False, emoji=False).print(table)
+        return
+    drawn = io.StringIO()
+    Console(file=drawn, width=_UNFOLDED_WIDTH, highlight=False, emoji=False).print(table)
+    # rich fills every line up to the width of the table.
+    out.writelines(line.rstrip(" ") + "\n" for line in drawn.getvalue().splitlines())
 
 
 def cell(value: object) -> str:

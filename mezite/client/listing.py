@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from mezite.names import LoginName
 from mezite.rpc.proto import auth_pb2 as pb
 
 _STATUS: Final = {pb.NODE_STATUS_ONLINE: "online", pb.NODE_STATUS_OFFLINE: "offline"}
@@ -26,15 +25,6 @@ def node_rows(nodes: Iterable[pb.Node]) -> list[dict[str, object]]:
         }
         for node in sorted(nodes, key=lambda node: (node.hostname, node.agent_id))
     ]
-
-
-def default_login(logins: Iterable[LoginName], local_user: str) -> LoginName | None:
-    """Who to be on a node when nothing was said: oneself, or else the first that may be."""
-    allowed = tuple(logins)
-    for login in allowed:
-        if login.text == local_user:
-            return login
-    return allowed[0] if allowed else None
 
 
 def _timestamp(moment: int) -> str | None:

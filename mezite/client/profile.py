@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -182,6 +182,15 @@ class Profiles:
                     f"{profile.path(name)} cannot be removed: {_reason(error)}"
                 ) from None
         write_private(profile.path(places.PROFILE), _format(ended))
+
+
+def default_login(logins: Iterable[LoginName], local_user: str) -> LoginName | None:
+    """Who to be on a node when nothing was said: oneself, or else the first that may be."""
+    allowed = tuple(logins)
+    for login in allowed:
+        if login.text == local_user:
+            return login
+    return allowed[0] if allowed else None
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -1,11 +1,10 @@
-"""Tests of the rows in which nodes are shown, and of who to be on them."""
+"""Tests of the rows in which nodes are shown."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.client.listing import default_login, node_rows
-from mezite.names import LoginName
+from mezite.client.listing import node_rows
 from mezite.rpc.proto import auth_pb2 as pb
 
 
@@ -48,12 +47,3 @@ class NodeRowsTests(SynchronousTestCase):
         """A status of a later version is not taken for one that is known."""
         (row,) = node_rows([pb.Node(hostname="db1", status=99)])  # type: ignore[arg-type]
         self.assertEqual(row["status"], "unknown")
-
-
-class DefaultLoginTests(SynchronousTestCase):
-    def test_choice(self) -> None:
-        """Oneself if that is allowed, else the first login, else none."""
-        ada, root = LoginName("ada"), LoginName("root")
-        self.assertEqual(default_login([root, ada], "ada"), ada)
-        self.assertEqual(default_login([root, ada], "eve"), root)
-        self.assertIsNone(default_login([], "ada"))

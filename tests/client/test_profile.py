@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.client import places
 from mezite.client.error import DamagedProfile, LoginExpired, NotLoggedIn
-from mezite.client.profile import Profiles, host_authorities, write_private
+from mezite.client.profile import Profiles, default_login, host_authorities, write_private
 from mezite.error import BadInput
-from mezite.names import HostPort
+from mezite.names import HostPort, LoginName
 from tests.doubles.logins import Cluster
 
 NOW = 1_800_000_000.0
@@ -129,3 +129,12 @@ class ProfilesTests(SynchronousTestCase):
             self.cluster.log_in(self.home, "hub.example.com:3080")
         with self.assertRaises(BadInput):
             write_private(self.home / "x", b"")
+
+
+class DefaultLoginTests(SynchronousTestCase):
+    def test_choice(self) -> None:
+        """Oneself if that is allowed, else the first login, else none."""
+        ada, root = LoginName("ada"), LoginName("root")
+        self.assertEqual(default_login([root, ada], "ada"), ada)
+        self.assertEqual(default_login([root, ada], "eve"), root)
+        self.assertIsNone(default_login([], "ada"))
