@@ -70,9 +70,10 @@ class FlowConnection(SSHConnection):
         """There is nothing that an avatar must know."""
 
     def serviceStopped(self) -> None:
-        for opening in list(self._opening.values()):
+        given_up, self._opening = self._opening, {}
+        for local, opening in given_up.items():
+            del self.channels[local]
             opening.cancel()
-        self._opening.clear()
         self._ready.clear()
         super().serviceStopped()
 
