@@ -7,6 +7,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from twisted.internet.error import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
     ConnectionRefusedError,
     DNSLookupError,
     NoRouteError,
@@ -31,7 +34,7 @@ def explain(
 ) -> str:
     """One sentence, without a full stop."""
     if was_refused(error):
-        return f"nothing listens at {hub}: is the hub running, and is this its address?"
+        return f"nothing listens at {hub}: see that the hub runs, and that this is its address"
     if _cause(error, DNSLookupError) is not None:
         return (
             f"the name {hub.host} cannot be resolved: check the hub's address and this node's DNS"
@@ -45,7 +48,11 @@ def explain(
         )
     if isinstance(error, HandshakeFailed | TlsBroken):
         return _explain_tls(error, error.detail.lower(), hub, now, membership)
-    return f"the connection to {hub} failed: {error}"
+    if _cause(error, ConnectionDone) is not None:
+        return f"the hub at {hub} ended the connection"
+    if _cause(error, ConnectionLost, ConnectionAborted) is not None:
+        return f"the connection to {hub} was lost"
+    return f"the connection to {hub} failed: {str(error).rstrip('.')}"
 
 
 def _explain_tls(

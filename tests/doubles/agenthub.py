@@ -65,6 +65,7 @@ class AgentHub:
     dials: list[float] = field(factory=list)
     links: list[Link] = field(factory=list)
     tunnels: list[MuxProtocol] = field(factory=list)
+    _direct: HubCalls | None = field(init=False, default=None)
 
     def wall_clock(self) -> float:
         return self.began + self.clock.seconds()
@@ -160,12 +161,15 @@ class AgentHub:
         return GrpcServerFactory(methods, caller_of=lambda _: caller, clock=self.clock)
 
     def direct_calls(self) -> HubCalls:
-        """Calls over a connection of their own, without TLS."""
+        """Calls over a connection of their own, without TLS; the same one while it lives."""
+        if self._direct is not None and self._direct.client.channel.is_open:
+            return self._direct
         channel = GrpcChannel(self.clock)
         server = self.service().buildProtocol(None)
         assert server is not None
         self.links.append(link(channel, server, self.clock))
-        return HubCalls.on(channel)
+        self._direct = HubCalls.on(channel)
+        return self._direct
 
     # --- tunnels
 
@@ -196,7 +200,8 @@ class AgentHub:
             self.flush()
 
     def flush(self) -> None:
-        for one in list(self.links):
+        self.links = [one for one in self.links if not one.client.is_lost]
+        for one in self.links:
             one.flush()
 
 

@@ -1,0 +1,136 @@
+"""
+What an agent does when the hub keeps hanging up on it.
+
+A hub ends the tunnel of a node that it does not know, and cannot say why
+there. Over ``mezite-auth`` it can, so the agent asks for new certificates. If
+the node was removed, or its certificate ended while it was away, a join token
+that was given brings it back; its keys stay, and nothing is deleted by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from mezite.agent.error import NotJoined
+from mezite.agent.explanations import expired
+from mezite.agent.hubcalls import DEADLINE, HubCalls
+from mezite.agent.join import Application
+from mezite.agent.membership import CurrentMembership
+from mezite.agent.state import Issued, Membership, NodeKeys
+from mezite.error import Denied, MeziteError
+from mezite.names import is_address
+from mezite.rpc.channel import open_channel
+from mezite.tasks import within
+from mezite.wire import alpn
+from mezite.wire.contexts import client_context
+from mezite.wire.endpoint import TlsClientEndpoint
+
+_SECONDS: Final = 30.0
+
+
+async def renew_directly(reactor: Any, membership: Membership) -> Issued:
+    """
+    New certificates over a connection of its own.
+
+    :raises Denied: the node is not part of the cluster any more.
+    """
+    hub = membership.hub
+    endpoint = TlsClientEndpoint(
+        reactor,
+        hub,
+        tls_context(alpn.MEZITE_AUTH, membership),
+        server_name=None if is_address(hub.host) else hub.host,
+        timeout=DEADLINE,
+    )
+    channel = await open_channel(endpoint, reactor)
+    try:
+        return await HubCalls.on(channel).renew(membership.keys)
+    finally:
+        channel.close()
+
+
+def tls_context(protocol: bytes, membership: Membership) -> Any:
+    """How this node dials its hub, and no other."""
+    return client_context(
+        protocol,
+        membership.certificates.cluster_ca_pem,
+        membership.certificates.tls_certificate_pem,
+        membership.keys.tls_pem,
+        cluster=membership.identity.cluster,
+    )
+
+
+@define(eq=False)
+class Readmission:
+    """
+    Finds out why the hub hangs up, and mends it if it can.
+
+    ``application`` reads the join token that was given; it raises
+    :class:`NotJoined` if there is none.
+    """
+
+    _log = Logger()
+
+    current: CurrentMembership
+    clock: Any
+    wall_clock: Callable[[], float]
+    renew: Callable[[Membership], Awaitable[Issued]] = field(repr=False)
+    join: Callable[[Application, NodeKeys], Awaitable[Membership]] = field(repr=False)
+    application: Callable[[], Application] = field(repr=False)
+    # A token is tried once; hubs count failures.
+    _tried: str | None = field(init=False, default=None, repr=False)
+
+    async def mend(self) -> bool:
+        """Whether the next dial is made with something new."""
+        membership = self.current.membership
+        if self.wall_clock() >= membership.tls_expires:
+            return await self._join_again(expired(membership))
+        try:
+            issued = await within(
+                self.clock, _SECONDS, self.renew(membership), doing="asking the hub for its reason"
+            )
+            self.current.replace(membership.renewed(issued))
+        except Denied as error:
+            return await self._join_again(str(error))
+        except MeziteError as error:
+            self._log.debug("the hub does not say why it hangs up: {error}", error=error)
+            return False
+        return True
+
+    async def _join_again(self, why: str) -> bool:
+        old = self.current.membership
+        try:
+            application = self.application()
+        except NotJoined:
+            self._log.error(
+                "{why}. Nothing was deleted here: make a token on the hub with mezctl tokens"
+                " create, and start mezd with it",
+                why=why,
+            )
+            return False
+        if application.token == self._tried:
+            return False
+        self._tried = application.token
+        try:
+            new = await within(
+                self.clock, _SECONDS, self.join(application, old.keys), doing="joining again"
+            )
+            self.current.replace(new)
+        except MeziteError as error:
+            self._log.error(
+                "{why}; and joining again failed: {error}. Make a new token on the hub with mezctl"
+                " tokens create, and start mezd with it",
+                why=why,
+                error=error,
+            )
+            return False
+        self._log.info(
+            "joined again as {node} ({agent_id})",
+            node=new.identity.node,
+            agent_id=new.identity.agent_id,
+        )
+        return True

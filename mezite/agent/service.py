@@ -1,0 +1,195 @@
+"""
+The agent, put together.
+
+An :class:`AgentService` joins first, if the node has not, and then keeps the
+tunnel, the certificates and the SSH server of the node going. It listens on
+nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from attrs import evolve
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from mezite.agent.accounts import SystemAccounts
+from mezite.agent.authorizer import HubAuthorizer
+from mezite.agent.join import Application, Joining, join_once
+from mezite.agent.membership import CurrentMembership
+from mezite.agent.readmission import Readmission, renew_directly, tls_context
+from mezite.agent.renewal import RenewalService
+from mezite.agent.sshd import NodeSshFactory
+from mezite.agent.state import Membership, NodeKeys, StateDirectory, moved_to
+from mezite.agent.tunnelservice import TunnelService
+from mezite.config.agent import AgentConfig
+from mezite.error import MeziteError
+from mezite.names import is_address
+from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+from mezite.tasks import background
+from mezite.wire import alpn
+from mezite.wire.endpoint import TlsClientEndpoint
+
+
+class AgentService(MultiService):
+    """
+    One agent.
+
+    ``membership`` is what is on disk, or None; then ``application`` says how to
+    join. ``refused`` is called with a sentence when joining has failed for good.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        state: StateDirectory,
+        membership: Membership | None,
+        *,
+        lock: int,
+        reactor: Any,
+        refused: Callable[[str], None],
+        wall_clock: Callable[[], float] = time.time,
+        join: Callable[[Application, NodeKeys], Awaitable[Membership]] | None = None,
+    ) -> None:
+        super().__init__()
+        self._config = config
+        self._state = state
+        # The data directory's, held for as long as this lives.
+        self._lock = lock
+        self._membership = membership
+        self._reactor = reactor
+        self._refused = refused
+        self._wall_clock = wall_clock
+        self._join = join or self._join_once
+        self._joining: Deferred[None] | None = None
+        self._mending: Deferred[None] | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        for warning in self._config.warnings:
+            self._log.warn("{warning}", warning=warning)
+        if os.geteuid() != 0:
+            self._log.warn(
+                "not running as root: {login} is the only login that can be used on this node",
+                login=_own_login(),
+            )
+        if self._membership is not None:
+            self._serve(self._membership)
+        else:
+            self._joining = background(self._join_first(), doing="joining")
+
+    def stopService(self) -> Deferred[Any]:
+        for running in (self._joining, self._mending):
+            if running is not None:
+                running.cancel()
+        stopped: Deferred[Any] = super().stopService()
+        return stopped
+
+    async def _join_first(self) -> None:
+        joining = Joining(self._reactor, self._wall_clock, self._join)
+        try:
+            keys = self._state.keys()
+            application = Application.of(self._config)
+            self._log.info(
+                "joining as {node} through {hub}", node=application.node, hub=application.hub
+            )
+            membership = await joining.join(application, keys)
+            self._state.save(membership)
+        except MeziteError as error:
+            self._refused(str(error))
+            return
+        self._log.info(
+            "joined cluster {cluster} as {node} ({agent_id})",
+            cluster=membership.identity.cluster,
+            node=membership.identity.node,
+            agent_id=membership.identity.agent_id,
+        )
+        self._serve(membership)
+
+    def _serve(self, membership: Membership) -> None:
+        if self._config.hub is not None:
+            membership = moved_to(membership, self._config.hub)
+        self._log.info(
+            "node {node} ({agent_id}) of cluster {cluster}, dialing {hub}",
+            node=membership.identity.node,
+            agent_id=membership.identity.agent_id,
+            cluster=membership.identity.cluster,
+            hub=membership.hub,
+        )
+        current = CurrentMembership.of(membership, self._state)
+        ssh = NodeSshFactory(
+            host_key=current.host_key,
+            user_authorities=lambda: current.membership.user_authorities,
+            authorizer=HubAuthorizer(lambda: tunnel.calls),
+            accounts=SystemAccounts(self._in_thread, self._wall_clock, os.geteuid()),
+            own_uid=os.geteuid(),
+            reactor=self._reactor,
+            wall_clock=self._wall_clock,
+            accept_env=self._config.accept_env,  # type: ignore[arg-type]
+            node=membership.identity.node,
+        )
+
+        def serve_ssh(header: StreamHeader) -> IProtocol | None:
+            return ssh.for_stream(header).buildProtocol(None)
+
+        readmission = Readmission(
+            current=current,
+            clock=self._reactor,
+            wall_clock=self._wall_clock,
+            renew=lambda membership: renew_directly(self._reactor, membership),
+            join=self._join,
+            application=lambda: evolve(
+                Application.of(evolve(self._config, hub=current.membership.hub)),
+                node=current.membership.identity.node,
+            ),
+        )
+        tunnel = TunnelService(
+            current=current,
+            labels=self._config.labels,
+            clock=self._reactor,
+            wall_clock=self._wall_clock,
+            endpoint=lambda: self._endpoint(current.membership),
+            services={"ssh": serve_ssh},
+            on_unwelcome=lambda: self._mend(readmission),
+        )
+        renewal = RenewalService(
+            current, lambda: tunnel.calls, clock=self._reactor, wall_clock=self._wall_clock
+        )
+        renewal.setServiceParent(self)
+        tunnel.setServiceParent(self)
+
+    def _mend(self, readmission: Readmission) -> None:
+        if self._mending is None or self._mending.called:
+            self._mending = background(readmission.mend(), doing="asking why the hub hangs up")
+
+    def _endpoint(self, membership: Membership) -> IStreamClientEndpoint:
+        hub = membership.hub
+        return TlsClientEndpoint(
+            self._reactor,
+            hub,
+            tls_context(alpn.MEZITE_TUNNEL, membership),
+            server_name=None if is_address(hub.host) else hub.host,
+        )
+
+    async def _join_once(self, application: Application, keys: NodeKeys) -> Membership:
+        return await join_once(self._reactor, application, keys)
+
+    def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+
+
+def _own_login() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,121 @@
+"""
+``twist mezd``: options in, service out.
+
+What a person gave wrong is one sentence on stderr and exit status 2; what the
+machine or the hub refuses is one sentence and status 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final, NoReturn
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from mezite.agent.error import NotJoined
+from mezite.agent.join import Application
+from mezite.agent.service import AgentService
+from mezite.agent.state import StateDirectory
+from mezite.config.agent import load_agent
+from mezite.config.error import ConfigError
+from mezite.config.logs import choose_observer
+from mezite.error import MeziteError
+
+_WRONG_INPUT: Final = 2
+_CANNOT_START: Final = 1
+
+
+class Options(usage.Options):
+    """The options of ``twist mezd``."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Example: twist mezd --hub=hub.example.com:443 --token=mzt_... --ca-pin=sha256:... "
+        "--label env=prod. 'mezctl tokens create' on the hub prints that line complete. "
+        "Once the node has joined, the token is not needed again; the same line may stay "
+        "where it is. Run as root, mezd serves every login of this machine, otherwise only "
+        "the one that it runs as. It listens on no port."
+    )
+    optParameters = [
+        ["config", "c", None, "YAML file [/etc/mezite/mezite.yaml, if it is there]"],
+        ["data-dir", "d", None, "directory of this node's keys and certificates"],
+        ["hub", None, None, "HOST:PORT of the hub"],
+        ["token", None, None, "join token, for the first start"],
+        ["token-file", None, None, "file that holds the join token"],
+        ["ca-pin", None, None, "sha256:... that the hub must prove itself by when joining"],
+        ["ca-file", None, None, "certificate of the cluster CA, in place of the pin"],
+        ["hostname", None, None, "name to join as [this machine's name]"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["label"] = []
+
+    def opt_label(self, label: str) -> None:
+        """KEY=VALUE, a label of this node; may be repeated"""
+        self["label"].append(label)
+
+    opt_l = opt_label
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            _end(str(error), _WRONG_INPUT)
+
+    def parseArgs(self, *rest: str) -> None:
+        if rest:
+            raise usage.UsageError(f"mezd takes options only, and not {rest[0]!r}")
+
+
+def makeService(options: Options) -> IService:
+    """The agent as these options want it, holding its data directory."""
+    from twisted.internet import reactor
+
+    given = {key: value for key, value in options.items() if value not in (None, [])}
+    try:
+        config = load_agent(given, os.environ)
+        state = StateDirectory(config.data_dir)
+        lock = state.prepare()
+        membership = state.load()
+        if membership is None:
+            Application.of(config)
+    except (ConfigError, NotJoined) as error:
+        _end(str(error), _WRONG_INPUT)
+    except MeziteError as error:
+        _end(str(error), _CANNOT_START)
+    if options.parent is not None:
+        choose_observer(options.parent, config.log_level, config.log_format)
+    return AgentService(
+        config,
+        state,
+        membership,
+        lock=lock,
+        reactor=reactor,
+        refused=lambda why: _stop(reactor, why),
+    )
+
+
+def _stop(reactor: Any, sentence: str) -> None:
+    """
+    Stop, and exit with a status that says so.
+
+    ``twist`` returns 0 however its reactor came to stop, and swallows
+    SystemExit raised in it; so the process ends itself when all else is done.
+    """
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.write(f"mezd: {sentence}\n")
+        sys.stderr.flush()
+        os._exit(_CANNOT_START)
+
+    reactor.addSystemEventTrigger("after", "shutdown", leave)
+    reactor.stop()
+
+
+def _end(sentence: str, status: int) -> NoReturn:
+    sys.stderr.write(f"mezd: {sentence}\n")
+    raise SystemExit(status)
