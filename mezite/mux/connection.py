@@ -185,7 +185,7 @@ class Connection:
         Nobody reads the stream any more, and nothing more will be written.
 
         What was written still goes, then our end of it. The peer can fill the
-        window once, and should be reset if it does not finish.
+        window once.
         """
         stream = self._streams.get(stream_id)
         if stream is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from twisted.internet.interfaces import IReactorTime
 from txaio.interfaces import IBatchedTimer
@@ -31,7 +31,12 @@ class _Loop:
     """What txaio wants to know: the clock."""
 
     def __init__(self, clock: IReactorTime) -> None:
-        self.loop = clock
+        # Weakly, or the table of timers would keep every clock.
+        self._clock = ref(clock)
+
+    @property
+    def loop(self) -> IReactorTime | None:
+        return self._clock()
 
 
 def _timer_of(clock: IReactorTime) -> IBatchedTimer:
@@ -75,10 +80,6 @@ class Keepalive:
     def heard(self) -> None:
         """The peer said something."""
         self._last_heard = self._clock.seconds()
-
-    @property
-    def is_running(self) -> bool:
-        return self._call is not None
 
     def _on_time(self) -> None:
         if self._call is None:

@@ -8,9 +8,9 @@ the peer is gone. It decides nothing about streams.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Final
+from typing import Any, ClassVar, Final
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
@@ -49,6 +49,9 @@ from mezite.mux.transport import StreamTransport, reset_by_peer
 # This much is worth a write of its own; less waits for the end of the turn, so
 # that what several streams have to say becomes one TLS record.
 _EAGER: Final = 64 * 1024
+# Streams that we left and the peer has not: it may be reading slowly what we sent,
+# which a reset would destroy, so that time alone is no reason for one.
+_LINGERING: Final = 256
 # A peer that does not take our last words is cut off.
 _CLOSE_DEADLINE: Final = 5.0
 
@@ -105,23 +108,12 @@ class MuxProtocol(Protocol):
         self._reason: Failure | None = None
         self._streams: dict[int, StreamTransport] = {}
         self._offered: set[int] = set()
-        # Streams that nobody holds any more and whose peer has not finished,
-        # with what they had left to send when last looked at.
-        self._lingering: dict[int, int] = {}
+        # Streams that nobody holds any more and that may not be closed yet, oldest first.
+        self._lingering: dict[int, None] = {}
         self._due: dict[StreamTransport, None] = {}
         self._pulled: list[Event] = []
         self._pings = Pings()
         self._keepalive = Keepalive(clock, ask=self._on_interval, give_up=self._on_silence)
-        self._reactions: dict[type[Event], Callable[..., None]] = {
-            DataReceived: self._on_data,
-            StreamOpened: self._on_opened,
-            StreamEnded: self._on_ended,
-            StreamReset: self._on_reset,
-            StreamOverflowed: self._on_overflowed,
-            SendBufferDrained: self._on_drained,
-            FinishSent: self._on_finish_sent,
-            PingAnswered: self._on_ping_answered,
-        }
 
     # For the tunnel's owner.
 
@@ -162,6 +154,8 @@ class MuxProtocol(Protocol):
     def go_away(self) -> None:
         """
         Take no new streams; the tunnel closes when the last one has ended.
+
+        That may take for ever: a caller who cannot wait calls :meth:`close`.
         """
         if self._life is _Life.UP and not self._is_leaving:
             self._is_leaving = True
@@ -270,7 +264,7 @@ class MuxProtocol(Protocol):
         self._due.pop(stream, None)
         self.connection.abandon(stream_id)
         if self.connection.has_stream(stream_id):
-            self._lingering[stream_id] = -1
+            self._linger(stream_id)
         self._schedule()
 
     def flush(self) -> None:
@@ -322,11 +316,11 @@ class MuxProtocol(Protocol):
             self._schedule()
 
     def _react(self, events: list[Event]) -> None:
-        reactions = self._reactions
+        reactions = self._REACTIONS
         for event in events:
             reaction = reactions.get(type(event))
             if reaction is not None:
-                reaction(event)
+                reaction(self, event)
 
     def _on_data(self, event: DataReceived) -> None:
         stream = self._streams.get(event.stream_id)
@@ -384,16 +378,18 @@ class MuxProtocol(Protocol):
         self.connection.forgive()
         self._pings.expire(self._clock.seconds())
         self._ping().addErrback(lambda _: None)
-        for stream_id, unsent_before in list(self._lingering.items()):
-            unsent = self.connection.unsent_of(stream_id)
-            if not self.connection.has_stream(stream_id):
-                del self._lingering[stream_id]
-            elif unsent == unsent_before:
-                del self._lingering[stream_id]
-                self.connection.reset(stream_id)
-            else:
-                self._lingering[stream_id] = unsent
         self._schedule()
+
+    def _linger(self, stream_id: int) -> None:
+        self._lingering[stream_id] = None
+        if len(self._lingering) <= _LINGERING:
+            return
+        has_stream = self.connection.has_stream
+        self._lingering = {left: None for left in self._lingering if has_stream(left)}
+        if len(self._lingering) > _LINGERING:
+            oldest = next(iter(self._lingering))
+            del self._lingering[oldest]
+            self.connection.reset(oldest)
 
     def _on_silence(self) -> None:
         self._log.warn("tunnel from {peer} is silent and presumed dead", peer=self._peer)
@@ -413,3 +409,14 @@ class MuxProtocol(Protocol):
         self.transport.unregisterProducer()
         self.transport.write(last_words)
         self.transport.loseConnection()
+
+    _REACTIONS: ClassVar[Mapping[type[Event], Callable[[MuxProtocol, Any], None]]] = {
+        DataReceived: _on_data,
+        StreamOpened: _on_opened,
+        StreamEnded: _on_ended,
+        StreamReset: _on_reset,
+        StreamOverflowed: _on_overflowed,
+        SendBufferDrained: _on_drained,
+        FinishSent: _on_finish_sent,
+        PingAnswered: _on_ping_answered,
+    }

@@ -13,7 +13,19 @@ from zope.interface.verify import verifyObject
 from mezite.error import TimedOut
 from mezite.mux.endpoint import MuxClientEndpoint
 from mezite.mux.error import MuxClosed, RemoteMuxError, TooManyStreams
-from mezite.mux.frames import ACK, DATA, GO_AWAY, RST, SYN, WINDOW_UPDATE, FrameReader, Header, Role
+from mezite.mux.frames import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    FrameReader,
+    Header,
+    Role,
+)
 from mezite.mux.limits import INITIAL_WINDOW, MuxLimits
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
@@ -379,21 +391,44 @@ class PressureTests(SynchronousTestCase):
 
 
 class LingeringTests(SynchronousTestCase):
-    def test_peer_that_never_finishes(self) -> None:
-        """A stream that we left is reset when its peer does not finish in time."""
+    def test_slow_peer_is_waited_for(self) -> None:
+        """A stream that we left is not reset while its peer may still be reading."""
         hub = Hub()
         stream = hub.stream()
+        stream.write(b"the last of a large file")
         stream.loseConnection()
         hub.turn()
         stream.protocol.lost[0].trap(ConnectionDone)
-        self.assertEqual(hub.mux.stream_count, 1)
         sent: list[Header | bytes] = []
-        for _ in range(21):
+        for _ in range(600):
             hub.clock.advance(1)
             hub.mux.dataReceived(Header(DATA, 0, 2, 1).encode() + b"x")
             sent += hub.turn()
-        self.assertIn(Header(WINDOW_UPDATE, RST, 2, 0), sent)
+        self.assertEqual({item.frame_type for item in sent if isinstance(item, Header)}, {PING})
+        hub.mux.dataReceived(Header(WINDOW_UPDATE, FIN, 2, 0).encode())
         self.assertEqual(hub.mux.stream_count, 0)
+
+    def test_peer_that_never_finishes(self) -> None:
+        """Of too many streams that we left and the peer did not, the oldest is reset."""
+        hub = Hub()
+        for _ in range(257):
+            hub.stream().loseConnection()
+            hub.turn()
+        self.assertEqual(hub.mux.stream_count, 256)
+        hub.stream().loseConnection()
+        self.assertIn(Header(WINDOW_UPDATE, RST, 4, 0), hub.turn())
+
+    def test_streams_that_end_in_time(self) -> None:
+        """Streams whose peer finishes are never reset, however many there were."""
+        hub = Hub()
+        first = hub.stream()
+        first.loseConnection()
+        for _ in range(600):
+            stream = hub.stream()
+            stream.loseConnection()
+            hub.turn()
+            hub.mux.dataReceived(Header(WINDOW_UPDATE, FIN, stream.stream_id, 0).encode())
+        self.assertEqual(hub.mux.stream_count, 1)
 
     def test_what_was_written_still_goes(self) -> None:
         """A peer that reads slowly still gets all, as long as it goes on reading."""
