@@ -130,7 +130,7 @@ class GrpcServerProtocol(Protocol):
     def pauseProducing(self) -> None:
         # Who does not take answers gives no more questions: what is read now
         # could only add to the full buffer.
-        if self._paused:
+        if self._paused or self._state not in _LIVE:
             return
         self._paused = True
         cast(Any, self.transport).pauseProducing()
@@ -138,10 +138,10 @@ class GrpcServerProtocol(Protocol):
             self._stalled = self._clock.callLater(self._limits.stalled_seconds, self._abort)
 
     def resumeProducing(self) -> None:
-        if not self._paused:
+        if not self._paused or self._state not in _LIVE:
             return
         self._paused = False
-        if self._stalled is not None and self._state in _LIVE:
+        if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
         cast(Any, self.transport).resumeProducing()

@@ -473,6 +473,16 @@ class ConnectionTests(SynchronousTestCase):
         peer.clock.advance(30)
         self.assertTrue(peer.transport.aborted)
 
+    def test_pressure_after_the_end(self) -> None:
+        """A transport that is full, or empty again, after the end changes nothing."""
+        peer = RawPeer()
+        peer.server.drain()
+        self.assertTrue(peer.transport.disconnecting)
+        peer.server.pauseProducing()
+        peer.server.resumeProducing()
+        peer.server.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(peer.clock.getDelayedCalls(), [])
+
     def test_windows_of_nothing(self) -> None:
         """A client whose windows are shut gets headers, and the body as it opens them."""
         peer = RawPeer()
