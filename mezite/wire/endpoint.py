@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectionAborted, DNSLookupError
 from twisted.internet.interfaces import (
@@ -154,5 +154,6 @@ class Dial(Factory):
             self.done.errback(failure)
 
     def _give_up(self) -> None:
+        self._failed(Failure(CancelledError()))
         if self._transport is not None:
             self._transport.abortConnection()

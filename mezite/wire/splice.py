@@ -49,7 +49,7 @@ def splice(left: Spliceable, right: Spliceable) -> Deferred[Spliced]:
     Join two open transports, whoever held them before.
 
     Either may have been paused, and is resumed here. The Deferred fires when
-    both are closed, and never fails; cancelling it aborts both.
+    both are closed, however that came about; cancelling it aborts both.
     """
     halves = _Half(left), _Half(right)
     joined = _Splice(*halves)

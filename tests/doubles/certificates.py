@@ -88,7 +88,7 @@ def leaf_of(credentials: Credentials) -> x509.Certificate:
     return x509.load_pem_x509_certificate(credentials.certificate_pem)
 
 
-def _credentials(issue) -> Credentials:  # type: ignore[no-untyped-def]
+def _credentials(issue) -> Credentials:
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = issue(key.public_key())
     return Credentials(

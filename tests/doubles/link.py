@@ -168,13 +168,15 @@ class Link:
     server: LinkEnd
     clock: Clock
 
-    def flush(self) -> None:
-        """Move bytes until nothing moves; time stands still but for the turn's end."""
+    def flush(self) -> bool:
+        """Move bytes until nothing moves, in no time; whether anything did."""
+        has_moved = False
         for _ in range(100_000):
             self.clock.advance(0)
             # Not "or": both get their turn.
             if not any([self.client.step(), self.server.step()]):
-                return
+                return has_moved
+            has_moved = True
         raise AssertionError("the two ends never come to rest")
 
 

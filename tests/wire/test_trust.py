@@ -1,0 +1,236 @@
+"""
+First trust, in hubs and in impostors.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseFailed
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
+
+from mezite.identity.authority import pin_of
+from mezite.identity.error import BadPin
+from mezite.names import HostPort
+from mezite.wire.contexts import Credentials, HubContexts
+from mezite.wire.error import AlpnLost, HubUnreachable, NotThisHub
+from mezite.wire.trust import fetch_authority, presented_authority, publicly_trusted_pin
+from tests.doubles.certificates import CLUSTER, HUB_NAME, certificate_set, leaf_of
+from tests.doubles.link import link
+from tests.wire.test_transport import Speaker, TLSTransport
+
+HUB = HostPort(HUB_NAME, 3080)
+ADDRESS = HostPort("192.0.2.2", 3080)
+
+
+class PresentedTestCase(SynchronousTestCase):
+    """Something answers at the hub's address."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.ours = certificate_set()
+        self.theirs = certificate_set("theirs")
+        self.served = Speaker()
+
+    def meet(self, looking: Any, *, hub: Credentials | None = None, ca: bytes | None = None) -> Any:
+        """Run one of the functions against a port with these certificates."""
+        result = Deferred.fromCoroutine(looking)
+        self.served = Speaker()
+        self.reactor.advance(0)
+        client = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        contexts = HubContexts(
+            hub_names=[HUB_NAME],
+            authorities_pem=ca or self.ours.ca_pem,
+            hub=hub or self.ours.hub,
+        )
+        server = TLSTransport(
+            contexts.serverConnectionForTLS(self),
+            self.reactor,
+            secured=lambda transport: transport.attach(self.served),
+            failed=lambda failure: None,
+        )
+        link(client, server, self.reactor)
+        return result
+
+
+class PinTests(PresentedTestCase):
+    """Trust by a pin."""
+
+    def fetch(self, pin: str, **options: Any) -> Any:
+        return self.meet(fetch_authority(self.reactor, ADDRESS, pin=pin), **options)
+
+    def test_right(self) -> None:
+        """The authority with the pin is handed out, and the hub hears nothing."""
+        fetched = self.fetch(self.ours.authority.pin)
+        self.assertEqual(self.successResultOf(fetched), self.ours.ca_pem)
+        self.assertEqual(self.served.received, b"")
+
+    def test_wrong(self) -> None:
+        """A hub of another authority is refused, and what it presents is named."""
+        fetched = self.fetch(self.theirs.authority.pin)
+        error = self.failureResultOf(fetched, NotThisHub).value
+        self.assertIn(self.ours.authority.pin, str(error))
+
+    def test_borrowed_authority(self) -> None:
+        """Presenting the right authority is nothing without a certificate from it."""
+        for impostor in (
+            Credentials(
+                self.theirs.hub.certificate_pem + self.ours.ca_pem, self.theirs.hub.key_pem
+            ),
+            Credentials(
+                self.theirs.node.certificate_pem + self.ours.ca_pem, self.theirs.node.key_pem
+            ),
+        ):
+            fetched = self.fetch(self.ours.authority.pin, hub=impostor, ca=self.theirs.ca_pem)
+            self.failureResultOf(fetched, NotThisHub)
+
+    def test_no_hub(self) -> None:
+        """Neither a node nor a user of the right authority is a hub."""
+        for impostor in (self.ours.node, self.ours.user):
+            self.failureResultOf(self.fetch(self.ours.authority.pin, hub=impostor), NotThisHub)
+
+    def test_leaf_as_authority(self) -> None:
+        """A certificate that is no authority is not trusted as one, even by its pin."""
+        leaf = self.ours.hub
+        doubled = Credentials(leaf.certificate_pem * 2, leaf.key_pem)
+        pin = pin_of(leaf_of(leaf))
+        self.failureResultOf(self.fetch(pin, hub=doubled, ca=self.theirs.ca_pem), NotThisHub)
+
+    def test_bad_pin(self) -> None:
+        """Text that is no pin is refused before anything is dialed."""
+        fetched = Deferred.fromCoroutine(fetch_authority(self.reactor, ADDRESS, pin="sha1:00"))
+        self.failureResultOf(fetched, BadPin)
+        self.assertEqual(self.reactor.tcpClients, [])
+
+
+class PresentedTests(PresentedTestCase):
+    """Trust by a person who compares fingerprints."""
+
+    def test_presented(self) -> None:
+        """The authority, its pin and the cluster's name are handed out for confirmation."""
+        presented = self.successResultOf(self.meet(presented_authority(self.reactor, ADDRESS)))
+        self.assertEqual(presented.certificate_pem, self.ours.ca_pem)
+        self.assertEqual(presented.pin, self.ours.authority.pin)
+        self.assertEqual(presented.cluster, CLUSTER)
+
+    def test_inconsistent(self) -> None:
+        """A chain whose certificates do not belong together is not even shown."""
+        impostor = Credentials(
+            self.theirs.hub.certificate_pem + self.ours.ca_pem, self.theirs.hub.key_pem
+        )
+        looking = presented_authority(self.reactor, ADDRESS)
+        self.failureResultOf(self.meet(looking, hub=impostor, ca=self.ours.ca_pem), NotThisHub)
+
+    def test_web_server(self) -> None:
+        """A web server of somebody else's is told apart by its ALPN."""
+        looking = Deferred.fromCoroutine(presented_authority(self.reactor, ADDRESS))
+        self.reactor.advance(0)
+        client = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate(leaf_of(self.ours.hub))
+        context.use_privatekey(load_pem_private_key(self.ours.hub.key_pem, None))
+        connection = SSL.Connection(context, None)
+        connection.set_accept_state()
+        server = TLSTransport(
+            connection,
+            self.reactor,
+            secured=lambda transport: transport.attach(self.served),
+            failed=lambda failure: None,
+        )
+        link(client, server, self.reactor)
+        self.failureResultOf(looking, AlpnLost)
+
+    def test_unreachable(self) -> None:
+        """Nothing there is an unreachable hub."""
+        looking = Deferred.fromCoroutine(presented_authority(self.reactor, ADDRESS))
+        self.reactor.advance(0)
+        self.reactor.tcpClients[-1][2].clientConnectionFailed(
+            None, Failure(ConnectionRefusedError())
+        )
+        self.reactor.advance(30)
+        self.failureResultOf(looking, HubUnreachable)
+
+
+@implementer(IAgent)
+class Answering:
+    """An agent whose every request has the same outcome."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.asked: list[bytes] = []
+
+    def request(self, method: bytes, uri: bytes, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        self.asked.append(uri)
+        if isinstance(self.outcome, Exception):
+            return fail(self.outcome)
+        return self.outcome if isinstance(self.outcome, Deferred) else succeed(self.outcome)
+
+
+class Answer:
+    """A response with this body."""
+
+    def __init__(self, body: bytes, code: int = 200) -> None:
+        self.body, self.code = body, code
+
+    def deliverBody(self, protocol: Protocol) -> None:
+        for start in range(0, len(self.body), 50_000):
+            protocol.dataReceived(self.body[start : start + 50_000])
+        protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class PublicTests(SynchronousTestCase):
+    """Trust by a publicly trusted certificate."""
+
+    def ask(self, outcome: Any) -> Any:
+        self.reactor = MemoryReactorClock()
+        self.agent = Answering(outcome)
+        return Deferred.fromCoroutine(publicly_trusted_pin(self.reactor, HUB, agent=self.agent))
+
+    def test_pin(self) -> None:
+        """The pin on the hub's page is handed out."""
+        pin = certificate_set().authority.pin
+        asked = self.ask(Answer(json.dumps({"ca_pin": pin, "more": 1}).encode()))
+        self.assertEqual(self.successResultOf(asked), pin)
+        self.assertEqual(self.agent.asked, [b"https://hub.example.com:3080/v1/webapi/ping"])
+
+    def test_not_a_hub(self) -> None:
+        """Any other answer is no pin."""
+        for answer in (
+            Answer(b""),
+            Answer(b"<html>"),
+            Answer(b"[]"),
+            Answer(b"null"),
+            Answer(b"[" * 60_000),
+            Answer(b"\\xff"),
+            Answer(b"{}"),
+            Answer(b'{"ca_pin": 7}'),
+            Answer(b'{"ca_pin": "sha256:00"}'),
+            Answer(b"x" * 200_000),
+            Answer(json.dumps({"ca_pin": certificate_set().authority.pin}).encode(), 404),
+        ):
+            self.assertIsNone(self.successResultOf(self.ask(answer)))
+
+    def test_not_trusted(self) -> None:
+        """A certificate that the world does not trust is no pin."""
+        for error in (
+            SSL.Error([("SSL routines", "", "certificate verify failed")]),
+            ResponseFailed([Failure(SSL.Error([]))]),
+        ):
+            self.assertIsNone(self.successResultOf(self.ask(error)))
+
+    def test_unreachable(self) -> None:
+        """Nothing there is an unreachable hub, and so is one that never answers."""
+        self.failureResultOf(self.ask(ConnectionRefusedError()), HubUnreachable)
+        asked = self.ask(Deferred())
+        self.reactor.advance(11)
+        self.failureResultOf(asked, HubUnreachable)
