@@ -20,7 +20,7 @@ from mezite.agent import ttymodes
 from mezite.agent.accounts import Account
 from mezite.agent.childprocess import Ended, Launch
 from mezite.agent.environment import AcceptedVariables, environment
-from mezite.agent.shell import SessionProcess, Terminal, WindowSize, launch, sftp_launch
+from mezite.agent.shell import Terminal, WindowSize, launch, sftp_launch
 from mezite.identity.sshcert import UserCertificate
 from mezite.ssh.channel import STDERR, FlowChannel
 from mezite.ssh.fields import FieldReader, string, uint32
@@ -47,7 +47,7 @@ SIGNALS: Final[Mapping[str, signal.Signals]] = {
         "USR2",
     )
 }
-_NAMES: Final = {number: name for name, number in SIGNALS.items()}
+_NAMES: Final[Mapping[int, str]] = {int(number): name for name, number in SIGNALS.items()}
 
 
 class State(enum.Enum):
@@ -60,9 +60,13 @@ class State(enum.Enum):
 
 @frozen
 class SessionSetting:
-    """What all sessions of one connection have in common."""
+    """
+    What all sessions of one connection have in common.
 
-    reactor: Any
+    ``make_process`` gives a :class:`~mezite.agent.shell.SessionProcess` for a channel.
+    """
+
+    make_process: Callable[[Any], Any]
     account: Account
     certificate: UserCertificate
     own_uid: int
@@ -83,7 +87,7 @@ class SessionChannel(FlowChannel):
         self._state = State.REQUEST
         self._variables = AcceptedVariables(setting.accept_env)
         self._terminal: Terminal | None = None
-        self._process: SessionProcess | None = None
+        self._process: Any = None
 
     # Before the process runs.
 
@@ -143,7 +147,7 @@ class SessionChannel(FlowChannel):
     def _run(self, prepared: Launch) -> bool:
         if self._state is not State.REQUEST:
             return False
-        process = SessionProcess(self._setting.reactor, self)
+        process = self._setting.make_process(self)
         try:
             if self._terminal is None:
                 process.start_on_pipes(prepared)
@@ -203,7 +207,8 @@ class SessionChannel(FlowChannel):
             if ended.signal is None:
                 self.conn.sendRequest(self, b"exit-status", uint32(ended.code))
             else:
-                name = _NAMES.get(signal.Signals(ended.signal), "TERM")
+                # Others get a name of our own (RFC 4250, section 4.6.1).
+                name = _NAMES.get(ended.signal, f"{ended.signal}@mezite")
                 core = b"\1" if ended.dumped_core else b"\0"
                 self.conn.sendRequest(
                     self,

@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from mezite.agent.accounts import Account
 from mezite.agent.forward import ForwardedChannel, NetworkDestinations
 from mezite.agent.session import SessionChannel, SessionSetting
+from mezite.agent.shell import SessionProcess
 from mezite.error import BadInput, Denied, TimedOut, Unavailable
 from mezite.identity import sshcert
 from mezite.identity.roles import Decision
@@ -137,8 +138,15 @@ class NodeCertificates:
 class NodeConnection(FlowConnection):
     """The channels of one person on this node: sessions, and forwarded ports."""
 
-    def __init__(self, avatar: NodeAvatar, setting: SessionSetting, destinations: Any) -> None:
+    def __init__(
+        self,
+        avatar: NodeAvatar,
+        setting: SessionSetting,
+        destinations: Any,
+        clock: IReactorTime,
+    ) -> None:
         super().__init__()
+        self._clock = clock
         self._avatar = avatar
         self._setting = setting
         self._destinations = destinations
@@ -185,7 +193,7 @@ class NodeConnection(FlowConnection):
         if not self.deferreds["global"]:
             asked = self.sendGlobalRequest(b"keepalive@openssh.com", b"", wantReply=1)
             asked.addErrback(lambda _: None)
-        self._alive = self._setting.reactor.callLater(ALIVE_SECONDS, self._stay_alive)
+        self._alive = self._clock.callLater(ALIVE_SECONDS, self._stay_alive)
 
 
 @frozen
@@ -226,7 +234,7 @@ class NodeSshFactory:
 
     def _connection(self, avatar: NodeAvatar) -> NodeConnection:
         setting = SessionSetting(
-            reactor=self.reactor,
+            make_process=lambda channel: SessionProcess(self.reactor, channel),
             account=avatar.account,
             certificate=avatar.certificate,
             own_uid=self.own_uid,
@@ -235,7 +243,7 @@ class NodeSshFactory:
             session_id=avatar.session_id,
         )
         destinations = self.destinations or NetworkDestinations(self.reactor)
-        return NodeConnection(avatar, setting, destinations)
+        return NodeConnection(avatar, setting, destinations, self.reactor)
 
 
 def _address(client_address: str) -> str | None:

@@ -35,7 +35,7 @@ _CHARACTERS: Final[Mapping[int, str]] = {
     18: "VDISCARD",
 }
 # Which of termios' four flag words, and the flag.
-_IFLAG, _OFLAG, _CFLAG, _LFLAG = range(4)
+_IFLAG, _OFLAG, _LFLAG = 0, 1, 3
 _FLAGS: Final[Mapping[int, tuple[int, str]]] = {
     30: (_IFLAG, "IGNPAR"),
     31: (_IFLAG, "PARMRK"),
@@ -69,8 +69,6 @@ _FLAGS: Final[Mapping[int, tuple[int, str]]] = {
     73: (_OFLAG, "OCRNL"),
     74: (_OFLAG, "ONOCR"),
     75: (_OFLAG, "ONLRET"),
-    92: (_CFLAG, "PARENB"),
-    93: (_CFLAG, "PARODD"),
 }
 # What Python's termios does not name, from Linux's asm-generic/termbits.h.
 _UNNAMED: Final[Mapping[str, int]] = {
@@ -82,7 +80,6 @@ _UNNAMED: Final[Mapping[str, int]] = {
     "IUCLC": 0o1000,
     "OLCUC": 0o2,
 }
-_CS7, _CS8 = 90, 91
 _ISPEED, _OSPEED = 128, 129
 # "Not set", of a special character (RFC 4254, section 8) and of termios.
 _UNSET: Final = 255
@@ -113,7 +110,8 @@ def applied(modes: Mapping[int, int], attributes: list[Any]) -> list[Any]:
     """
     What ``tcsetattr`` should set, from what ``tcgetattr`` gave.
 
-    Opcodes that this machine has no mode for are passed over.
+    Opcodes that this machine has no mode for are passed over, and so are those
+    of parity and size: a pseudo-terminal has eight bits, and refuses others.
     """
     flags = list(attributes[:4])
     speeds = list(attributes[4:6])
@@ -127,9 +125,6 @@ def applied(modes: Mapping[int, int], attributes: list[Any]) -> list[Any]:
             word, name = _FLAGS[opcode]
             flag = getattr(termios, name, _UNNAMED.get(name, 0))
             flags[word] = flags[word] | flag if value else flags[word] & ~flag
-        elif opcode in (_CS7, _CS8) and value:
-            size = termios.CS7 if opcode == _CS7 else termios.CS8
-            flags[_CFLAG] = flags[_CFLAG] & ~termios.CSIZE | size
         elif opcode in (_ISPEED, _OSPEED):
             speed = getattr(termios, f"B{value}", None)
             if speed is not None:

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.conch.error import ConchError
+from twisted.trial.unittest import SynchronousTestCase
+
+from mezite.agent.accounts import Account
+from mezite.agent.childprocess import Ended
+from mezite.agent.session import COMMAND_LENGTH, SessionChannel, SessionSetting
+from mezite.agent.shell import WindowSize
+from mezite.identity.sshcert import UserCertificate
+from mezite.names import LoginName, UserName
+from mezite.ssh.error import SshProtocolError
+from mezite.ssh.fields import string, uint32
+from tests.doubles.processes import PlayedProcess
+from tests.ssh.pair import HearingChannel, Pair
+
+ADA = Account(LoginName.parse("ada"), 1000, 1000, (1000, 20), "/home/ada", "/bin/bash")
+CERTIFICATE = UserCertificate(
+    user=UserName.parse("ada"),
+    key_id="ada",
+    serial=1,
+    principals=frozenset({"ada"}),
+    valid_after=0,
+    valid_before=1,
+    critical_options={},
+    extensions=frozenset({"permit-pty", "permit-port-forwarding"}),
+    public_blob=b"",
+)
+
+
+class AskingChannel(HearingChannel):
+    """A client's session that notes the requests which come to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[tuple[bytes, bytes]] = []
+
+    def requestReceived(self, requestType: bytes, data: bytes) -> bool:
+        self.requests.append((requestType, data))
+        return False
+
+
+def pty_req(name: bytes = b"xterm", modes: bytes = b"\0") -> bytes:
+    return string(name) + b"".join(map(uint32, (80, 24, 640, 480))) + string(modes)
+
+
+class SessionTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.processes: list[PlayedProcess] = []
+        self.fails: OSError | None = None
+        self.gone = 0
+        self.setting = SessionSetting(
+            make_process=self._make,
+            account=ADA,
+            certificate=CERTIFICATE,
+            own_uid=0,
+            client_address="192.0.2.7:4711",
+            accept_env=("LANG", "LC_*"),
+            session_id="s1",
+        )
+        self.begin()
+
+    def begin(self, **changes: Any) -> None:
+        setting = evolve(self.setting, **changes)
+        self.pair = Pair(make_channel=lambda: SessionChannel(setting, self._gone)).connect()
+        self.channel = AskingChannel()
+        self.pair.open(self.channel)
+
+    def _make(self, channel: Any) -> PlayedProcess:
+        self.processes.append(PlayedProcess(channel, self.fails))
+        return self.processes[-1]
+
+    def _gone(self) -> None:
+        self.gone += 1
+
+    def ask(self, name: bytes, data: bytes = b"") -> bool:
+        asked = self.pair.connection.sendRequest(self.channel, name, data, wantReply=1)
+        self.pair.pump.flush()
+        if self.pair.client.disconnecting:
+            self.failureResultOf(asked)
+            raise SshProtocolError("ended")
+        answer: list[bool] = []
+        asked.addCallbacks(lambda _: answer.append(True), lambda failure: self._no(failure, answer))
+        return answer[0]
+
+    @staticmethod
+    def _no(failure: Any, answer: list[bool]) -> None:
+        failure.trap(ConchError)
+        answer.append(False)
+
+
+class BeginningTests(SessionTestCase):
+    """Requests before a process runs."""
+
+    def test_exec(self) -> None:
+        """A command is given to the account's shell."""
+        self.assertTrue(self.ask(b"exec", string(b"uname -a")))
+        launched = self.processes[0].launched
+        assert launched is not None
+        self.assertEqual(launched.executable, "/bin/bash")
+        self.assertEqual(list(launched.arguments), ["bash", "-c", "uname -a"])
+        self.assertEqual(launched.directory, "/home/ada")
+        self.assertEqual(launched.become, ADA)
+        self.assertEqual(launched.environment["HOME"], "/home/ada")
+
+    def test_shell(self) -> None:
+        """A shell is a login shell, on a terminal if one was asked for."""
+        self.assertTrue(self.ask(b"pty-req", pty_req(modes=b"\x35" + uint32(0) + b"\0")))
+        self.assertTrue(self.ask(b"shell"))
+        process = self.processes[0]
+        assert process.launched is not None
+        assert process.terminal is not None
+        self.assertEqual(list(process.launched.arguments), ["-bash"])
+        self.assertEqual(process.terminal.name, "xterm")
+        self.assertEqual(process.terminal.size, WindowSize(80, 24, 640, 480))
+        self.assertEqual(process.terminal.modes, {53: 0})
+
+    def test_not_root(self) -> None:
+        """An agent that is not root changes to nobody."""
+        self.begin(own_uid=1000)
+        self.assertTrue(self.ask(b"exec", string(b"id")))
+        assert self.processes[0].launched is not None
+        self.assertIsNone(self.processes[0].launched.become)
+
+    def test_sftp(self) -> None:
+        """The SFTP server is a child that becomes the account itself, on pipes."""
+        self.assertTrue(self.ask(b"env", string(b"LANG") + string(b"evil")))
+        self.assertTrue(self.ask(b"pty-req", pty_req()))
+        self.assertTrue(self.ask(b"subsystem", string(b"sftp")))
+        process = self.processes[0]
+        assert process.launched is not None
+        self.assertEqual(
+            list(process.launched.arguments),
+            [sys.executable, "-I", "-m", "mezite.agent.sftp", "--become", "ada"],
+        )
+        self.assertIsNone(process.launched.become)
+        self.assertIsNone(process.terminal)
+        self.assertNotIn("LANG", process.launched.environment)
+
+    def test_other_subsystem(self) -> None:
+        """There is no other subsystem."""
+        self.assertFalse(self.ask(b"subsystem", string(b"netconf")))
+
+    def test_environment(self) -> None:
+        """Variables are taken if their names are accepted, and before the process."""
+        self.assertTrue(self.ask(b"env", string(b"LC_ALL") + string(b"C.UTF-8")))
+        self.assertFalse(self.ask(b"env", string(b"LD_PRELOAD") + string(b"evil.so")))
+        self.assertTrue(self.ask(b"shell"))
+        self.assertFalse(self.ask(b"env", string(b"LC_ALL") + string(b"late")))
+        assert self.processes[0].launched is not None
+        environment = self.processes[0].launched.environment
+        self.assertEqual(environment["LC_ALL"], "C.UTF-8")
+        self.assertNotIn("LD_PRELOAD", environment)
+
+    def test_no_terminal_permitted(self) -> None:
+        """A certificate without permit-pty gets no terminal, but runs commands."""
+        self.begin(certificate=evolve(CERTIFICATE, extensions=frozenset()))
+        self.assertFalse(self.ask(b"pty-req", pty_req()))
+        self.assertTrue(self.ask(b"exec", string(b"true")))
+        self.assertIsNone(self.processes[0].terminal)
+
+    def test_only_once(self) -> None:
+        """A session has one process and one terminal."""
+        self.assertTrue(self.ask(b"pty-req", pty_req()))
+        self.assertFalse(self.ask(b"pty-req", pty_req()))
+        self.assertTrue(self.ask(b"shell"))
+        self.assertFalse(self.ask(b"shell"))
+        self.assertFalse(self.ask(b"exec", string(b"true")))
+        self.assertFalse(self.ask(b"subsystem", string(b"sftp")))
+        self.assertEqual(len(self.processes), 1)
+
+    def test_unknown(self) -> None:
+        """What is unknown is refused, and changes nothing."""
+        for name in (b"x11-req", b"auth-agent-req@openssh.com", b"\xff", b"__init__", b"env\0"):
+            self.assertFalse(self.ask(name))
+        self.assertTrue(self.ask(b"shell"))
+
+    def test_cannot_begin(self) -> None:
+        """A process that cannot be begun is a refusal, with a sentence."""
+        self.fails = OSError(12, "Cannot allocate memory")
+        self.assertFalse(self.ask(b"shell"))
+        self.assertIn(b"could not begin", self.channel.extra)
+
+    def test_impossible_commands(self) -> None:
+        """Commands that no process can be given are refused."""
+        self.assertFalse(self.ask(b"exec", string(b"a\0b")))
+        self.assertFalse(self.ask(b"exec", string(b"x" * (COMMAND_LENGTH + 1))))
+        self.assertEqual(self.processes, [])
+
+    def test_cut(self) -> None:
+        """Requests that end too early break the protocol."""
+        for name, data in (
+            (b"pty-req", pty_req()),
+            (b"exec", string(b"true")),
+            (b"env", string(b"LANG") + string(b"C")),
+            (b"subsystem", string(b"sftp")),
+            (b"window-change", bytes(16)),
+            (b"signal", string(b"TERM")),
+        ):
+            self.begin()
+            with self.assertRaises(SshProtocolError):
+                self.ask(name, data[:-1])
+
+    @given(st.sampled_from([b"pty-req", b"env", b"exec", b"signal", b"break"]), st.binary())
+    @settings(max_examples=40, deadline=None)
+    def test_anything(self, name: bytes, data: bytes) -> None:
+        """No request makes it fail in a way of its own."""
+        channel = SessionChannel(self.setting, self._gone)
+        channel.conn = self.pair.connection
+        try:
+            channel.requestReceived(name, data)
+        except SshProtocolError:
+            pass
+
+
+class RunningTests(SessionTestCase):
+    """Requests, data and ends while a process runs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ask(b"pty-req", pty_req())
+        self.ask(b"shell")
+        [self.process] = self.processes
+        self.served: Any = self.pair.served[0].made[0]
+
+    def test_data(self) -> None:
+        """Data goes to the process, and what it says comes back on two ways."""
+        self.channel.write(b"ls\r")
+        self.pair.pump.flush()
+        self.assertEqual(self.process.heard, b"ls\r")
+        self.served.write(b"out")
+        self.served.writeExtended(1, b"err")
+        self.pair.pump.flush()
+        self.assertEqual((self.channel.heard, self.channel.extra), (b"out", b"err"))
+
+    def test_signals(self) -> None:
+        """The signals of RFC 4254 reach the process, and no others."""
+        self.assertTrue(self.ask(b"signal", string(b"USR1")))
+        for name in (b"STOP", b"SIGTERM", b"9", b""):
+            self.assertFalse(self.ask(b"signal", string(name)))
+        self.assertEqual(self.process.signals, [signal.SIGUSR1])
+
+    def test_window_and_break(self) -> None:
+        """A terminal can be resized, and a break sent."""
+        change = b"".join(map(uint32, (100, 50, 0, 0)))
+        self.assertTrue(self.ask(b"window-change", change))
+        self.assertEqual(self.process.sizes, [WindowSize(100, 50)])
+        self.assertTrue(self.ask(b"break", uint32(500)))
+        self.assertEqual(self.process.breaks, 1)
+
+    def test_end_of_input(self) -> None:
+        """The end of the client's data is the end of the process's input."""
+        self.channel.loseWriteConnection()
+        self.pair.pump.flush()
+        self.assertTrue(self.process.input_ended)
+        self.assertFalse(self.process.hung_up)
+
+    def test_exit(self) -> None:
+        """All output, then how it ended, then the close."""
+        self.served.write(b"bye")
+        self.served.output_ended()
+        self.served.process_ended(Ended(7))
+        self.pair.pump.flush()
+        self.assertEqual(self.channel.requests, [(b"exit-status", uint32(7))])
+        self.assertEqual(bytes(self.channel.heard), b"bye")
+        self.assertEqual(self.channel.happened, ["open", "eof", "closed"])
+        self.assertEqual(self.gone, 1)
+
+    def test_killed(self) -> None:
+        """A signal that ended the process is named."""
+        self.served.process_ended(Ended(0, signal.SIGSEGV, dumped_core=True))
+        self.pair.pump.flush()
+        self.assertEqual(
+            self.channel.requests,
+            [(b"exit-signal", string(b"SEGV") + b"\1" + string(b"") + string(b"en"))],
+        )
+
+    def test_killed_by_another(self) -> None:
+        """A signal that RFC 4254 does not name has a name of our own."""
+        self.served.process_ended(Ended(0, 36))
+        self.pair.pump.flush()
+        self.assertEqual(self.channel.requests[0][1][:13], string(b"36@mezite"))
+
+    def test_client_closes(self) -> None:
+        """When the client closes the channel, the process is hung up."""
+        self.channel.loseConnection()
+        self.pair.pump.flush()
+        self.assertTrue(self.process.hung_up)
+        self.assertEqual(self.gone, 1)
+        self.served.output_ended()
+        self.served.process_ended(Ended(0, signal.SIGHUP))
+
+    def test_connection_lost(self) -> None:
+        """When the connection goes, the process is hung up."""
+        self.pair.server.transport.loseConnection()
+        self.pair.pump.flush()
+        self.assertTrue(self.process.hung_up)
+        self.served.output_ended()
+        self.served.process_ended(Ended(0, signal.SIGHUP))

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from mezite.agent.accounts import Account, AccountRefused, IAccounts
+from mezite.agent.sshd import (
+    ALIVE_SECONDS,
+    AUTHORIZE_SECONDS,
+    SESSIONS,
+    ISessionAuthorizer,
+    NodeSshFactory,
+)
+from mezite.error import Unavailable
+from mezite.identity.roles import Decision
+from mezite.names import LoginName, NodeName, UserName
+from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+from mezite.ssh.error import ChannelRefused
+from mezite.ssh.fields import string, uint32
+from mezite.ssh.hostkeys import ReplaceableHostKey
+from tests.agent.test_forward import PlayedDestinations
+from tests.ssh.pair import NOW, ROOT, USER_CA, HearingChannel, Pair, host_key, user_key
+
+
+@implementer(ISessionAuthorizer)
+@define(eq=False)
+class PlayedAuthorizer:
+    """Answers what the test says, and notes what it was asked."""
+
+    answer: Deferred[Decision] = field(factory=lambda: succeed(Decision(True, "")))
+    asked: list[tuple[UserName, LoginName, str]] = field(factory=list)
+
+    def authorize(self, user: UserName, login: LoginName, session_id: str) -> Deferred[Decision]:
+        self.asked.append((user, login, session_id))
+        return self.answer
+
+
+@implementer(IAccounts)
+@define(eq=False)
+class PlayedAccounts:
+    """One account, or a refusal."""
+
+    refusal: Exception | None = None
+
+    def find(self, login: LoginName) -> Deferred[Account]:
+        if self.refusal is not None:
+            return fail(self.refusal)
+        return succeed(Account(login, 0, 0, (0,), "/root", "/bin/sh"))
+
+
+class NodePair(Pair):
+    """A client, and a node's server."""
+
+    def serve(self, node: NodeSshFactory, header: StreamHeader) -> Any:
+        self.server = node.for_stream(header).buildProtocol(None)
+        self.server_io.protocol = self.server
+        self.pump.server = self.server
+        return self
+
+
+class SessionNamed(HearingChannel):
+    name = b"session"
+
+
+class PortNamed(HearingChannel):
+    name = b"direct-tcpip"
+
+
+class NodeSshTests(SynchronousTestCase):
+    """Who comes in on a node, and what they can have there."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.authorizer = PlayedAuthorizer()
+        self.accounts = PlayedAccounts()
+        self.destinations = PlayedDestinations()
+        self.header = StreamHeader(
+            service="ssh", session_id="s1", user="ada", client_address="192.0.2.7:4711"
+        )
+
+    def connect(self, **pair: Any) -> NodePair:
+        node = NodeSshFactory(
+            host_key=ReplaceableHostKey(host_key()),
+            user_authorities=lambda: [USER_CA.public_blob],
+            authorizer=self.authorizer,
+            accounts=self.accounts,
+            reactor=self.clock,
+            wall_clock=lambda: NOW,
+            node=NodeName.parse("db1"),
+            own_uid=0,
+            destinations=self.destinations,
+        )
+        made = NodePair(clock=self.clock, **pair)
+        made.serve(node, self.header)
+        made.connect()
+        return made
+
+    def refusal(self, pair: NodePair) -> str:
+        return str(self.successResultOf(pair.client.ended()))
+
+    def test_doubles(self) -> None:
+        """The doubles provide what they stand for."""
+        verifyObject(ISessionAuthorizer, self.authorizer)
+        verifyObject(IAccounts, self.accounts)
+
+    def test_comes_in(self) -> None:
+        """The hub is asked about the person, the login and the session."""
+        pair = self.connect()
+        self.successResultOf(pair.client.authenticated())
+        self.assertEqual(self.authorizer.asked, [(UserName.parse("ada"), ROOT, "s1")])
+
+    def test_denied(self) -> None:
+        """The hub's reason is told to the person."""
+        self.authorizer.answer = succeed(Decision(False, "ada may not reach db1"))
+        self.assertEqual(self.refusal(self.connect()), "ada may not reach db1")
+
+    def test_no_answer(self) -> None:
+        """No answer means no."""
+        self.authorizer.answer = Deferred()
+        pair = self.connect()
+        self.assertNoResult(pair.client.ended())
+        self.clock.advance(AUTHORIZE_SECONDS)
+        pair.pump.flush()
+        self.assertIn("did not say whether ada", self.refusal(pair))
+
+    def test_hub_gone(self) -> None:
+        """A hub that cannot be asked means no."""
+        self.authorizer.answer = fail(Unavailable("the tunnel is down"))
+        self.assertEqual(self.refusal(self.connect()), "the tunnel is down")
+
+    def test_no_account(self) -> None:
+        """An account that cannot be used is said to be so."""
+        self.accounts.refusal = AccountRefused("there is no account root on this node")
+        self.assertEqual(self.refusal(self.connect()), "there is no account root on this node")
+
+    def test_another_user(self) -> None:
+        """The person at the hub and the person with the certificate must be one."""
+        self.header.user = "eve"
+        pair = self.connect()
+        self.assertIn("is ada's", self.refusal(pair))
+        self.assertEqual(self.authorizer.asked, [])
+
+    def test_user_not_named(self) -> None:
+        """A hub that does not know the person leaves it to the certificate."""
+        self.header.user = ""
+        self.successResultOf(self.connect().client.authenticated())
+
+    def test_expired(self) -> None:
+        """An expired certificate is refused before the hub is asked."""
+        pair = self.connect(key=user_key(now=NOW - 7200))
+        self.assertIn("expired", self.refusal(pair))
+        self.assertEqual(self.authorizer.asked, [])
+
+    def test_gone_while_asking(self) -> None:
+        """A client that goes while the hub is asked leaves nothing behind."""
+        cancelled: list[object] = []
+        self.authorizer.answer = Deferred(cancelled.append)
+        pair = self.connect()
+        pair.client.close()
+        pair.pump.flush()
+        self.assertEqual(len(cancelled), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_sessions_at_most(self) -> None:
+        """A connection has so many sessions at once, and no more."""
+        pair = self.connect()
+        sessions = [pair.open(SessionNamed()) for _ in range(SESSIONS)]
+        [error] = pair.open(SessionNamed()).happened
+        self.assertIsInstance(error, ChannelRefused)
+        sessions[0].loseConnection()
+        pair.pump.flush()
+        self.assertEqual(pair.open(SessionNamed()).happened, ["open"])
+
+    def test_no_more_sessions(self) -> None:
+        """A client may say that it wants no more sessions."""
+        pair = self.connect()
+        pair.connection.sendGlobalRequest(b"no-more-sessions@openssh.com", b"")
+        [error] = pair.open(SessionNamed()).happened
+        self.assertIsInstance(error, ChannelRefused)
+
+    def forward(self, pair: NodePair) -> PortNamed:
+        channel = PortNamed()
+        extra = string(b"db") + uint32(1) + string(b"") + uint32(0)
+        pair.connection.openChannel(channel, extra)
+        pair.pump.flush()
+        return channel
+
+    def test_forwarding(self) -> None:
+        """A certificate with the right to it can open connections from the node."""
+        pair = self.connect(key=user_key(extensions=["permit-port-forwarding"]))
+        self.forward(pair)
+        self.assertEqual(self.destinations.asked, [("db", 1)])
+
+    def test_no_forwarding(self) -> None:
+        """One without cannot."""
+        pair = self.connect(key=user_key(extensions=["permit-pty"]))
+        [error] = self.forward(pair).happened
+        self.assertIn("does not permit", str(error))
+        self.assertEqual(self.destinations.asked, [])
+
+    def test_nothing_else(self) -> None:
+        """There are no other channels, and no ports to listen on."""
+        pair = self.connect()
+        channel = HearingChannel()
+        channel.name = b"x11"
+        self.assertIsInstance(pair.open(channel).happened[0], ChannelRefused)
+        listening = pair.connection.sendGlobalRequest(
+            b"tcpip-forward", string(b"") + uint32(0), wantReply=1
+        )
+        pair.pump.flush()
+        self.failureResultOf(listening)
+
+    def test_stays_alive(self) -> None:
+        """An idle connection says something often enough for what lies between."""
+        pair = self.connect()
+        heard: list[bytes] = []
+        pair.connection.got_global_request = (  # type: ignore[method-assign]
+            lambda name, data: heard.append(name)
+        )
+        for _ in range(3):
+            self.clock.advance(ALIVE_SECONDS)
+            pair.pump.flush()
+        self.assertEqual(heard, [b"keepalive@openssh.com"] * 3)
+        pair.client.close()
+        pair.pump.flush()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
