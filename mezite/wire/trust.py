@@ -129,7 +129,10 @@ class _Look(Protocol):
     chain: tuple[x509.Certificate, ...] = ()
 
     def connectionMade(self) -> None:
-        self.chain = self.transport.peer_chain()
+        try:
+            self.chain = self.transport.peer_chain()
+        except ValueError:
+            pass  # what OpenSSL takes for a certificate, and cryptography does not
         self.transport.loseConnection()
 
 
@@ -150,16 +153,14 @@ def _authority_in(
     chain: tuple[x509.Certificate, ...], hub: HostPort, pin: str | None
 ) -> PresentedAuthority:
     """The authority with this pin, or any, that has signed the hub's certificate."""
-    leaf, authorities = chain[:1], chain[1:]
+    if len(chain) < 2:
+        raise NotThisHub(f"{hub} presents no authority: it is not a Mezite hub")
+    leaf, *authorities = chain
     for authority in authorities:
         found = pin_of(authority)
-        if pin is not None and found != pin:
-            continue
-        return PresentedAuthority(
-            authority.public_bytes(Encoding.PEM), found, _check_leaf(leaf[0], authority, hub)
-        )
-    if pin is None or not authorities:
-        raise NotThisHub(f"{hub} presents no authority: it is not a Mezite hub")
+        if pin is None or found == pin:
+            cluster = _check_leaf(leaf, authority, hub)
+            return PresentedAuthority(authority.public_bytes(Encoding.PEM), found, cluster)
     presented = ", ".join(pin_of(authority) for authority in authorities)
     raise NotThisHub(
         f"{hub} is not the hub that was meant, or the pin is wrong: it presents {presented}"
