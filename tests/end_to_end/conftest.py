@@ -1,0 +1,42 @@
+"""A running cluster for the tests of the whole: one hub, two agents, one user."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mezite.cli.local import LocalCluster, local_cluster
+
+USER = "ada"
+PASSWORD = "correct horse battery staple"
+LOGIN = getpass.getuser()
+
+
+@pytest.fixture(scope="module")
+def empty_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A hub alone, with a user who may use this account on every node."""
+    with local_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        cluster.start_hub()
+        cluster.add_user(USER, PASSWORD, f"--logins={LOGIN}")
+        cluster.log_in(USER, PASSWORD)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(empty_cluster: LocalCluster) -> LocalCluster:
+    """The hub with two nodes online."""
+    empty_cluster.start_agent("db1", "env=prod", "role=db")
+    empty_cluster.start_agent("web1", "env=dev")
+    empty_cluster.wait_online("db1", "web1")
+    return empty_cluster
+
+
+@pytest.fixture(scope="module")
+def ssh_config(cluster: LocalCluster) -> Path:
+    """What ``msh config`` prints, in a file for stock OpenSSH."""
+    config = cluster.directory / "ssh_config"
+    config.write_bytes(cluster.succeed("msh", "config"))
+    return config
