@@ -16,7 +16,7 @@ LONGEST: Final = 30.0
 # restarted. Being refused costs it one packet, and agents are back within
 # seconds of the port's opening. One that answers late or badly is overloaded,
 # and then the ceiling grows on.
-LONGEST_REFUSED: Final = 4.0
+LONGEST_REFUSED: Final = 3.0
 
 
 def ceiling(failures: int, *, was_refused: bool = False) -> float:
