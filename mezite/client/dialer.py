@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mezite.client.profile import Profile
-from mezite.client.tls import DIAL_SECONDS, context_of, hub_server_name
+from mezite.client.tls import DIAL_SECONDS, context_of, dialed, hub_server_name
 from mezite.names import HostPort
 from mezite.rpc.client import AuthClient, open_channel
-from mezite.tasks import within
 from mezite.wire.contexts import ClientContext, client_context
 from mezite.wire.endpoint import TlsClientEndpoint
 
@@ -34,7 +33,5 @@ async def _auth(reactor: Any, hub: HostPort, context: ClientContext) -> AuthClie
     endpoint = TlsClientEndpoint(
         reactor, hub, context, server_name=hub_server_name(hub), timeout=DIAL_SECONDS
     )
-    channel = await within(
-        reactor, DIAL_SECONDS, open_channel(endpoint, reactor), doing=f"connecting to {hub}"
-    )
+    channel = await dialed(reactor, hub, open_channel(endpoint, reactor))
     return AuthClient(channel)

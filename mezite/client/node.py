@@ -13,24 +13,26 @@ from typing import Any, Final, cast
 
 from attrs import frozen
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from mezite.client import places
 from mezite.client.profile import Profile, host_authorities
-from mezite.client.tls import DIAL_SECONDS, context_of, damaged
-from mezite.error import BadInput
+from mezite.client.tls import DIAL_SECONDS, context_of, damaged, dialed
+from mezite.error import BadInput, TimedOut
 from mezite.identity.sshkeys import blob_of_key, load_public_line
 from mezite.names import AgentId, InvalidName, LoginName, NodeName
 from mezite.ssh.client import ClientTransport, HostTrust, UserKey
 from mezite.ssh.connection import FlowConnection
-from mezite.ssh.error import ConnectionEnded
-from mezite.tasks import within
+from mezite.ssh.error import BY_APPLICATION, ConnectionEnded
 from mezite.wire.endpoint import TlsClientEndpoint
 from mezite.wire.error import TlsBroken
 
 SSH: Final = b"mezite-ssh"
+# Below the shortest idle timeouts of load balancers and NAT, which are a minute.
+ALIVE_SECONDS: Final = 15.0
+UNHEARD: Final = 3
 
 
 def parse_node(text: str, hub_name: str) -> NodeName | AgentId:
@@ -60,15 +62,47 @@ class NodeConnection:
 
 
 class NodeTransport(ClientTransport):
-    """An SSH transport that tells what TLS said when the hub hung up."""
+    """
+    An SSH transport that notices a dead connection, and tells why it ended.
+
+    Load balancers, sleeping laptops and machines without power end connections
+    without a word. The node is asked each :data:`ALIVE_SECONDS` whether it is
+    there; whatever comes from it is a sign of life, since on a slow line an
+    answer may wait behind other data.
+    """
+
+    _asking: IDelayedCall | None = None
+    _unheard = 0
 
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
-            self.transport.setTcpKeepAlive(True)
         super().connectionMade()
 
+    def logged_in(self) -> None:
+        super().logged_in()
+        self._asking = self._clock.callLater(ALIVE_SECONDS, self._ask)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._unheard = 0
+        super().dataReceived(data)
+
+    def _ask(self) -> None:
+        if self._unheard >= UNHEARD:
+            seconds = ALIVE_SECONDS * UNHEARD
+            self.fail(
+                TimedOut(f"nothing was heard from the node for {seconds:g} s"), BY_APPLICATION
+            )
+            return
+        self._unheard += 1
+        asked = self._connection.sendGlobalRequest(b"keepalive@openssh.com", b"", wantReply=1)
+        # A refusal is an answer too.
+        asked.addErrback(lambda _: None)
+        self._asking = self._clock.callLater(ALIVE_SECONDS, self._ask)
+
     def connectionLost(self, reason: Failure | None = None) -> None:
+        if self._asking is not None and self._asking.active():
+            self._asking.cancel()
         # In TLS 1.3 a client learns only now that its certificate was refused.
         if (
             reason is not None
@@ -112,9 +146,7 @@ async def dial_node(
     )
     factory = Factory.forProtocol(cast("type[Any]", lambda: transport))
     factory.noisy = False
-    await within(
-        reactor, DIAL_SECONDS, endpoint.connect(factory), doing=f"connecting to {profile.hub}"
-    )
+    await dialed(reactor, profile.hub, endpoint.connect(factory))
     await transport.authenticated()
     return NodeConnection(transport, connection)
 

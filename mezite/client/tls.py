@@ -4,15 +4,20 @@ How a login dials its hub with TLS, whatever is spoken inside.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
+
+from twisted.internet.error import ConnectingCancelledError
 
 from mezite.client import places
-from mezite.client.error import DamagedProfile
+from mezite.client.error import DamagedProfile, HubUnreachable
 from mezite.client.profile import Profile
-from mezite.error import BadInput
+from mezite.error import BadInput, TimedOut
 from mezite.names import HostPort, is_address
+from mezite.tasks import within
 from mezite.wire.contexts import ClientContext, client_context
 
+T = TypeVar("T")
 # Connecting and the TLS handshake together.
 DIAL_SECONDS: Final = 10.0
 
@@ -20,6 +25,19 @@ DIAL_SECONDS: Final = 10.0
 def hub_server_name(hub: HostPort) -> str | None:
     """What to call the hub in TLS, before it has said its name."""
     return None if is_address(hub.host) else hub.host
+
+
+async def dialed(reactor: Any, hub: HostPort, connecting: Awaitable[T]) -> T:
+    """
+    What this attempt at a connection gives, within :data:`DIAL_SECONDS`.
+
+    :raises HubUnreachable: when they are over.
+    """
+    try:
+        return await within(reactor, DIAL_SECONDS, connecting, doing=f"connecting to {hub}")
+    # An endpoint that is cancelled says so in its own way.
+    except (TimedOut, ConnectingCancelledError):
+        raise HubUnreachable(f"the hub at {hub} did not answer within {DIAL_SECONDS:g} s") from None
 
 
 def context_of(profile: Profile, protocol: bytes) -> ClientContext:
