@@ -77,8 +77,9 @@ class SendQueue:
             if not stream.has_output:
                 continue
             unsent = stream.unsent
-            # A stream that is alone needs no second header.
-            share = quantum if waiting else max(quantum, length - HEADER_LENGTH)
+            # A stream that is alone needs no second header; nor a frame of its own for
+            # twelve bytes, so that the header goes on top of the length asked for.
+            share = quantum if waiting else max(quantum, length)
             count = min(unsent.size, stream.sending.left, share)
             is_last = count == unsent.size and stream.state in _ENDING
             pieces.append(encode_data(FIN if is_last else 0, stream.stream_id, count))
