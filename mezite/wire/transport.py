@@ -38,10 +38,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mezite.wire import alpn
-from mezite.wire.contexts import refusal_of
 from mezite.wire.error import HandshakeFailed, HandshakeTimedOut, TlsBroken, detail_of
 from mezite.wire.pressure import Pressure, PullLoop
+from mezite.wire.records import Records
 from mezite.wire.tlsstate import READABLE, TRANSITIONS, WRITABLE, Input, State
 
 HANDSHAKE_TIMEOUT: Final = 10.0
@@ -49,13 +48,6 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 READ_SIZE: Final = 252 * 1024
 # Bytes per write of the socket: a read that was passed on goes out in one, with what sealing adds.
 _SEND_SIZE: Final = 512 * 1024
-# Bytes given to OpenSSL at once. Its memory BIOs never shrink, so that this bounds what a
-# connection keeps: twice 4/3 of it. Larger slices are not faster.
-_SLICE: Final = 64 * 1024
-# RFC 8446, section 5.1: a record carries at most 2^14 bytes.
-_RECORD: Final = 16 * 1024
-# A record of TLS 1.3 or 1.2 grows by 22 or 29 bytes; the rest is for answers of TLS itself.
-_SEALED_SLICE: Final = _SLICE + 32 * (_SLICE // _RECORD) + 1024
 # Written bytes that wait for the end of the turn; above this they are sealed at once.
 _COALESCE: Final = 64 * 1024
 # Seconds that the last bytes may take to leave after loseConnection: 128 KiB at 1 KiB/s.
@@ -92,7 +84,7 @@ class TLSTransport(Protocol):
     lower case, and the peer's certificate, verified as its context demands.
     """
 
-    _connection: SSL.Connection
+    _records: Records = field(converter=Records, alias="connection")
     _clock: IReactorTime
     _secured: Callable[[TLSTransport], None]
     _failed: Callable[[Failure], None]
@@ -137,7 +129,7 @@ class TLSTransport(Protocol):
         if self.state is State.CLOSING or self._ending is _Ending.ALL:
             return
         if self.state is State.HANDSHAKING:
-            self._connection.bio_write(data)
+            self._records.hold(data)
             self._shake_hands()
         else:
             self._deliver(data)
@@ -183,28 +175,23 @@ class TLSTransport(Protocol):
 
     def _shake_hands(self) -> None:
         try:
-            self._connection.do_handshake()
-        except SSL.WantReadError:
+            is_done = self._records.shake_hands()
+        except HandshakeFailed as error:
             self._drain()
-        except (SSL.Error, HandshakeFailed) as error:
-            self._drain()
-            if isinstance(error, HandshakeFailed):
-                self._handshake_failed(error)
-            else:
-                detail = refusal_of(self._connection) or detail_of(error)
-                self._handshake_failed(HandshakeFailed(detail))
+            self._handshake_failed(error)
         except Exception:
             _log.failure("a TLS callback failed")
             self._handshake_failed(HandshakeFailed("internal error"))
         else:
             self._drain()
-            self._handshake_done()
+            if is_done:
+                self._handshake_done()
 
     def _handshake_done(self) -> None:
         self._set_timer(None)
-        self.negotiatedProtocol = self._connection.get_alpn_proto_negotiated() or None
-        self.server_name = alpn.parse_server_name(self._connection.get_servername())
-        self.peer_certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        self.negotiatedProtocol = self._records.protocol
+        self.server_name = self._records.server_name
+        self.peer_certificate = self._records.peer_certificate
         self._move(Input.HANDSHAKE_DONE)
         self._secured(self)
         if self._inner is None:
@@ -239,32 +226,14 @@ class TLSTransport(Protocol):
         """Open what has arrived, and give it to the inner protocol in one piece."""
         if not self._is_receiving():
             return
-        connection = self._connection
         if self._paused:
-            if data:
-                connection.bio_write(data)
+            self._records.hold(data)
             self._held = True
             return
         self._held = False
-        chunks: list[bytes] = []
-        end: SSL.Error | None = None
-        recv, opened = connection.recv, chunks.append
-        whole = memoryview(data)
-        start = 0
-        while end is None:
-            if start < len(data):
-                connection.bio_write(whole[start : start + _SLICE])
-                start += _SLICE
-            try:
-                while True:
-                    opened(recv(_RECORD))
-            except SSL.WantReadError:
-                if start >= len(data):
-                    break
-            except SSL.Error as error:
-                end = error
-        if chunks:
-            self._inner.dataReceived(b"".join(chunks) if len(chunks) > 1 else chunks[0])
+        opened, end = self._records.open(data)
+        if opened:
+            self._inner.dataReceived(opened)
         if not self._is_receiving():
             return
         if end is None:
@@ -334,35 +303,19 @@ class TLSTransport(Protocol):
         data = b"".join(pending) if len(pending) > 1 else pending[0]
         self._pending = []
         self._pending_size = 0
-        whole = memoryview(data)
-        sealed: list[bytes] = []
         try:
-            for start in range(0, len(data), _SLICE):
-                self._connection.send(whole[start : start + _SLICE])
-                self._take_sealed(sealed)
+            sealed = self._records.seal(data)
         except SSL.Error as error:
             self._break(TlsBroken(detail_of(error)))
         else:
             self.transport.writeSequence(sealed)
 
     def _drain(self) -> bool:
-        """Pass on what OpenSSL has to say; whether there was anything."""
-        sealed: list[bytes] = []
-        self._take_sealed(sealed)
-        if sealed:
-            self.transport.writeSequence(sealed)
-        return bool(sealed)
-
-    def _take_sealed(self, sealed: list[bytes]) -> None:
-        read = self._connection.bio_read
-        try:
-            while True:
-                chunk = read(_SEALED_SLICE)
-                sealed.append(chunk)
-                if len(chunk) < _SEALED_SLICE:
-                    return
-        except SSL.WantReadError:
-            pass
+        """Pass on what TLS has to say by itself; whether there was anything."""
+        answers = self._records.answers()
+        if answers:
+            self.transport.writeSequence(answers)
+        return bool(answers)
 
     # --- closing
 
@@ -403,7 +356,7 @@ class TLSTransport(Protocol):
         if self.state in WRITABLE:
             self._flush()
         if self.state in WRITABLE:
-            self._send_close()
+            self.transport.writeSequence(self._records.close())
             self._move(Input.SEND_CLOSE)
             if self.state is State.CLOSING:
                 self._end_tcp()
@@ -411,13 +364,6 @@ class TLSTransport(Protocol):
                 self._inner.writeConnectionLost()
         if self._ending is _Ending.ALL and self.state is State.LOCAL_CLOSED:
             self._hang_up()
-
-    def _send_close(self) -> None:
-        try:
-            self._connection.shutdown()
-        except SSL.Error:
-            pass  # it has been said already, or the connection is past saying anything
-        self._drain()
 
     def _hang_up(self) -> None:
         self._move(Input.HANG_UP)
@@ -509,7 +455,7 @@ class TLSTransport(Protocol):
 
     def peer_chain(self) -> tuple[x509.Certificate, ...]:
         """What the peer presented, its own certificate first; nothing of it is verified here."""
-        return tuple(self._connection.get_peer_cert_chain(as_cryptography=True) or ())
+        return self._records.peer_chain
 
     def getPeer(self) -> Any:
         return self.transport.getPeer()
