@@ -105,25 +105,17 @@ class Readmission:
         old = self.current.membership
         try:
             application = self.application()
-        except NotJoined:
-            self._log.error(
-                "{why}. Nothing was deleted here: make a token on the hub with mezctl tokens"
-                " create, and start mezd with it",
-                why=why,
-            )
-            return False
-        if application.token == self._tried:
-            return False
-        self._tried = application.token
-        try:
+            if application.token == self._tried:
+                raise NotJoined("the join token that mezd was started with was tried already")
+            self._tried = application.token
             new = await within(
                 self.clock, _SECONDS, self.join(application, old.keys), doing="joining again"
             )
             self.current.replace(new)
         except MeziteError as error:
             self._log.error(
-                "{why}; and joining again failed: {error}. Make a new token on the hub with mezctl"
-                " tokens create, and start mezd with it",
+                "{why}; it could not join again: {error}. Make a new token on the hub with"
+                " mezctl tokens create, and start mezd with it; nothing needs to be deleted here",
                 why=why,
                 error=error,
             )

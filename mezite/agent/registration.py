@@ -24,6 +24,7 @@ from mezite.agent.hubcalls import HubCalls
 from mezite.error import MeziteError
 from mezite.names import NodeName
 from mezite.rpc.channel import GrpcChannel
+from mezite.rpc.error import ChannelClosed
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
 from mezite.tasks import background, within
@@ -101,7 +102,9 @@ class Registration:
                 self.is_registered = False
                 wait = self.uniform(0, ceiling(failures))
                 failures += 1
-                self._log.warn(
+                # The end of a channel is mostly the end of its tunnel, which is told elsewhere.
+                tell = self._log.debug if isinstance(error, ChannelClosed) else self._log.warn
+                tell(
                     "the hub does not register this node: {error}; again in {wait:.1f} s",
                     error=error,
                     wait=wait,

@@ -124,8 +124,10 @@ class Membership:
             user_authorities = frozenset(
                 blob_of_key(load_public_line(line)) for line in issued.user_ca
             )
-        except (ValueError, UnsupportedAlgorithm, MeziteError) as error:
+        except MeziteError as error:
             raise BadIssue(f"the node's certificates cannot be read: {error}") from None
+        except (ValueError, UnsupportedAlgorithm):
+            raise BadIssue("one of the node's certificates is damaged") from None
         if not isinstance(identity, NodeIdentity):
             raise BadIssue("the node's TLS certificate is not one of a node")
         if certificate.public_key() != keys.tls.public_key():

@@ -17,8 +17,8 @@ from twisted.python import usage
 from mezite.agent.error import NotJoined
 from mezite.agent.join import Application
 from mezite.agent.service import AgentService
-from mezite.agent.state import StateDirectory
-from mezite.config.agent import load_agent
+from mezite.agent.state import Membership, StateDirectory
+from mezite.config.agent import AgentConfig, load_agent
 from mezite.config.error import ConfigError
 from mezite.config.logs import choose_observer
 from mezite.error import MeziteError
@@ -78,10 +78,7 @@ def makeService(options: Options) -> IService:
     try:
         config = load_agent(given, os.environ)
         state = StateDirectory(config.data_dir)
-        lock = state.prepare()
-        membership = state.load()
-        if membership is None:
-            Application.of(config)
+        lock, membership = _open(state, config)
     except (ConfigError, NotJoined) as error:
         _end(str(error), _WRONG_INPUT)
     except MeziteError as error:
@@ -98,6 +95,20 @@ def makeService(options: Options) -> IService:
     )
 
 
+def _open(state: StateDirectory, config: AgentConfig) -> tuple[int, Membership | None]:
+    """The data directory's lock, and the membership in it."""
+    lock = state.prepare()
+    try:
+        membership = state.load()
+        if membership is None:
+            # Now, while a mistake can still be a mistake in how mezd was called.
+            Application.of(config)
+    except MeziteError:
+        os.close(lock)
+        raise
+    return lock, membership
+
+
 def _stop(reactor: Any, sentence: str) -> None:
     """
     Stop, and exit with a status that says so.
@@ -108,8 +119,10 @@ def _stop(reactor: Any, sentence: str) -> None:
 
     def leave() -> None:
         sys.stdout.flush()
-        sys.stderr.write(f"mezd: {sentence}\n")
-        sys.stderr.flush()
+        # By now twist has put its log in the place of sys.stderr.
+        stderr = sys.__stderr__ or sys.stderr
+        stderr.write(f"mezd: {sentence}\n")
+        stderr.flush()
         os._exit(_CANNOT_START)
 
     reactor.addSystemEventTrigger("after", "shutdown", leave)
