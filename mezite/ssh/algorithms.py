@@ -14,7 +14,7 @@ from mezite.ssh.error import KEY_EXCHANGE_FAILED, SshProtocolError
 ED25519_CERTIFICATE: Final = b"ssh-ed25519-cert-v01@openssh.com"
 ED25519: Final = b"ssh-ed25519"
 
-SERVER_KEY_EXCHANGES: Final = (
+KEY_EXCHANGES: Final = (
     b"mlkem768x25519-sha256",
     b"curve25519-sha256",
     b"curve25519-sha256@libssh.org",
@@ -22,8 +22,6 @@ SERVER_KEY_EXCHANGES: Final = (
     b"ecdh-sha2-nistp384",
     b"ecdh-sha2-nistp521",
 )
-# Conch computes the server's half of ML-KEM only.
-CLIENT_KEY_EXCHANGES: Final = SERVER_KEY_EXCHANGES[1:]
 
 # AES-GCM costs a quarter of AES-CTR with a MAC, here as elsewhere.
 CIPHERS: Final = (

@@ -27,7 +27,6 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from attrs import field, frozen
-from twisted.conch.ssh import _kex
 from twisted.conch.ssh.service import SSHService
 from twisted.conch.ssh.transport import MSG_KEX_DH_GEX_REQUEST_OLD, SSHClientTransport
 from twisted.internet.defer import Deferred
@@ -37,7 +36,7 @@ from twisted.python.failure import Failure
 from mezite.error import Denied, TimedOut
 from mezite.identity import sshcert
 from mezite.names import LoginName
-from mezite.ssh import algorithms, signatures
+from mezite.ssh import algorithms, clientkex, signatures
 from mezite.ssh.connection import FlowConnection
 from mezite.ssh.error import (
     BY_APPLICATION,
@@ -106,7 +105,7 @@ class ClientTransport(PacketTransport, SSHClientTransport):
 
     their_strict_marker = STRICT_SERVER
     our_strict_marker = STRICT_CLIENT
-    supportedKeyExchanges = list(algorithms.CLIENT_KEY_EXCHANGES)
+    supportedKeyExchanges = list(algorithms.KEY_EXCHANGES)
     supportedPublicKeys = [algorithms.ED25519_CERTIFICATE]
 
     def __init__(
@@ -187,12 +186,11 @@ class ClientTransport(PacketTransport, SSHClientTransport):
 
     def ssh_KEXINIT(self, packet: bytes) -> None:
         super().ssh_KEXINIT(packet)
-        self.ecPriv = self._generateECPrivateKey()
-        self.ecPub = self.ecPriv.public_key()
-        self.sendPacket(MSG_KEX_DH_GEX_REQUEST_OLD, string(self._encodeECPublicKey(self.ecPub)))
+        self._half = clientkex.begin(self.kexAlg)
+        self.sendPacket(MSG_KEX_DH_GEX_REQUEST_OLD, string(self._half.offer))
 
     def ssh_KEX_DH_GEX_GROUP(self, packet: bytes) -> None:
-        """Message 31, which is the server's half of an elliptic curve exchange here."""
+        """Message 31, which is the server's half of every exchange that we offer."""
         reader = FieldReader(packet)
         host_key, their_half, signature = reader.string(), reader.string(), reader.string()
         reader.end()
@@ -201,15 +199,15 @@ class ClientTransport(PacketTransport, SSHClientTransport):
         except HostNotVerified as error:
             self.fail(error, HOST_KEY_NOT_VERIFIABLE)
             return
-        secret = self._generateECSharedSecret(self.ecPriv, their_half)
-        digest = _kex.getHashProcessor(self.kexAlg)()
+        secret = self._half.shared(their_half)
+        digest = clientkex.hash_of(self.kexAlg)
         for value in (
             self.ourVersionString,
             self.otherVersionString,
             self.ourKexInitPayload,
             self.otherKexInitPayload,
             host_key,
-            self._encodeECPublicKey(self.ecPub),
+            self._half.offer,
             their_half,
         ):
             digest.update(string(value))

@@ -45,7 +45,7 @@ class ServerTransport(PacketTransport, SSHServerTransport):
         self._host_key = host_key
         self._clock = clock
         self._login_deadline: IDelayedCall | None = None
-        self.supportedKeyExchanges = list(algorithms.SERVER_KEY_EXCHANGES)
+        self.supportedKeyExchanges = list(algorithms.KEY_EXCHANGES)
         self.supportedPublicKeys = list(host_key.algorithms)
         self._told_extensions = False
 
