@@ -29,6 +29,15 @@ def was_refused(error: BaseException | None) -> bool:
     return _cause(error, ConnectionRefusedError) is not None
 
 
+def is_another_hub(error: BaseException | None) -> bool:
+    """Whether what answered proved itself, if at all, by another authority than ours."""
+    return isinstance(error, HandshakeFailed) and _is_foreign(error.detail.lower())
+
+
+def _is_foreign(detail: str) -> bool:
+    return "not from an authority" in detail or "this is cluster" in detail
+
+
 def explain(
     error: BaseException | None, hub: HostPort, now: float, membership: Membership | None = None
 ) -> str:
@@ -74,7 +83,7 @@ def _explain_tls(
             f"the hub at {hub} does not accept this node's certificate: if the hub was set up"
             " anew, join this node again with a new token"
         )
-    if "not from an authority" in detail or "this is cluster" in detail:
+    if _is_foreign(detail):
         return (
             f"the hub at {hub} is not the one that this node trusts ({error}): check the address,"
             " or join this node again if the hub was set up anew"

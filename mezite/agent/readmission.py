@@ -3,8 +3,9 @@ What an agent does when the hub keeps hanging up on it.
 
 A hub ends the tunnel of a node that it does not know, and cannot say why
 there. Over ``mezite-auth`` it can, so the agent asks for new certificates. If
-the node was removed, or its certificate ended while it was away, a join token
-that was given brings it back; its keys stay, and nothing is deleted by hand.
+the node was removed, if its certificate ended while it was away, or if the hub
+was set up anew, a join token that was given brings it back; its keys stay, and
+nothing is deleted by hand. A new hub has to prove itself as for any joining.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from mezite.agent.error import NotJoined
-from mezite.agent.explanations import expired
+from mezite.agent.explanations import expired, is_another_hub
 from mezite.agent.hubcalls import DEADLINE, HubCalls
 from mezite.agent.join import Application
 from mezite.agent.membership import CurrentMembership
@@ -81,8 +82,8 @@ class Readmission:
     renew: Callable[[Membership], Awaitable[Issued]] = field(repr=False)
     join: Callable[[Application, NodeKeys], Awaitable[Membership]] = field(repr=False)
     application: Callable[[], Application] = field(repr=False)
-    # A token is tried once; hubs count failures.
-    _tried: str | None = field(init=False, default=None, repr=False)
+    # The token that was refused; it will not get better.
+    _refused: str | None = field(init=False, default=None, repr=False)
 
     async def mend(self) -> bool:
         """Whether the next dial is made with something new."""
@@ -97,6 +98,10 @@ class Readmission:
         except Denied as error:
             return await self._join_again(str(error))
         except MeziteError as error:
+            if is_another_hub(error):
+                return await self._join_again(
+                    f"the hub at {membership.hub} is not the one that this node joined"
+                )
             self._log.debug("the hub does not say why it hangs up: {error}", error=error)
             return False
         return True
@@ -105,14 +110,15 @@ class Readmission:
         old = self.current.membership
         try:
             application = self.application()
-            if application.token == self._tried:
-                raise NotJoined("the join token that mezd was started with was tried already")
-            self._tried = application.token
+            if application.token == self._refused:
+                raise NotJoined("the join token that mezd was started with was refused before")
             new = await within(
                 self.clock, _SECONDS, self.join(application, old.keys), doing="joining again"
             )
             self.current.replace(new)
         except MeziteError as error:
+            if isinstance(error, Denied):
+                self._refused = application.token
             self._log.error(
                 "{why}; it could not join again: {error}. Make a new token on the hub with"
                 " mezctl tokens create, and start mezd with it; nothing needs to be deleted here",

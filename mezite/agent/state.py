@@ -250,7 +250,11 @@ class StateDirectory:
         return keys
 
     def save(self, membership: Membership) -> None:
-        """Write all but the keys; ends with the file that says the node has joined."""
+        """
+        Write all but the keys; ends with the file that says the node has joined.
+
+        :raises BrokenState: a file cannot be written.
+        """
         issued = membership.certificates
         self._write(_SSH_CERTIFICATE, issued.ssh_certificate.encode() + b"\n")
         self._write(_TLS_CERTIFICATE, issued.tls_certificate_pem)
@@ -290,6 +294,12 @@ class StateDirectory:
 
     def _write(self, name: str, data: bytes) -> None:
         """Replace a file in one step, so that a crash leaves the old or the new one."""
+        try:
+            self._replace(name, data)
+        except OSError as error:
+            raise BrokenState(f"{self.path / name} cannot be written: {error.strerror}") from None
+
+    def _replace(self, name: str, data: bytes) -> None:
         target = self.path / name
         draft = self.path / f".{name}.new"
         with contextlib.suppress(FileNotFoundError):

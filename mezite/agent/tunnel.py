@@ -71,6 +71,7 @@ class TunnelFactory(ReconnectingClientFactory):
         accept: Callable[[StreamTransport], None],
         on_up: Callable[[MuxProtocol], None],
         on_down: Callable[[MuxProtocol, Failure], None],
+        on_failed: Callable[[BaseException | None], None],
         explain: Callable[[BaseException | None], str] = str,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -82,6 +83,7 @@ class TunnelFactory(ReconnectingClientFactory):
         self._accept = accept
         self._on_up = on_up
         self._on_down = on_down
+        self._on_failed = on_failed
         self._explain = explain
         self._uniform = uniform
         self._was_refused = False
@@ -151,6 +153,7 @@ class TunnelFactory(ReconnectingClientFactory):
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         if self.continueTrying:
             self._was_refused = was_refused(reason.value)
+            self._on_failed(reason.value)
             self.retry(connector)
             self._log.warn(
                 "{why}; dialing again in {wait:.1f} s",

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mezite.agent.error import TunnelDown
-from mezite.agent.explanations import explain
+from mezite.agent.explanations import explain, is_another_hub
 from mezite.agent.hubcalls import HubCalls
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.registration import Registration, auth_header
@@ -46,7 +46,7 @@ class TunnelService(Service):
 
     ``services`` says who speaks on a stream that the hub opened, by the name
     of the service in its header. ``on_unwelcome`` is called when the hub
-    keeps ending tunnels before they are of use.
+    keeps ending tunnels before they are of use, or is another cluster's.
     """
 
     _log = Logger()
@@ -72,6 +72,7 @@ class TunnelService(Service):
             accept=self._accept,
             on_up=self._up,
             on_down=self._down,
+            on_failed=self._failed,
             explain=self._explain,
             uniform=self.uniform,
         )
@@ -100,11 +101,6 @@ class TunnelService(Service):
         super().stopService()
         self._factory.stop()
         return Deferred.fromCoroutine(self._close())
-
-    def redial(self) -> None:
-        """Drop the tunnel, so that the next one is made with what is known now."""
-        if self._factory.mux is not None:
-            self._factory.mux.close()
 
     async def _close(self) -> None:
         mux, registration = self._factory.mux, self._registration
@@ -146,6 +142,10 @@ class TunnelService(Service):
         if self._ended is not None and not self._ended.called:
             self._ended.callback(None)
         elif self.running and self._unwelcome >= _UNWELCOME:
+            self.on_unwelcome()
+
+    def _failed(self, error: BaseException | None) -> None:
+        if is_another_hub(error):
             self.on_unwelcome()
 
     def _accept(self, stream: StreamTransport) -> None:

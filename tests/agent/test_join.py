@@ -196,6 +196,26 @@ class ReadmissionTests(SynchronousTestCase):
         self.assertEqual(self.joins, 1)
         self.assertEqual(self.current.membership, self.old)
 
+    def test_taken_name(self) -> None:
+        """A token that bought nothing, because the name was taken, is tried again."""
+        self.reason = Denied("removed")
+        self.join_error = AlreadyExists("another has the name")
+        self.assertFalse(self.mend())
+        self.join_error = None
+        self.assertTrue(self.mend())
+
+    def test_hub_set_up_anew(self) -> None:
+        """A hub of another authority is joined, if it proves itself as for any joining."""
+        self.reason = HandshakeFailed("the certificate is not from an authority that is trusted")
+        self.assertTrue(self.mend())
+        self.assertEqual(self.joins, 1)
+
+    def test_other_handshake_failures(self) -> None:
+        """A handshake that failed otherwise costs no token."""
+        self.reason = HandshakeFailed("the connection ended too early")
+        self.assertFalse(self.mend())
+        self.assertEqual(self.joins, 0)
+
     def test_no_reason(self) -> None:
         """A hub that cannot be asked changes nothing, and costs no token."""
         self.reason = TunnelDown()

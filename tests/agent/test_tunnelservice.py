@@ -270,6 +270,15 @@ class TunnelServiceTests(SynchronousTestCase):
         self.hub.advance(3)
         self.assertEqual(self.unwelcome, 1)
 
+    def test_another_hub(self) -> None:
+        """A hub of another authority is looked into at once; other failures are not."""
+        self.hub.refusals = [HandshakeFailed("the connection ended too early")]
+        self.hub.refusals += [HandshakeFailed("the certificate is not from an authority we know")]
+        self.start()
+        self.assertEqual(self.unwelcome, 0)
+        self.hub.advance(1)
+        self.assertEqual(self.unwelcome, 1)
+
     # --- the end
 
     def test_goodbye(self) -> None:
