@@ -103,6 +103,11 @@ def run_program(commands: click.Command) -> int:
         return invocation.failure_code or error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return exit_code_of(KeyboardInterrupt())
+    except SystemExit as error:
+        # In this mode click itself exits for a broken pipe only, and with 1.
+        if error.code != 1:
+            raise
+        return exit_code_of(BrokenPipeError())
     except BrokenPipeError as error:
         _abandon_output()
         return exit_code_of(error)

@@ -4,10 +4,11 @@ How a login dials its hub with TLS, whatever is spoken inside.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 
 from mezite.client import places
 from mezite.client.error import DamagedProfile, HubUnreachable
@@ -16,6 +17,7 @@ from mezite.error import BadInput, TimedOut
 from mezite.names import HostPort, is_address
 from mezite.tasks import within
 from mezite.wire.contexts import ClientContext, client_context
+from mezite.wire.error import HubUnreachable as NothingThere
 
 T = TypeVar("T")
 # Connecting and the TLS handshake together.
@@ -31,13 +33,18 @@ async def dialed(reactor: Any, hub: HostPort, connecting: Awaitable[T]) -> T:
     """
     What this attempt at a connection gives, within :data:`DIAL_SECONDS`.
 
-    :raises HubUnreachable: when they are over.
+    :raises HubUnreachable: when they are over, or nothing is there.
     """
     try:
         return await within(reactor, DIAL_SECONDS, connecting, doing=f"connecting to {hub}")
     # An endpoint that is cancelled says so in its own way.
     except (TimedOut, ConnectingCancelledError):
         raise HubUnreachable(f"the hub at {hub} did not answer within {DIAL_SECONDS:g} s") from None
+    except NothingThere as error:
+        cause = error.__cause__
+        number = cause.osError if isinstance(cause, ConnectError) else None
+        why = os.strerror(number).lower() if number else error.detail
+        raise HubUnreachable(f"the hub at {hub} cannot be reached: {why}") from error
 
 
 def context_of(profile: Profile, protocol: bytes) -> ClientContext:

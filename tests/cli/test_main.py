@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from collections.abc import Callable
@@ -96,6 +97,11 @@ class RunProgramTests(SynchronousTestCase):
         """Ctrl-C has the code that shells expect, and needs no words."""
         self.assertEqual(self.fails_with(KeyboardInterrupt()), 130)
         self.assertEqual(self.errors.getvalue().strip(), "")
+
+    def test_broken_pipe(self) -> None:
+        """Output that nobody reads any more has its code and needs no words, whoever notices."""
+        self.assertEqual(self.fails_with(BrokenPipeError(errno.EPIPE, "Broken pipe")), 141)
+        self.assertEqual(self.errors.getvalue(), "")
 
     def test_usage(self) -> None:
         """A wrong option is one sentence, with where to read more."""

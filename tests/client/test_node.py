@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -121,6 +123,20 @@ class DialNodeTests(SynchronousTestCase):
         failure = self.failureResultOf(dialing, Unavailable)
         self.assertEqual(str(failure.value), "the hub at 127.0.0.1:3080 did not answer within 10 s")
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_refused(self) -> None:
+        """A hub that is not there is one sentence, as from every other command."""
+        dialing = self.dial()
+        factory = self.reactor.tcpClients[0][2]
+        connector = self.reactor.connectors[0]
+        error = ConnectionRefusedError()
+        error.osError = errno.ECONNREFUSED
+        factory.clientConnectionFailed(connector, Failure(error))
+        self.reactor.advance(1)
+        failure = self.failureResultOf(dialing, Unavailable)
+        self.assertEqual(
+            str(failure.value), "the hub at 127.0.0.1:3080 cannot be reached: connection refused"
+        )
 
     def test_damaged_files(self) -> None:
         """Files that make no sense are one sentence, before anything is dialed."""
