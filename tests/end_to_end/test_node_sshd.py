@@ -329,6 +329,26 @@ class TerminalTests(NodeSshdTestCase):
             client.stdin.flush()
             self.assertNotEqual(client.wait(SECONDS), 0)
 
+    def test_paste(self) -> None:
+        """A large paste into a terminal arrives whole."""
+        sent = os.urandom(1_000_000)
+        client = subprocess.Popen(
+            self.node.ssh(
+                "-tt", "-enone", "127.0.0.1", "stty raw -echo; echo go; head -c 1000000 | sha256sum"
+            ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert client.stdin is not None
+        assert client.stdout is not None
+        self.assertEqual(client.stdout.readline().strip(), b"go")
+        client.stdin.write(sent)
+        client.stdin.flush()
+        self.assertEqual(client.stdout.readline()[:64].decode(), hashlib.sha256(sent).hexdigest())
+        client.stdin.close()
+        client.stdout.close()
+        client.wait(SECONDS)
+
     def test_login_shell(self) -> None:
         """Without a command the account's shell runs, as a login shell."""
         done = subprocess.run(
@@ -431,6 +451,75 @@ class CopyTests(NodeSshdTestCase):
             self.assertEqual(back.read_bytes(), here.read_bytes())
             back.unlink()
             there.unlink()
+
+    def test_rsync(self) -> None:
+        """A tree is copied by rsync, and copied again where it differs."""
+        if shutil.which("rsync") is None:
+            raise SkipTest("rsync is not here")
+        here, there = self.node.directory / "tree", self.node.directory / "copy"
+        here.mkdir()
+        for number in range(50):
+            (here / str(number)).write_bytes(os.urandom(number * 10_000))
+        for content in (b"first", b"second"):
+            (here / "changed").write_bytes(content)
+            subprocess.run(
+                [
+                    *("rsync", "-a", "--delete", "-e"),
+                    " ".join(["ssh", *self.node.options(), f"-p{self.node.port}"]),
+                    f"{here}/",
+                    f"{LOGIN}@127.0.0.1:{there}/",
+                ],
+                timeout=SECONDS,
+                check=True,
+            )
+            for path in here.iterdir():
+                self.assertEqual((there / path.name).read_bytes(), path.read_bytes())
+
+    def test_git(self) -> None:
+        """A repository is cloned, and pushed to."""
+        if shutil.which("git") is None:
+            raise SkipTest("git is not here")
+        origin, clone = self.node.directory / "origin.git", self.node.directory / "clone"
+        environment = {
+            **os.environ,
+            "GIT_SSH_COMMAND": " ".join(["ssh", *self.node.options(), f"-p{self.node.port}"]),
+        }
+        identity = ("-c", "user.name=ada", "-c", "user.email=ada@example.com")
+        for command in (
+            ("init", "-q", "--bare", str(origin)),
+            ("clone", "-q", f"{LOGIN}@127.0.0.1:{origin}", str(clone)),
+            ("-C", str(clone), *identity, "commit", "-q", "--allow-empty", "-m", "first"),
+            ("-C", str(clone), "push", "-q", "origin", "HEAD:main"),
+        ):
+            subprocess.run(
+                ["git", *command], env=environment, timeout=SECONDS, check=True, capture_output=True
+            )
+        said = subprocess.run(
+            ["git", "-C", str(origin), "log", "--format=%s", "main"],
+            capture_output=True,
+            check=True,
+        )
+        self.assertEqual(said.stdout, b"first\n")
+
+
+class SharedConnectionTests(NodeSshdTestCase):
+    """Many sessions over one connection of a stock client."""
+
+    def test_control_master(self) -> None:
+        """They run at once, and end with the connection."""
+        control = f"-S{self.node.directory}/control"
+        subprocess.run(self.node.ssh("-MNf", control, "127.0.0.1"), timeout=SECONDS, check=True)
+        self.addCleanup(
+            subprocess.run,
+            self.node.ssh(control, "-Oexit", "127.0.0.1"),
+            capture_output=True,
+            timeout=SECONDS,
+        )
+        with ThreadPoolExecutor(30) as threads:
+            done = list(
+                threads.map(lambda n: self.node.run(f"sleep 0.5; echo {n}", control), range(30))
+            )
+        self.assertEqual([one.stdout for one in done], [b"%d\n" % n for n in range(30)])
 
 
 class OtherAccountTests(SynchronousTestCase):
