@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -29,8 +30,6 @@ class SftpChildTests(SynchronousTestCase):
             raise SkipTest("OpenSSH's sftp is not installed")
         self.here = Path(self.mktemp()).absolute()
         self.here.mkdir(parents=True)
-        for directory in (self.here, self.here.parent):
-            directory.chmod(0o755)  # another login must get there
 
     def batch(self, *commands: str, server: str = SERVER, succeeds: bool = True) -> str:
         """What these commands print; they are run in the test's directory."""
@@ -123,6 +122,10 @@ class SftpChildTests(SynchronousTestCase):
         """With ``--become`` the files are touched as that login, in its home."""
         if os.getuid() != 0:
             raise SkipTest("only root can become another login")
+        # The test's own directory lies below one that only root may enter.
+        self.here = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.here)
+        self.here.chmod(0o755)
         secret = self.file("secret", 5)
         secret.chmod(0o600)
         shared = self.here / "shared"
