@@ -6,8 +6,7 @@ of what is spoken inside it. It stands in for Twisted's ``TLSMemoryBIOProtocol``
 which passes every 16 KiB record on by itself in both directions: here one read
 of the socket becomes one ``dataReceived``, the writes of a turn become one
 call of ``send``, and what one read became leaves in one write. That takes a
-relay 0.6 to 0.7 of the CPU time (``tests/benchmarks/relay.py``). Calling OpenSSL past
-pyOpenSSL was measured too: 0.07 s of 1.5 per GB, not worth its private names.
+relay 0.6 to 0.7 of the CPU time (``tests/benchmarks/relay.py``).
 
 It owns the TLS state, the deadline of the handshake and the closing; who is
 spoken to is for whoever made it to decide, once, when the handshake is done.

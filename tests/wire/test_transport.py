@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import define, field
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -294,7 +294,12 @@ class BytesTests(TransportTestCase):
         self.assertEqual(wire.client.written - before, 100 + 22)
         self.assertEqual(self.server.inner.deliveries, 1)
 
-    @settings(max_examples=15, deadline=None)
+    # The test is inherited, which hypothesis would rather know.
+    @settings(
+        max_examples=15,
+        deadline=None,
+        suppress_health_check=[HealthCheck.differing_executors],
+    )
     @given(st.lists(st.binary(max_size=40_000), max_size=8), st.integers(1, 9_000))
     def test_chunking(self, pieces: list[bytes], cut: int) -> None:
         """However they were written and however they arrive, the bytes are the same."""
