@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.client import places, proxycommand
+from mezite.client import places, proxycommand, pump
 from mezite.client.error import DamagedProfile, LoginExpired, NotLoggedIn
 from mezite.client.profile import Profiles
 from mezite.error import BadInput, Denied, MeziteError, RemoteError
@@ -140,7 +140,7 @@ class TlsFailureTests(SynchronousTestCase):
         """An alert about our certificate tells what to do."""
         error = ssl.SSLError(1, "alert")
         error.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
-        failure = proxycommand.tls_failure(error, "hub:3080")
+        failure = pump.tls_failure(error, "hub:3080")
         self.assertIsInstance(failure, Denied)
         self.assertIn("msh login", str(failure))
 
@@ -148,6 +148,6 @@ class TlsFailureTests(SynchronousTestCase):
         """Any other failure says what TLS said."""
         error = ssl.SSLError(1, "wrong version number")
         error.reason = "WRONG_VERSION_NUMBER"
-        failure = proxycommand.tls_failure(error, "hub:3080")
+        failure = pump.tls_failure(error, "hub:3080")
         self.assertIsInstance(failure, RemoteError)
         self.assertEqual(str(failure), "TLS with hub:3080 failed: wrong version number")

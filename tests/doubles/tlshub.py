@@ -45,6 +45,8 @@ class TlsHub:
 
     def close(self) -> None:
         """Stop listening, and wait for the connection that is being served."""
+        if self._listening.fileno() < 0:
+            return
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self._thread.join(20)
@@ -60,7 +62,10 @@ class TlsHub:
                 return
             connection.settimeout(20)
             try:
-                tls = self.context.wrap_socket(connection, server_side=True)
+                # What ends without a goodbye is a failure.
+                tls = self.context.wrap_socket(
+                    connection, server_side=True, suppress_ragged_eofs=False
+                )
                 with tls:
                     self._serve(tls)
             except OSError as error:

@@ -179,6 +179,31 @@ class ProxyCommandTests(SynchronousTestCase):
         process.stdout = None
         self.assertEqual(process.wait(PATIENCE), 0)
 
+    def test_goodbye(self) -> None:
+        """TLS is ended properly, also when whoever started it is gone at once."""
+        ends: list[bytes] = []
+
+        def serve(tls: ssl.SSLSocket) -> None:
+            tls.sendall(b"hello")
+            ends.append(read_all(tls))
+
+        hub = self.hub(serve)
+        process = self.start("db1")
+        assert process.stdout is not None
+        assert process.stdin is not None
+        self.assertEqual(os.read(process.stdout.fileno(), 5), b"hello")
+        process.send_signal(signal.SIGSTOP)
+        process.stdin.write(b"goodbye")
+        process.stdin.close()
+        process.stdin = None
+        process.stdout.close()
+        process.stdout = None
+        process.send_signal(signal.SIGCONT)
+        self.assertEqual(process.wait(PATIENCE), 0)
+        hub.close()
+        self.assertEqual(ends, [b"goodbye"])
+        self.assertEqual(hub.failures, [])
+
     def test_interrupt(self) -> None:
         """Ctrl-C ends it at once, without a traceback."""
         done = threading.Event()
