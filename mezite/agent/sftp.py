@@ -20,11 +20,11 @@ import resource
 import sys
 from typing import Final
 
-from mezite.agent import sftpwire as wire
-from mezite.agent.sftpfields import BadMessage, SftpWireError
 from mezite.agent.sftpfiles import EXTENSIONS, Files
-from mezite.agent.sftpwire import StatusCode
 from mezite.error import Denied
+from mezite.ssh import sftpwire as wire
+from mezite.ssh.sftpfields import BadMessage, SftpWireError
+from mezite.ssh.sftpwire import StatusCode
 
 # One read takes several requests; one write carries their answers.
 _READ_SIZE: Final = 256 * 1024

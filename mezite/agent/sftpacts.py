@@ -13,8 +13,8 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-from mezite.agent.sftpfields import Attributes, u64
-from mezite.agent.sftpwire import OpenFlag
+from mezite.ssh.sftpfields import Attributes, u64
+from mezite.ssh.sftpwire import OpenFlag
 
 _U32_LIMIT: Final = 0xFFFFFFFF
 

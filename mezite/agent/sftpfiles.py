@@ -3,7 +3,7 @@ What SFTP requests do to the files of this machine.
 
 :class:`Files` answers one request at a time, as whoever the process runs as,
 and owns the open handles. Bytes and framing are
-:mod:`mezite.agent.sftpwire`'s, becoming the right person
+:mod:`mezite.ssh.sftpwire`'s, becoming the right person
 :mod:`mezite.agent.sftp`'s.
 
 Names are bytes throughout, because file names are. Standard library only.
@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from mezite.agent import sftpwire as wire
 from mezite.agent.sftpacts import (
     attributes_of,
     canonical,
@@ -30,8 +29,9 @@ from mezite.agent.sftpacts import (
     open_flags,
     rename_without_replacing,
 )
-from mezite.agent.sftpfields import Attributes, BadMessage, Entry, FieldReader, u64
-from mezite.agent.sftpwire import StatusCode
+from mezite.ssh import sftpwire as wire
+from mezite.ssh.sftpfields import Attributes, BadMessage, Entry, FieldReader, u64
+from mezite.ssh.sftpwire import StatusCode
 
 # OpenSSH's clients open one or two at a time and graphical ones a few dozen.
 MAX_HANDLES: Final = 1000

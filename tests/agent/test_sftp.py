@@ -11,10 +11,10 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent import sftp
-from mezite.agent import sftpwire as wire
-from mezite.agent.sftpfields import SftpWireError, u32
 from mezite.agent.sftpfiles import Files
-from mezite.agent.sftpwire import StatusCode
+from mezite.ssh import sftpwire as wire
+from mezite.ssh.sftpfields import SftpWireError, u32
+from mezite.ssh.sftpwire import StatusCode
 
 INIT = wire.encode(wire.Init(3))
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.agent import sftpfields as fields
-from mezite.agent import sftpwire as wire
-from mezite.agent.sftpfields import Attributes, FieldReader
 from mezite.agent.sftpfiles import EXTENSIONS, READDIR_BATCH, Files
-from mezite.agent.sftpwire import OpenFlag, StatusCode
+from mezite.ssh import sftpfields as fields
+from mezite.ssh import sftpwire as wire
+from mezite.ssh.sftpfields import Attributes, FieldReader
+from mezite.ssh.sftpwire import OpenFlag, StatusCode
 
 NOTHING_SAID = Attributes()
 CREATE = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE

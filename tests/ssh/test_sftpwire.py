@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.agent import sftpfields as fields
-from mezite.agent import sftpwire as wire
-from mezite.agent.sftpfields import Attributes, BadMessage, Entry, SftpWireError
+from mezite.ssh import sftpfields as fields
+from mezite.ssh import sftpwire as wire
+from mezite.ssh.sftpfields import Attributes, BadMessage, Entry, SftpWireError
 
 u32 = st.integers(0, 2**32 - 1)
 u64 = st.integers(0, 2**64 - 1)

@@ -2,11 +2,11 @@
 The messages of SFTP version 3 as values, and the bytes they travel in.
 
 Knows the framing and the fields (draft-ietf-secsh-filexfer-02, and the
-extensions of OpenSSH's PROTOCOL) for both directions. What a message does to
-files is left to :mod:`mezite.agent.sftpfiles`.
+extensions of OpenSSH's PROTOCOL) for both directions, the agent's and the
+client's. What a message does to files is left to them.
 
-Standard library only, without even attrs: this is read anew at the start of
-every file transfer.
+Standard library only, without even attrs: the SFTP server of a session reads
+this anew at the start of every file transfer.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum, IntFlag
 from typing import Any, Final, NamedTuple
 
-from mezite.agent import sftpfields as fields
-from mezite.agent.sftpfields import Attributes, BadMessage, Entry, FieldReader, SftpWireError
+from mezite.ssh import sftpfields as fields
+from mezite.ssh.sftpfields import Attributes, BadMessage, Entry, FieldReader, SftpWireError
 
 VERSION: Final = 3
-# OpenSSH's SFTP_MAX_MSG_LENGTH: no client sends more, and one that did would
-# make this process hold it.
+# OpenSSH's SFTP_MAX_MSG_LENGTH: nobody sends more, and one that did would make
+# the other side hold it.
 MAX_PACKET: Final = 256 * 1024
 # What is left for data beside the id, handle, offset and lengths: OpenSSH's figure.
 MAX_DATA: Final = MAX_PACKET - 1024

@@ -3,7 +3,7 @@ The fields that SFTP messages are made of, and their bytes.
 
 Numbers, strings, attributes of files and entries of directories, as section 5
 of draft-ietf-secsh-filexfer-02 has them. Which message has which fields is
-:mod:`mezite.agent.sftpwire`'s.
+:mod:`mezite.ssh.sftpwire`'s.
 """
 
 from __future__ import annotations
