@@ -42,7 +42,13 @@ _FINAL: Final = (Denied, AlreadyExists, BadInput, NotFound, LocalError)
 
 @frozen
 class Application:
-    """What a node asks to become, and by which proof."""
+    """
+    What a node asks to become, and by which proof.
+
+    ``known_authority`` is what a node trusts that has joined before: for such a
+    node public trust is not enough, or whoever gets a public certificate for
+    the hub's name could put an authority of their own in the place of ours.
+    """
 
     hub: HostPort
     token: str = field(repr=False)
@@ -50,6 +56,7 @@ class Application:
     labels: Mapping[str, str]
     ca_pin: str | None = None
     ca_file: Path | None = None
+    known_authority: bytes | None = None
 
     @classmethod
     def of(cls, config: AgentConfig) -> Application:
@@ -102,6 +109,8 @@ async def find_authority(reactor: Any, application: Application) -> bytes:
             ) from None
         load_certificates(pem)
         return pem
+    if application.ca_pin is None and application.known_authority is not None:
+        return application.known_authority
     pin = application.ca_pin or await publicly_trusted_pin(reactor, hub)
     if pin is None:
         raise JoinRefused(

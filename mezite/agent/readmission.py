@@ -5,7 +5,8 @@ A hub ends the tunnel of a node that it does not know, and cannot say why
 there. Over ``mezite-auth`` it can, so the agent asks for new certificates. If
 the node was removed, if its certificate ended while it was away, or if the hub
 was set up anew, a join token that was given brings it back; its keys stay, and
-nothing is deleted by hand. A new hub has to prove itself as for any joining.
+nothing is deleted by hand. A hub with another authority is believed only by a
+pin or a CA file that somebody gave: never by public trust, never by its word.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final
 from attrs import define, field
 from twisted.logger import Logger
 
-from mezite.agent.error import NotJoined
+from mezite.agent.error import JoinRefused, NotJoined
 from mezite.agent.explanations import expired, is_another_hub
 from mezite.agent.hubcalls import DEADLINE, HubCalls
 from mezite.agent.join import Application
@@ -29,6 +30,7 @@ from mezite.tasks import within
 from mezite.wire import alpn
 from mezite.wire.contexts import client_context
 from mezite.wire.endpoint import TlsClientEndpoint
+from mezite.wire.error import NotThisHub
 
 _SECONDS: Final = 30.0
 
@@ -117,7 +119,8 @@ class Readmission:
             )
             self.current.replace(new)
         except MeziteError as error:
-            if isinstance(error, Denied):
+            if isinstance(error, Denied) and not isinstance(error, JoinRefused | NotThisHub):
+                # The hub itself said no; what did not reach it may still be good.
                 self._refused = application.token
             self._log.error(
                 "{why}; it could not join again: {error}. Make a new token on the hub with"

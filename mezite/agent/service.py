@@ -151,6 +151,7 @@ class AgentService(MultiService):
             application=lambda: evolve(
                 Application.of(evolve(self._config, hub=current.membership.hub)),
                 node=current.membership.identity.node,
+                known_authority=current.membership.certificates.cluster_ca_pem,
             ),
         )
         tunnel = TunnelService(

@@ -11,14 +11,14 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.backoff import LONGEST_REFUSED
-from mezite.agent.error import NotJoined, TunnelDown
-from mezite.agent.join import Application, Joining
+from mezite.agent.error import JoinRefused, NotJoined, TunnelDown
+from mezite.agent.join import Application, Joining, find_authority
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.readmission import Readmission
 from mezite.agent.state import Issued, Membership, NodeKeys, StateDirectory
 from mezite.config.agent import AgentConfig
 from mezite.error import AlreadyExists, Denied, TimedOut, Unavailable
-from mezite.wire.error import HandshakeFailed, HubUnreachable
+from mezite.wire.error import HandshakeFailed, HubUnreachable, NotThisHub
 from tests.doubles.agenthub import HOUR, HUB, NODE, OTHER_ID, AgentHub
 
 APPLICATION = Application(HUB, "mzt_secret", NODE, {})
@@ -56,6 +56,28 @@ class ApplicationTests(SynchronousTestCase):
     def test_token_is_secret(self) -> None:
         """The token is not in what is logged."""
         self.assertNotIn("mzt_secret", repr(APPLICATION))
+
+
+class AuthorityTests(SynchronousTestCase):
+    """Whom a node believes to be its hub."""
+
+    def authority(self, application: Application) -> bytes:
+        # No reactor: nothing here may need the network.
+        return self.successResultOf(Deferred.fromCoroutine(find_authority(None, application)))
+
+    def test_known(self) -> None:
+        """A node that has joined before trusts what it trusted, and asks nobody."""
+        application = evolve(APPLICATION, known_authority=b"as before")
+        self.assertEqual(self.authority(application), b"as before")
+
+    def test_file_comes_first(self) -> None:
+        """A CA file that somebody gave replaces it."""
+        hub = AgentHub()
+        path = Path(self.mktemp())
+        pem = hub.membership(NodeKeys.generate()).certificates.cluster_ca_pem
+        path.write_bytes(pem)
+        application = evolve(APPLICATION, known_authority=b"as before", ca_file=path)
+        self.assertEqual(self.authority(application), pem)
 
 
 class JoiningTests(SynchronousTestCase):
@@ -186,6 +208,15 @@ class ReadmissionTests(SynchronousTestCase):
         self.token = None
         self.assertFalse(self.mend())
         self.assertEqual(self.current.membership, self.old)
+
+    def test_hub_not_proved(self) -> None:
+        """A token that never reached a hub stays good for the next try."""
+        self.reason = Denied("removed")
+        for error in (JoinRefused("no proof"), NotThisHub("another pin")):
+            self.join_error = error
+            self.assertFalse(self.mend())
+        self.join_error = None
+        self.assertTrue(self.mend())
 
     def test_spent_token(self) -> None:
         """A token that was refused is not tried again."""
