@@ -62,9 +62,11 @@ async def within(clock: IReactorTime, seconds: float, work: Awaitable[T], *, doi
     deadline = clock.callLater(seconds, expire)
     try:
         return await running
-    except CancelledError:
+    except Exception as error:
+        # Not CancelledError only: Twisted's endpoints fail with an error of
+        # their own when they are cancelled.
         if expired:
-            raise TimedOut(f"{doing} took longer than {seconds:g} s") from None
+            raise TimedOut(f"{doing} took longer than {seconds:g} s") from error
         raise
     finally:
         if deadline.active():

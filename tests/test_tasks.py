@@ -51,6 +51,14 @@ class WithinTests(SynchronousTestCase):
         self.assertEqual(str(failure.value), "waiting took longer than 5 s")
         self.assertEqual(cancelled, [work])
 
+    def test_work_with_its_own_word_for_it(self) -> None:
+        """What fails in another way when it is cancelled is late all the same."""
+        clock = Clock()
+        work: Deferred[int] = Deferred(lambda deferred: deferred.errback(ConnectionError()))
+        waiting = Deferred.fromCoroutine(within(clock, 5, work, doing="waiting"))
+        clock.advance(5)
+        self.failureResultOf(waiting, TimedOut)
+
     def test_callers_cancellation_passes(self) -> None:
         """A caller that cancels sees its own cancellation, not a deadline."""
         clock = Clock()
