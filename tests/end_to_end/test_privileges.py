@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 # Of the agent, and never of a session.
-SECRET = "mezite-agents-own"  # noqa: S105 - it is looked for, and opens nothing
+SECRET = "mezite-agents-own"
 
 
 @pytest.fixture(scope="module")
