@@ -109,6 +109,12 @@ class Registration:
                     error=error,
                     wait=wait,
                 )
+            except Exception:
+                # A bug must not leave a tunnel that is up and of no use.
+                self._log.failure("registering the node failed")
+                self.is_registered = False
+                wait = self.uniform(0, ceiling(failures))
+                failures += 1
             self._drop()
             await deferLater(self.clock, wait)
 

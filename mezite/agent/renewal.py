@@ -72,7 +72,11 @@ class RenewalService(Service):
     async def _run(self) -> None:
         while True:
             await self._wait_until(due(self._current.membership, self._uniform(*_DUE)))
-            while not await self._renew():
+            renewed = False
+            while not renewed:
+                renewed = await self._renew()
+                # Also after a success: where the clock is a day ahead of the hub's, what
+                # is new is due at once, and the hub must not be asked without a pause.
                 await deferLater(self._clock, self._uniform(*_RETRY))
 
     async def _wait_until(self, when: float) -> None:
@@ -98,6 +102,10 @@ class RenewalService(Service):
                 error=error,
                 left=f"they end in {left / 3600:.1f} h" if left > 0 else "they have ended",
             )
+            return False
+        except Exception:
+            # A bug must not be the last try: without certificates nobody comes in.
+            self._log.failure("renewing the node's certificates failed")
             return False
         else:
             self._log.info("the node's certificates were renewed")

@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import evolve
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -96,18 +96,26 @@ class AgentService(MultiService):
         return stopped
 
     async def _join_first(self) -> None:
-        joining = Joining(self._reactor, self._wall_clock, self._join)
+        # A process that runs and serves nothing would look well to whoever supervises it.
         try:
-            keys = self._state.keys()
-            application = Application.of(self._config)
-            self._log.info(
-                "joining as {node} through {hub}", node=application.node, hub=application.hub
-            )
-            membership = await joining.join(application, keys)
-            self._state.save(membership)
+            await self._join_and_serve()
+        except CancelledError:
+            raise
         except MeziteError as error:
             self._refused(str(error))
-            return
+        except Exception:
+            self._log.failure("joining failed")
+            self._refused("joining failed in a way that nobody foresaw; the log says how")
+
+    async def _join_and_serve(self) -> None:
+        joining = Joining(self._reactor, self._wall_clock, self._join)
+        keys = self._state.keys()
+        application = Application.of(self._config)
+        self._log.info(
+            "joining as {node} through {hub}", node=application.node, hub=application.hub
+        )
+        membership = await joining.join(application, keys)
+        self._state.save(membership)
         self._log.info(
             "joined cluster {cluster} as {node} ({agent_id})",
             cluster=membership.identity.cluster,

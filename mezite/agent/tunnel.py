@@ -137,7 +137,11 @@ class TunnelFactory(ReconnectingClientFactory):
         self._stop_waiting()
         if self.mux is mux:
             self.mux = None
-        self._on_down(mux, reason)
+        try:
+            self._on_down(mux, reason)
+        except Exception:
+            # Whoever watches must not be the end of dialing.
+            self._log.failure("the end of a tunnel was not taken note of")
         assert self.connector is not None
         self.clientConnectionLost(self.connector, reason)
 
@@ -153,8 +157,11 @@ class TunnelFactory(ReconnectingClientFactory):
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         if self.continueTrying:
             self._was_refused = was_refused(reason.value)
-            self._on_failed(reason.value)
             self.retry(connector)
+            try:
+                self._on_failed(reason.value)
+            except Exception:
+                self._log.failure("a dial that failed was not taken note of")
             self._log.warn(
                 "{why}; dialing again in {wait:.1f} s",
                 why=self._explain(reason.value),
