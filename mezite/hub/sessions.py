@@ -17,8 +17,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mezite.auth.access import AccessService
-from mezite.error import MeziteError
-from mezite.hub.error import AccessRefused
+from mezite.error import MeziteError, NotFound
+from mezite.hub.error import UnknownNode
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory
 from mezite.mux.transport import StreamTransport
@@ -65,8 +65,8 @@ class SessionOpener:
         """
         A stream to the SSH server of the node that is wanted, by name or agent id.
 
-        :raises UnknownNode:
-        :raises AccessRefused: the user may not reach it.
+        :raises UnknownNode: there is none, or the user may not reach it; which
+            of the two is in the log, and not told.
         :raises NodeOffline:
         :raises TimedOut:
         """
@@ -98,10 +98,12 @@ class SessionOpener:
         return opened
 
     async def _open(self, user: UserName, wanted: str, client_address: str) -> OpenedSession:
-        record = await self._directory.find(wanted)
-        decision = await self._access.may_reach(user, record)
-        if not decision.allowed:
-            raise AccessRefused(decision.reason)
+        try:
+            record = await self._directory.find(wanted)
+        except NotFound:
+            raise out_of_reach(wanted) from None
+        if not (await self._access.may_reach(user, record)).allowed:
+            raise out_of_reach(wanted)
         stream = self._directory.tunnel_to(record, self._wall_clock()).open_stream()
         session_id = str(uuid.uuid4())
         header = StreamHeader(
@@ -112,3 +114,8 @@ class SessionOpener:
         )
         stream.write(encode(header))
         return OpenedSession(session_id, record, stream)
+
+
+def out_of_reach(wanted: str) -> UnknownNode:
+    """One sentence for nodes that are not there and those that are not for this user."""
+    return UnknownNode(f"there is no node {wanted[:80]} that you may reach; msh ls shows yours")

@@ -3,7 +3,7 @@ Which live tunnel leads to which node.
 
 A :class:`TunnelRegistry` knows every tunnel whose agent has proved its name.
 It owns the map and nothing else: tunnels close themselves, and
-:mod:`mezite.hub.sshproxy` decides who may use them.
+:mod:`mezite.hub.sessions` decides who may use them.
 """
 
 from __future__ import annotations

@@ -73,7 +73,8 @@ class _Arrival:
         self._factory = factory
         self._address = address
         self._tunnel: Tunnel | None = None
-        self._identity: NodeIdentity | None = None
+        # Streams that came before the tunnel was admitted; the mux bounds them.
+        self._waiting: list[StreamTransport] = []
         self.mux = MuxProtocol(
             role=Role.SERVER,
             clock=factory.clock,
@@ -96,7 +97,6 @@ class _Arrival:
             identity = identity_of(carrier.peer_certificate)
             if not isinstance(identity, NodeIdentity) or identity.cluster != self._factory.cluster:
                 raise TunnelRefused("a tunnel needs the certificate of one of this cluster's nodes")
-            self._identity = identity
             record = await within(
                 self._factory.clock,
                 _ADMISSION_SECONDS,
@@ -122,20 +122,29 @@ class _Arrival:
             last_saved=record.last_seen or 0.0,
         )
         self._factory.registry.add(self._tunnel)
+        waiting, self._waiting = self._waiting, []
+        for stream in waiting:
+            self._accept(stream)
 
     def _accept(self, stream: StreamTransport) -> None:
-        stream.attach(Opening(self._factory.clock, self._choose))
+        if self._tunnel is None:
+            # What an agent says before that would be about no tunnel that we know.
+            self._waiting.append(stream)
+        else:
+            stream.attach(Opening(self._factory.clock, self._choose))
 
     def _choose(self, header: StreamHeader) -> IProtocol | None:
-        if header.service != "auth" or self._identity is None:
+        if header.service != "auth" or self._tunnel is None:
             return None
-        caller = Caller(identity=self._identity, is_local_admin=False, address=self._place)
+        identity = self._tunnel.identity
+        caller = Caller(identity=identity, is_local_admin=False, address=self._place)
         server = GrpcServerFactory(
             self._factory.methods, caller_of=lambda _: caller, clock=self._factory.clock
         )
         return server.buildProtocol(self._address)
 
     def _down(self, reason: Failure) -> None:
+        self._waiting.clear()
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is None:
             self._log.info("a tunnel from {place} ended before it was one", place=self._place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.error import AlreadyExists, Denied, NotAuthenticated, NotFound
@@ -17,7 +18,8 @@ from mezite.rpc.opening import Opening
 from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
-from mezite.store.records import BearerRecord
+from mezite.store.memory import MemoryNodes
+from mezite.store.records import BearerRecord, NodeRecord
 from tests.doubles.hubworld import CLUSTER, Heard, HubWorld, ssh_public_line, tls_public_pem
 
 
@@ -282,6 +284,27 @@ class TunnelTests(HubTests):
         self.assertEqual(dict(self.status_of("db1").labels), {"env": "prod"})
         self.assertIsNone(self.world.hub.registry.find_name(NodeName("db1")))
 
+    def test_speaks_before_it_is_admitted(self) -> None:
+        """What an agent says while its node is still looked up counts once that is done."""
+        lookup: Deferred[None] = Deferred()
+        at_once = MemoryNodes.get
+
+        def slowly(nodes: MemoryNodes, agent_id: AgentId) -> Deferred[NodeRecord | None]:
+            patched.restore()
+            return lookup.addCallback(lambda _: at_once(nodes, agent_id))
+
+        patched = self.patch(MemoryNodes, "get", slowly)
+        client = self.auth_stream(self.db1)
+        registering = Deferred.fromCoroutine(
+            client.register_agent(labels={"env": "new"}, version="9")
+        )
+        self.world.flush()
+        self.assertNoResult(registering)
+        lookup.callback(None)
+        self.world.flush()
+        self.successResultOf(registering)
+        self.assertEqual(dict(self.status_of("db1").labels), {"env": "new"})
+
     def test_newest_lives(self) -> None:
         """A second tunnel of one agent replaces the first at once."""
         first = self.world.open_tunnel(self.db1)
@@ -379,7 +402,8 @@ class SessionTests(HubTests):
         """A user whose labels do not match is refused, and the node hears nothing."""
         web1 = self.world.add_node("web1", env="dev")
         self.world.open_tunnel(web1, self.accept)
-        self.refused("web1")
+        # As for a node that is not there: names of others' nodes are not given away.
+        self.assertIn(b"there is no node web1", self.refused("web1"))
 
     def test_removed_user(self) -> None:
         """The certificate of a removed user opens nothing."""
