@@ -216,7 +216,9 @@ class HubService(Service):
         self._grpc = [grpc, self._admin_listener]
         router = Router(
             {
-                Route.WEB: build_site(self.facts, check=self._check, metrics=metrics.registry),
+                Route.WEB: build_site(
+                    self.facts, check=self._check, metrics=metrics.registry, reactor=clock
+                ),
                 Route.AUTH: grpc,
                 Route.TUNNEL: TunnelServerFactory(
                     cluster=cluster,

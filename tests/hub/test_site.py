@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from prometheus_client import CollectorRegistry, Gauge
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -24,7 +25,7 @@ class SiteTests(SynchronousTestCase):
             if self.problem is not None:
                 raise self.problem
 
-        self.site = build_site(FACTS, check=check, metrics=registry)
+        self.site = build_site(FACTS, check=check, metrics=registry, reactor=Clock())
         self.site.startFactory()
         self.addCleanup(self.site.stopFactory)
 

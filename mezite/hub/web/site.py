@@ -18,6 +18,7 @@ from typing import Final
 from attrs import frozen
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.web import http
 from twisted.web.error import UnsupportedMethod
 from twisted.web.http import REQUEST_ENTITY_TOO_LARGE
@@ -194,7 +195,11 @@ class _Metrics(_Page):
 
 
 def build_site(
-    facts: HubFacts, *, check: Callable[[], Awaitable[None]], metrics: CollectorRegistry
+    facts: HubFacts,
+    *,
+    check: Callable[[], Awaitable[None]],
+    metrics: CollectorRegistry,
+    reactor: IReactorTime,
 ) -> Site:
     """
     The site with all its paths.
@@ -226,7 +231,7 @@ def build_site(
     webapi.putChild(
         b"ping", _Fixed(json.dumps(ping).encode() + b"\n", b"application/json; charset=utf-8")
     )
-    return _QuietSite(root, requestFactory=BoundedRequest, timeout=IDLE_SECONDS)
+    return _QuietSite(root, requestFactory=BoundedRequest, timeout=IDLE_SECONDS, reactor=reactor)
 
 
 def _text(name: str) -> str:
