@@ -183,6 +183,22 @@ def is_address(host: str) -> bool:
     return True
 
 
+def network_of(address: str) -> str:
+    """
+    Who is one at an address, for counting: an IPv4 address, or a network of IPv6.
+
+    One household has 2**64 addresses of IPv6. What is no address stays as it is.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.strip("[]"))
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv6Address):
+        mapped = parsed.ipv4_mapped
+        return str(mapped or ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+    return str(parsed)
+
+
 def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
     """Read ``key=value`` texts; the last of two with one key wins."""
     labels: dict[str, str] = {}

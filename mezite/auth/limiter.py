@@ -8,13 +8,13 @@ ceiling, and is forgotten after a success or a quiet while.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from typing import Final
 
 from attrs import define, field
 
 from mezite.auth.error import TooManyFailures
+from mezite.names import network_of
 
 # A person mistypes a few times; a program that starts some logins at once for
 # the same user counts, until they succeed, as so many failures.
@@ -86,12 +86,4 @@ def _delay(failures: int) -> float:
 
 
 def _key(user: str, address: str) -> _Key:
-    """One household has 2**64 IPv6 addresses; they count as one."""
-    try:
-        parsed = ipaddress.ip_address(address.strip("[]"))
-    except ValueError:
-        return user[:64], address[:64]
-    if isinstance(parsed, ipaddress.IPv6Address):
-        mapped = parsed.ipv4_mapped
-        return user[:64], str(mapped or ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
-    return user[:64], str(parsed)
+    return user[:64], network_of(address)

@@ -7,6 +7,7 @@ change of a password. What a user then gets is :mod:`mezite.auth.issuing`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -14,13 +15,19 @@ from argon2 import PasswordHasher
 from attrs import field, frozen
 from twisted.logger import Logger
 
-from mezite.auth.error import BadPassword, BadRequest, LoginRefused
+from mezite.auth.error import BadPassword, BadRequest, LoginRefused, TooManyLogins
 from mezite.auth.limiter import FailureLimiter
-from mezite.auth.passwords import Passwords, RunInThread, check_new_password
+from mezite.auth.passwords import (
+    AT_ONCE,
+    WAITING_LIMIT,
+    Passwords,
+    RunInThread,
+    check_new_password,
+)
 from mezite.identity.roles import LabelSelector
 from mezite.identity.sshcert import PRINCIPALS_LIMIT
 from mezite.identity.tokens import hash_token, new_bearer, new_password
-from mezite.names import InvalidName, LoginName, UserName
+from mezite.names import InvalidName, LoginName, UserName, network_of
 from mezite.store.error import NoSuchUser
 from mezite.store.interfaces import IBearers, IUsers
 from mezite.store.records import BearerRecord, UserRecord
@@ -29,6 +36,9 @@ from mezite.store.records import BearerRecord, UserRecord
 BEARER_LIFETIME: Final = 12 * 3600.0
 # A one-time password proves little: enough time to type a new one.
 BEARER_LIFETIME_ONE_TIME: Final = 10 * 60.0
+# Of one network at a time, a quarter of those whose passwords may wait to be checked:
+# who tries name after name must not take the places of all others.
+TRIES_OF_ONE_NETWORK: Final = (WAITING_LIMIT + AT_ONCE) // 4
 # Ours have 47 characters.
 _BEARER_LIMIT: Final = 256
 
@@ -70,6 +80,8 @@ class LoginService:
         self._wall_clock = wall_clock
         self._passwords = Passwords(run_in_thread, hasher or PasswordHasher())
         self._failures = FailureLimiter()
+        # How many passwords of each network are being checked, or wait for it.
+        self._trying: Counter[str] = Counter()
 
     async def authenticate(self, user: str, password: str, address: str) -> Login:
         """
@@ -195,6 +207,18 @@ class LoginService:
 
     async def _prove(self, user: str, password: str, address: str) -> UserRecord:
         """The user whose password this is, or LoginRefused."""
+        network = network_of(address)
+        if self._trying[network] >= TRIES_OF_ONE_NETWORK:
+            raise TooManyLogins()
+        self._trying[network] += 1
+        try:
+            return await self._prove_in_turn(user, password, address)
+        finally:
+            self._trying[network] -= 1
+            if not self._trying[network]:
+                del self._trying[network]
+
+    async def _prove_in_turn(self, user: str, password: str, address: str) -> UserRecord:
         try:
             name: UserName | None = UserName.parse(user)
         except InvalidName:
