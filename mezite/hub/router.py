@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mezite.names import network_of
 from mezite.wire.alpn import Route, route_of
 from mezite.wire.contexts import HubContexts
 from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
@@ -24,6 +25,9 @@ from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
 # An unfinished handshake takes about 60 KB: 2,048 of them stay below 128 MB, and are as many
 # as two cores finish in the two seconds after all agents dial at once.
 HANDSHAKES_AT_ONCE: Final = 2048
+# Of these, one address (or network of IPv6) may have one in so many. Not fewer: to a hub
+# behind a balancer, all agents are at one address.
+_SHARE: Final = 2
 
 
 class Router(Factory):
@@ -31,7 +35,8 @@ class Router(Factory):
     Virtual listeners behind one TLS port.
 
     A route without a listener is closed after the handshake. A new connection
-    above the bound on unfinished handshakes is closed before its own begins.
+    above the bound on unfinished handshakes, of all together or of one address,
+    is closed before its own begins.
     """
 
     noisy = False
@@ -52,6 +57,7 @@ class Router(Factory):
         self._handshake_timeout = handshake_timeout
         self._handshakes_at_once = handshakes_at_once
         self.handshakes = 0
+        self._handshakes_of: Counter[str] = Counter()
         self.handshakes_failed = 0
         self.handshakes_refused = 0
         self.routed: Counter[Route] = Counter()
@@ -65,28 +71,47 @@ class Router(Factory):
             listener.doStop()
 
     def buildProtocol(self, addr: IAddress | None) -> TLSTransport | None:
-        if self.handshakes >= self._handshakes_at_once:
+        network = network_of(getattr(addr, "host", ""))
+        if self.handshakes >= self._handshakes_at_once or (
+            network and self._handshakes_of[network] >= self._handshakes_at_once // _SHARE
+        ):
             self.handshakes_refused += 1
             if self.handshakes_refused & (self.handshakes_refused - 1) == 0:
                 # Said at 1, 2, 4, 8, …: whoever floods the port does not flood the log.
                 self._log.warn(
-                    "{refused} connections refused so far: {limit} handshakes are unfinished",
+                    "{refused} connections refused so far: {unfinished} handshakes are unfinished",
                     refused=self.handshakes_refused,
-                    limit=self._handshakes_at_once,
+                    unfinished=self.handshakes,
                 )
             return None
         connection = self._contexts.serverConnectionForTLS(self)
         self.handshakes += 1
+        self._handshakes_of[network] += 1
+
+        def secured(transport: TLSTransport) -> None:
+            self._ended(network)
+            self._route(transport)
+
+        def failed(failure: Failure) -> None:
+            self._ended(network)
+            self._failed(addr, failure)
+
         return TLSTransport(
             connection,
             self._clock,
-            secured=self._route,
-            failed=lambda failure: self._failed(addr, failure),
+            secured=secured,
+            failed=failed,
             handshake_timeout=self._handshake_timeout,
         )
 
-    def _route(self, transport: TLSTransport) -> None:
+    def _ended(self, network: str) -> None:
+        """A handshake is over, in whatever way."""
         self.handshakes -= 1
+        self._handshakes_of[network] -= 1
+        if not self._handshakes_of[network]:
+            del self._handshakes_of[network]
+
+    def _route(self, transport: TLSTransport) -> None:
         route = route_of(
             transport.negotiatedProtocol, transport.server_name, self._contexts.hub_names
         )
@@ -106,6 +131,5 @@ class Router(Factory):
 
     def _failed(self, addr: IAddress | None, failure: Failure) -> None:
         # Scanners and probes do this all day: it is no warning.
-        self.handshakes -= 1
         self.handshakes_failed += 1
         self._log.debug("{peer} dropped: {error}", peer=addr, error=failure.value)

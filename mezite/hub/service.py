@@ -117,7 +117,7 @@ class HubService(Service):
         self._ports.append(
             adminsocket.listen(self._reactor, self.config.data_dir, self._admin_listener)
         )
-        self._upkeep = LoopingCall(self._do_upkeep)
+        self._upkeep = LoopingCall(self._try_upkeep)
         self._upkeep.clock = self._reactor
         self._upkeep.start(_UPKEEP_SECONDS, now=False)
         self._log.info(
@@ -140,11 +140,23 @@ class HubService(Service):
                 await within(self._reactor, _DRAIN_SECONDS, grpc.drain(), doing="draining gRPC")
             except MeziteError as error:
                 self._log.info("{error}", error=error)
+        try:
+            await within(
+                self._reactor,
+                _DRAIN_SECONDS,
+                self._save_presence(),
+                doing="noting when nodes were last seen",
+            )
+        except MeziteError as error:
+            self._log.warn("{error}", error=error)
         for tunnel in self.registry:
-            await self._presence.save(tunnel)
             tunnel.mux.close()
         await self._store.close()
         self._log.info("hub stopped")
+
+    async def _save_presence(self) -> None:
+        for tunnel in self.registry:
+            await self._presence.save(tunnel)
 
     # How the parts are joined.
 
@@ -283,6 +295,13 @@ class HubService(Service):
             certificate=self._credentials.expires,
             authority=authority.not_valid_after_utc.timestamp(),
         )
+
+    def _try_upkeep(self) -> None:
+        # A LoopingCall whose function fails once is never called again.
+        try:
+            self._do_upkeep()
+        except Exception:
+            self._log.failure("upkeep failed; it is tried again in an hour")
 
     def _do_upkeep(self) -> None:
         now = self._wall_clock()

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -98,6 +98,12 @@ class _Connection(Protocol):
         except MeziteError as error:
             self._refuse(error)
             return
+        except CancelledError:
+            raise
+        except Exception:
+            # A bug, which is logged: nobody would ever speak on this connection.
+            self.transport.abortConnection()
+            raise
         self._opening = None
         self.transport.resumeProducing()
         relayed = await splice(self.transport, opened.stream)

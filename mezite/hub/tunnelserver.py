@@ -17,7 +17,6 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mezite.error import MeziteError
 from mezite.hub.error import TunnelRefused
 from mezite.hub.presence import Presence
 from mezite.hub.tunnels import Tunnel, TunnelRegistry
@@ -105,7 +104,8 @@ class _Arrival:
             )
             if record is None or record.name != identity.node:
                 raise TunnelRefused(f"node {identity.node} ({identity.agent_id}) was removed")
-        except MeziteError:
+        except BaseException:
+            # Also after a bug: a tunnel that is up and leads nowhere is not dialed again.
             self.mux.abort()
             raise
         if not self.mux.is_up:

@@ -1,0 +1,156 @@
+"""Tests of the hub against those who mean it ill, and against what nobody foresaw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from mezite.hub import adminsocket
+from mezite.hub.router import Router
+from mezite.store.error import StoreUnavailable
+from mezite.wire.contexts import HubContexts
+from tests.doubles.certificates import HUB_NAME, certificate_set
+from tests.doubles.hubworld import Heard, HubWorld
+
+
+class Unforeseen(Exception):
+    """A bug, or something that no kind of ours stands for."""
+
+
+class HostileTests(SynchronousTestCase):
+    """A hub with ada and grace, who may be root everywhere, and db1."""
+
+    def setUp(self) -> None:
+        self.world = HubWorld()
+        self.world.add_user("ada", "root")
+        self.world.add_user("grace", "root")
+        self.db1 = self.world.add_node("db1")
+
+    def dial(self, node: str = "db1", user: str = "ada") -> Heard:
+        heard = Heard()
+        self.world.dial(
+            heard,
+            b"mezite-ssh",
+            identity=self.world.user(user),
+            server_name=f"{node}.hub.example.com",
+        )
+        self.world.flush()
+        return heard
+
+    def swap(self, owner: object, name: str, replacement: Callable[..., Any]) -> None:
+        """Let a method do something else, until the test ends."""
+        self.patch(type(owner), name, lambda _, *rest, **named: replacement(*rest, **named))
+
+
+class UnforeseenTests(HostileTests):
+    """What fails in a way that nobody foresaw is dropped, and not left standing."""
+
+    def test_session(self) -> None:
+        """A user whose session cannot be opened does not wait for ever."""
+        self.world.open_tunnel(self.db1)
+        self.world.flush()
+        self.swap(self.world.store.nodes, "by_name", lambda name: fail(Unforeseen()))
+        heard = self.dial()
+        self.world.clock.advance(6)
+        self.world.flush()
+        self.assertEqual(len(self.flushLoggedErrors(Unforeseen)), 1)
+        self.assertIsNotNone(heard.reason)
+
+    def test_tunnel(self) -> None:
+        """A tunnel that cannot be admitted is dropped, so that the agent dials again."""
+        self.swap(self.world.store.nodes, "get", lambda agent_id: fail(Unforeseen()))
+        tunnel = self.world.open_tunnel(self.db1)
+        self.world.flush()
+        self.assertEqual(len(self.flushLoggedErrors(Unforeseen)), 1)
+        self.assertFalse(tunnel.is_up)
+
+    def test_upkeep(self) -> None:
+        """Upkeep that failed once is done the next time: certificates must not end of it."""
+        hub = self.world.hub
+        tried: list[float] = []
+
+        def odd() -> None:
+            tried.append(self.world.clock.seconds())
+            raise Unforeseen
+
+        self.swap(hub, "_make_credentials", odd)
+        self.patch(adminsocket, "listen", lambda reactor, *rest: reactor.listenTCP(1, None))
+        hub.startService()
+        self.world.clock.pump([3600.0] * 24 * 90)
+        self.assertGreater(len(self.flushLoggedErrors(Unforeseen)), 1)
+        self.assertGreater(len(tried), 1)
+
+
+class StoppingTests(HostileTests):
+    def test_store_away(self) -> None:
+        """A store that cannot be written to does not keep the hub from stopping."""
+        tunnel = self.world.open_tunnel(self.db1)
+        self.world.flush()
+        closed: list[bool] = []
+
+        def closing() -> Deferred[None]:
+            closed.append(True)
+            return succeed(None)
+
+        self.swap(self.world.store, "close", closing)
+        self.swap(
+            self.world.store.nodes,
+            "touch",
+            lambda agent_id, **rest: fail(StoreUnavailable("the disk is full")),
+        )
+        self.world.done(self.world.hub.stopService())
+        self.world.flush()
+        self.assertEqual(closed, [True])
+        self.assertFalse(tunnel.is_up)
+
+
+class LogTests(HostileTests):
+    def test_no_control_characters(self) -> None:
+        """What a user types in place of a node cannot write lines of the log, nor colour it."""
+        lines: list[str] = []
+
+        def observe(event: Any) -> None:
+            lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.dial("x\n2026 [mezite] ada became root \x1b[2J")
+        self.assertEqual([line for line in lines if not line.isprintable()], [])
+
+
+class HandshakeTests(SynchronousTestCase):
+    """Connections that never finish their handshake."""
+
+    def setUp(self) -> None:
+        self.world = HubWorld()
+        ours = certificate_set()
+        self.router = Router(
+            {},
+            contexts=HubContexts(hub_names=[HUB_NAME], authorities_pem=ours.ca_pem, hub=ours.hub),
+            clock=self.world.clock,
+            handshakes_at_once=100,
+        )
+
+    def flood(self, addresses: Callable[[int], IAddress]) -> int:
+        """How many of a thousand got in."""
+        return sum(
+            self.router.buildProtocol(addresses(number)) is not None for number in range(1000)
+        )
+
+    def test_one_address(self) -> None:
+        """One address cannot take all places."""
+        taken = self.flood(lambda number: IPv4Address("TCP", "192.0.2.1", number))
+        self.assertLess(taken, 100)
+        other = IPv4Address("TCP", "192.0.2.2", 1)
+        self.assertIsNotNone(self.router.buildProtocol(other))
+
+    def test_one_network(self) -> None:
+        """Nor can one network of IPv6, in which a household has 2**64 addresses."""
+        taken = self.flood(lambda number: IPv6Address("TCP", f"2001:db8::{number:x}", number))
+        self.assertLess(taken, 100)
