@@ -26,7 +26,7 @@ from mezite.names import HostPort, LoginName
 from mezite.ssh.channel import FlowChannel, Receiving
 from mezite.ssh.connection import FlowConnection
 from mezite.ssh.error import OPEN_CONNECT_FAILED, OPEN_UNKNOWN_TYPE, ChannelRefused
-from mezite.ssh.fields import FieldReader
+from mezite.ssh.fields import FieldReader, printable
 from mezite.ssh.hostkeys import ReplaceableHostKey
 from mezite.ssh.server import SshServerFactory
 from mezite.ssh.userauth import IAvatar, IUserCertificates
@@ -110,7 +110,8 @@ class NodeChannel(FlowChannel):
 
     def open_requested(self, data: bytes) -> Deferred[None]:
         reader = FieldReader(data)
-        host, port = reader.text(), reader.uint32()
+        # Made printable, since it comes to stand in sentences and logs.
+        host, port = printable(reader.string()), reader.uint32()
         reader.string()
         reader.uint32()
         reader.end()

@@ -107,12 +107,18 @@ def admitted_roles(route: Route) -> frozenset[Role]:
 
 
 def parse_server_name(octets: bytes | None) -> str | None:
-    """The server name in lower case without a final dot; ``None`` if it is not one."""
+    """
+    The server name in lower case without a final dot; ``None`` if it is not one.
+
+    What a terminal would obey is no name: it would come to stand in logs.
+    """
     if octets is None or not 0 < len(octets) <= _SERVER_NAME_LENGTH:
         return None
     try:
         name = octets.decode("ascii")
     except UnicodeDecodeError:
+        return None
+    if not name.isprintable():
         return None
     return name.lower().removesuffix(".") or None
 
