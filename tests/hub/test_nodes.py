@@ -1,0 +1,135 @@
+"""Tests of nodes as a person asks for them, and of what the store learns of their life."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mezite.hub.error import NodeOffline, UnknownNode
+from mezite.hub.nodes import NodeDirectory, last_seen
+from mezite.hub.presence import SAVE_SECONDS, Presence
+from mezite.hub.tunnels import Tunnel, TunnelRegistry
+from mezite.identity.tokens import hash_token
+from mezite.identity.x509 import NodeIdentity
+from mezite.mux.frames import Role
+from mezite.mux.protocol import MuxProtocol
+from mezite.names import AgentId, ClusterName, NodeName
+from mezite.store.memory import MemoryStore
+from mezite.store.records import JoinTokenRecord, NodeRecord
+
+NOW = 1_000_000.0
+DB1 = NodeRecord(AgentId.new(), NodeName("db1"), {"env": "prod"}, "0.1", NOW - 60)
+
+
+class LastSeenTests(SynchronousTestCase):
+    def test_words(self) -> None:
+        """The largest unit of which there are two is said."""
+        for before, said in (
+            (None, "it has never been seen"),
+            (0, "it was last seen 0 s ago"),
+            (119, "it was last seen 119 s ago"),
+            (120, "it was last seen 2 minutes ago"),
+            (3 * 3600, "it was last seen 3 hours ago"),
+            (49 * 3600, "it was last seen 2 days ago"),
+            (-5, "it was last seen 0 s ago"),
+        ):
+            seen = None if before is None else NOW - before
+            self.assertEqual(last_seen(evolve(DB1, last_seen=seen), NOW), said)
+
+
+class NodesTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.now = NOW
+        self.store = MemoryStore()
+        self.registry = TunnelRegistry()
+        self.directory = NodeDirectory(self.store.nodes, self.registry)
+        self.presence = Presence(self.store.nodes, self.registry, lambda: self.now)
+        secret = hash_token("x")
+        token = JoinTokenRecord("t", secret, "test", NOW - 60, NOW + 60, 1, 1)
+        self.successResultOf(self.store.join_tokens.add(token))
+        self.successResultOf(self.store.joining.admit(secret, DB1, NOW))
+
+    def connect(self) -> Tunnel:
+        tunnel = Tunnel(
+            identity=NodeIdentity(ClusterName("c"), DB1.agent_id, DB1.name),
+            mux=MuxProtocol(role=Role.SERVER, clock=Clock(), accept=lambda stream: None),
+            address="192.0.2.1:1",
+            since=self.now,
+            labels=DB1.labels,
+            version=DB1.version,
+            last_seen=self.now,
+            last_saved=self.now,
+        )
+        self.registry.add(tunnel)
+        return tunnel
+
+    def find(self, wanted: str) -> NodeRecord:
+        return self.successResultOf(Deferred.fromCoroutine(self.directory.find(wanted)))
+
+    def hear(self, **labels: str) -> None:
+        self.successResultOf(
+            Deferred.fromCoroutine(self.presence.heard(self.find("db1"), labels, "0.1"))
+        )
+
+    def stored(self) -> NodeRecord:
+        record = self.successResultOf(self.store.nodes.get(DB1.agent_id))
+        assert record is not None
+        return record
+
+    def test_by_name_and_id(self) -> None:
+        """A node is found by its name in any case, and by its id."""
+        for wanted in ("db1", "DB1", str(DB1.agent_id)):
+            self.assertEqual(self.find(wanted).agent_id, DB1.agent_id)
+
+    def test_unknown(self) -> None:
+        """What cannot be a name is not there either, and is not echoed at length."""
+        for wanted in ("db2", str(AgentId.new()), "", "a b", "\x1b[2J", "x" * 5000):
+            failure = self.failureResultOf(
+                Deferred.fromCoroutine(self.directory.find(wanted)), UnknownNode
+            )
+            self.assertLess(len(str(failure.value)), 120)
+            self.assertNotIn("\x1b", str(failure.value))
+
+    def test_offline(self) -> None:
+        """A node without a tunnel is offline, and the sentence says since when."""
+        error = self.assertRaises(NodeOffline, self.directory.tunnel_to, DB1, NOW)
+        self.assertEqual(str(error), "db1 is not connected; it has never been seen")
+
+    def test_live_labels(self) -> None:
+        """What a live tunnel says of its node counts at once, stored or not."""
+        self.connect()
+        self.hear(env="dev")
+        self.assertEqual(self.find("db1").labels, {"env": "dev"})
+
+    def test_saved_seldom(self) -> None:
+        """Heartbeats without news are stored now and then only."""
+        self.connect()
+        self.now += SAVE_SECONDS - 1
+        self.hear(env="prod")
+        self.assertIsNone(self.stored().last_seen)
+        self.now += 1
+        self.hear(env="prod")
+        self.assertEqual(self.stored().last_seen, self.now)
+
+    def test_news_are_saved(self) -> None:
+        """A changed label is stored with the heartbeat that brought it."""
+        self.connect()
+        self.hear(env="dev")
+        self.assertEqual(self.stored().labels, {"env": "dev"})
+
+    def test_removed_meanwhile(self) -> None:
+        """Saving what was removed in between changes nothing and fails nothing."""
+        tunnel = self.connect()
+        self.successResultOf(self.store.nodes.remove(DB1.agent_id))
+        self.successResultOf(Deferred.fromCoroutine(self.presence.save(tunnel)))
+        self.assertIsNone(self.successResultOf(self.store.nodes.get(DB1.agent_id)))
+
+    def test_replaced_tunnel_is_not_removed_twice(self) -> None:
+        """The end of a tunnel that was replaced leaves the new one where it is."""
+        first, second = self.connect(), self.connect()
+        self.assertFalse(self.registry.remove(first, "late"))
+        self.assertIs(self.registry.find_name(DB1.name), second)
+        self.assertTrue(self.registry.remove(second, "done"))
+        self.assertEqual(len(self.registry), 0)
