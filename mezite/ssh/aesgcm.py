@@ -55,7 +55,7 @@ class GcmOpener:
     def head_length(self) -> int:
         return 4
 
-    def measure(self, head: bytes) -> int:
+    def measure(self, sequence: int, head: bytes) -> int:
         return 4 + checked_length(int.from_bytes(head[:4], "big"), _BLOCK, apart=4) + _TAG
 
     def open(self, sequence: int, packet: bytes) -> bytes:

@@ -23,12 +23,17 @@ fires when the connection is gone, with the error that says why.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from attrs import field, frozen
 from twisted.conch.ssh.service import SSHService
-from twisted.conch.ssh.transport import MSG_KEX_DH_GEX_REQUEST_OLD, SSHClientTransport
+from twisted.conch.ssh.transport import (
+    MSG_KEX_DH_GEX_GROUP,
+    MSG_KEX_DH_GEX_REQUEST_OLD,
+    SSHClientTransport,
+)
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
@@ -105,6 +110,7 @@ class ClientTransport(PacketTransport, SSHClientTransport):
 
     their_strict_marker = STRICT_SERVER
     our_strict_marker = STRICT_CLIENT
+    their_half = MSG_KEX_DH_GEX_GROUP
     supportedKeyExchanges = list(algorithms.KEY_EXCHANGES)
     supportedPublicKeys = [algorithms.ED25519_CERTIFICATE]
 
@@ -200,7 +206,7 @@ class ClientTransport(PacketTransport, SSHClientTransport):
             self.fail(error, HOST_KEY_NOT_VERIFIABLE)
             return
         secret = self._half.shared(their_half)
-        digest = clientkex.hash_of(self.kexAlg)
+        digest = hashlib.sha256()
         for value in (
             self.ourVersionString,
             self.otherVersionString,
@@ -223,9 +229,6 @@ class ClientTransport(PacketTransport, SSHClientTransport):
     def _keySetup(self, sharedSecret: bytes, exchangeHash: bytes) -> None:
         self._gotNewKeys = False
         super()._keySetup(sharedSecret, exchangeHash)
-
-    def ssh_KEX_DH_GEX_REPLY(self, packet: bytes) -> None:
-        raise SshProtocolError("this key exchange was not chosen", KEY_EXCHANGE_FAILED)
 
     def ssh_NEWKEYS(self, packet: bytes) -> None:
         is_first = self._order.is_first

@@ -1,20 +1,20 @@
 """
 The client's half of a key exchange: what it offers, and the secret it shares.
 
-Elliptic curves as in RFC 5656 and RFC 8731, and ML-KEM-768 beside X25519 as in
+X25519 as in RFC 8731, and ML-KEM-768 beside it as in
 draft-ietf-sshm-mlkem-hybrid-kex, which Conch computes for servers only. The
 hybrid keeps what is recorded today closed to the quantum computers of later.
+All of them hash with SHA-256.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from cryptography.hazmat.primitives.asymmetric import ec, mlkem
+from cryptography.hazmat.primitives.asymmetric import mlkem
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mezite.ssh.error import KEY_EXCHANGE_FAILED, SshProtocolError
 from mezite.ssh.fields import string
@@ -43,11 +43,6 @@ def begin(name: bytes) -> ClientHalf:
     return _HALVES[name]()
 
 
-def hash_of(name: bytes) -> Any:
-    """The hash that belongs to the key exchange, empty."""
-    return _HASHES.get(name, hashlib.sha256)()
-
-
 class X25519Half:
     def __init__(self) -> None:
         self._key = X25519PrivateKey.generate()
@@ -59,21 +54,6 @@ class X25519Half:
     def raw(self, answer: bytes) -> bytes:
         try:
             return self._key.exchange(X25519PublicKey.from_public_bytes(answer))
-        except ValueError:
-            raise _impossible() from None
-
-
-class CurveHalf:
-    def __init__(self, curve: ec.EllipticCurve) -> None:
-        self._key = ec.generate_private_key(curve)
-        self.offer = self._key.public_key().public_bytes(
-            Encoding.X962, PublicFormat.UncompressedPoint
-        )
-
-    def shared(self, answer: bytes) -> bytes:
-        try:
-            theirs = ec.EllipticCurvePublicKey.from_encoded_point(self._key.curve, answer)
-            return _integer(self._key.exchange(ec.ECDH(), theirs))
         except ValueError:
             raise _impossible() from None
 
@@ -106,11 +86,4 @@ _HALVES: Final[Mapping[bytes, Callable[[], ClientHalf]]] = {
     b"mlkem768x25519-sha256": HybridHalf,
     b"curve25519-sha256": X25519Half,
     b"curve25519-sha256@libssh.org": X25519Half,
-    b"ecdh-sha2-nistp256": lambda: CurveHalf(ec.SECP256R1()),
-    b"ecdh-sha2-nistp384": lambda: CurveHalf(ec.SECP384R1()),
-    b"ecdh-sha2-nistp521": lambda: CurveHalf(ec.SECP521R1()),
-}
-_HASHES: Final[Mapping[bytes, Callable[[], Any]]] = {
-    b"ecdh-sha2-nistp384": hashlib.sha384,
-    b"ecdh-sha2-nistp521": hashlib.sha512,
 }

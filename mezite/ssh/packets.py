@@ -36,7 +36,7 @@ class IOpener(Interface):
     def head_length() -> int:
         """How many bytes :meth:`measure` needs."""
 
-    def measure(head: bytes) -> int:
+    def measure(sequence: int, head: bytes) -> int:
         """
         How long the whole packet is on the wire; called once for each packet.
 
@@ -103,7 +103,7 @@ class Unprotected:
     def head_length(self) -> int:
         return 4
 
-    def measure(self, head: bytes) -> int:
+    def measure(self, sequence: int, head: bytes) -> int:
         return 4 + checked_length(int.from_bytes(head[:4], "big"), self._BLOCK, apart=0)
 
     def open(self, sequence: int, packet: bytes) -> bytes:
@@ -175,7 +175,7 @@ class PacketReader:
             head = self._opener.head_length()
             if len(self._buffer) < head:
                 return None
-            self._measured = self._opener.measure(bytes(self._buffer[:head]))
+            self._measured = self._opener.measure(self.sequence, bytes(self._buffer[:head]))
         if len(self._buffer) < self._measured:
             return None
         packet = bytes(memoryview(self._buffer)[: self._measured])

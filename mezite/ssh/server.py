@@ -12,7 +12,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.conch.ssh.service import SSHService
-from twisted.conch.ssh.transport import SSHServerTransport, SSHTransportBase
+from twisted.conch.ssh.transport import (
+    MSG_KEX_DH_GEX_REQUEST_OLD,
+    SSHServerTransport,
+    SSHTransportBase,
+)
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -40,6 +44,7 @@ class ServerTransport(PacketTransport, SSHServerTransport):
 
     their_strict_marker = STRICT_CLIENT
     our_strict_marker = STRICT_SERVER
+    their_half = MSG_KEX_DH_GEX_REQUEST_OLD
 
     def __init__(self, host_key: HostKey, clock: IReactorTime) -> None:
         self._host_key = host_key
@@ -71,7 +76,7 @@ class ServerTransport(PacketTransport, SSHServerTransport):
     def ssh_KEXINIT(self, packet: bytes) -> None:
         exchanges, keys, rest = super().ssh_KEXINIT(packet)
         if rest[0] and (exchanges[0] != self.kexAlg or keys[0] != self.keyAlg):
-            self.ignoreNextPacket = True  # RFC 4253, section 7: a wrong guess follows
+            self.ignoreNextPacket = 1  # RFC 4253, section 7: a wrong guess follows
 
     def sendExtInfo(self, extensions: Any) -> None:
         """Conch would list host keys here; see :meth:`after_keys`."""

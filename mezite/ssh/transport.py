@@ -93,11 +93,15 @@ class PacketTransport(SSHTransportBase):
     # The name by which the peer offers the strict key exchange, and our own.
     their_strict_marker: bytes
     our_strict_marker: bytes
+    # The one message of a key exchange that the peer sends, whichever was chosen.
+    their_half: int
     _clock: IReactorTime
     # A TCP, TLS or mux transport: ITransport, IConsumer and IPushProducer.
     transport: Any
     nextEncryptions: Any
     key_bytes = KEY_BYTES
+    # Conch's name: a wrong guess at the key exchange follows and is passed over.
+    ignoreNextPacket: int = 0
 
     def connectionMade(self) -> None:
         self._closing: IDelayedCall | None = None
@@ -173,6 +177,11 @@ class PacketTransport(SSHTransportBase):
             return
         if messageNum >= 30:
             self._order.take(Step.READ_METHOD)
+            if self.ignoreNextPacket:
+                self.ignoreNextPacket = 0
+                return
+            if messageNum != self.their_half:
+                raise SshProtocolError("this key exchange was not chosen", KEY_EXCHANGE_FAILED)
         try:
             super().dispatchMessage(messageNum, payload)
         except SshProtocolError:
@@ -189,11 +198,11 @@ class PacketTransport(SSHTransportBase):
         self.end = PeerDisconnected(printable(reader.string()), code)
         self._close()
 
-    def receiveUnimplemented(self, seqnum: int) -> None:
-        pass
+    def ssh_UNIMPLEMENTED(self, packet: bytes) -> None:
+        """We send nothing that a peer must know."""
 
-    def receiveDebug(self, alwaysDisplay: bool, message: bytes, lang: bytes) -> None:
-        pass
+    def ssh_DEBUG(self, packet: bytes) -> None:
+        """What the peer says to its developers is not for ours."""
 
     def ssh_EXT_INFO(self, packet: bytes) -> None:
         """What else the peer can do (RFC 8308) changes nothing that we do."""

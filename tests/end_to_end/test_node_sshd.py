@@ -152,41 +152,14 @@ class ExecTests(NodeSshdTestCase):
         done = self.node.run("cat", input=sent)
         self.assertEqual(hashlib.sha256(done.stdout).digest(), hashlib.sha256(sent).digest())
 
-    def test_each_cipher(self) -> None:
-        """Every cipher and MAC carries data, also over an exchange of new keys."""
-        ciphers = [
-            *(f"-oCiphers=aes{bits}-gcm@openssh.com" for bits in (128, 256)),
-            *(f"-oCiphers=aes{bits}-ctr" for bits in (128, 192, 256)),
-        ]
-        macs = [
-            f"-oMACs=hmac-sha2-{size}{etm}"
-            for size in (256, 512)
-            for etm in ("", "-etm@openssh.com")
-        ]
-        sent = os.urandom(5 * 1024 * 1024)
-        for cipher in ciphers:
-            for mac in macs if "ctr" in cipher else macs[:1]:
-                done = self.node.run("cat", cipher, mac, "-oRekeyLimit=1M", input=sent)
-                self.assertEqual(done.returncode, 0, done.stderr)
-                self.assertEqual(done.stdout, sent, (cipher, mac))
-
-    def test_each_key_exchange(self) -> None:
-        """Every key exchange that the client knows as well comes to keys."""
-        for name in (
-            "curve25519-sha256",
-            "curve25519-sha256@libssh.org",
-            "ecdh-sha2-nistp256",
-            "ecdh-sha2-nistp384",
-            "ecdh-sha2-nistp521",
-        ):
-            self.assertEqual(self.node.run("true", f"-oKexAlgorithms={name}").returncode, 0, name)
-
     def test_no_old_algorithms(self) -> None:
         """What is broken is not offered."""
         for option in (
             "-oKexAlgorithms=diffie-hellman-group14-sha1",
             "-oCiphers=aes128-cbc",
             "-oMACs=hmac-sha1 -oCiphers=aes128-ctr",
+            "-oMACs=hmac-sha2-256 -oCiphers=aes128-ctr",
+            "-oKexAlgorithms=ecdh-sha2-nistp256",
         ):
             self.assertIn(b"no matching", self.node.run("true", *option.split()).stderr)
 

@@ -243,6 +243,13 @@ class Pair:
         self.pump.flush()
         return self
 
+    def client_offer(self) -> bytes:
+        """What a client says first: its version and its KEXINIT."""
+        self.client.makeConnection(self.client_io)
+        said = b"".join(self.client_io.stream)
+        self.client.connectionLost()
+        return said
+
     def open(self, channel: HearingChannel | None = None) -> HearingChannel:
         channel = channel or HearingChannel()
         self.connection.openChannel(channel)

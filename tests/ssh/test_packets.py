@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.ssh import algorithms
+from mezite.ssh import algorithms, packets
 from mezite.ssh.ciphers import Suite
 from mezite.ssh.error import MAC_ERROR, SshProtocolError
 from mezite.ssh.packets import (
@@ -133,6 +135,32 @@ class PacketTests(SynchronousTestCase):
             if suite is not None:
                 self.assertTrue(ISealer.providedBy(suite.sealer(KEY, IV, MAC_KEY)))
                 self.assertTrue(IOpener.providedBy(suite.opener(KEY, IV, MAC_KEY)))
+
+
+class ChaChaVectorTests(SynchronousTestCase):
+    """The worked example of the specification."""
+
+    def setUp(self) -> None:
+        path = Path(__file__).parents[1] / "vectors" / "ssh-chacha20-poly1305.json"
+        self.vector = json.loads(path.read_text())
+        self.suite = Suite(algorithms.CHACHA20_POLY1305, b"")
+        self.key = bytes.fromhex(self.vector["key"])
+
+    def test_sealed(self) -> None:
+        """The payload becomes just that packet."""
+        padding = bytes.fromhex(self.vector["padding"])
+        self.patch(packets.os, "urandom", lambda length: padding[:length])
+        sealed = self.suite.sealer(self.key, b"", b"").seal(
+            self.vector["sequence"], bytes.fromhex(self.vector["payload"])
+        )
+        self.assertEqual(sealed.hex(), self.vector["sealed"])
+
+    def test_opened(self) -> None:
+        """The packet becomes just that payload."""
+        opener = self.suite.opener(self.key, b"", b"")
+        packet, sequence = bytes.fromhex(self.vector["sealed"]), self.vector["sequence"]
+        self.assertEqual(opener.measure(sequence, packet[:4]), len(packet))
+        self.assertEqual(opener.open(sequence, packet).hex(), self.vector["payload"])
 
 
 class GcmVectorTests(SynchronousTestCase):
