@@ -4,7 +4,8 @@ What goes wrong at the hub.
 
 from __future__ import annotations
 
-from mezite.error import Denied, MeziteError, NotFound, RemoteError, Unavailable
+from mezite.error import Denied, LimitReached, MeziteError, NotFound, RemoteError, Unavailable
+from mezite.names import NodeName, UserName
 
 
 class HubCannotStart(MeziteError):
@@ -21,6 +22,13 @@ class UnknownNode(NotFound):
 
 class AccessRefused(Denied):
     """The access rules do not let this user reach this node."""
+
+
+class TooManySessions(LimitReached):
+    """One user has as many connections to a node as one user may have."""
+
+    def __init__(self, user: UserName, node: NodeName, limit: int) -> None:
+        super().__init__(f"{user} has {limit} connections to {node} already: end some of them")
 
 
 class TunnelRefused(Denied):

@@ -104,7 +104,7 @@ class SessionOpener:
             raise out_of_reach(wanted) from None
         if not (await self._access.may_reach(user, record)).allowed:
             raise out_of_reach(wanted)
-        stream = self._directory.tunnel_to(record, self._wall_clock()).open_stream()
+        stream = self._directory.tunnel_to(record, self._wall_clock()).open_stream(user)
         session_id = str(uuid.uuid4())
         header = StreamHeader(
             service="ssh",

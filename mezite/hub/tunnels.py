@@ -9,14 +9,21 @@ It owns the map and nothing else: tunnels close themselves, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
+from weakref import WeakKeyDictionary
 
 from attrs import define, field
 from twisted.logger import Logger
 
+from mezite.hub.error import TooManySessions
 from mezite.identity.x509 import NodeIdentity
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
-from mezite.names import AgentId, NodeName
+from mezite.names import AgentId, NodeName, UserName
+
+# A tunnel has 1,024 streams. One user has a quarter of them, so that nobody who may
+# reach a node keeps the others from it, nor its agent from asking the hub.
+STREAMS_OF_ONE_USER: Final = 256
 
 
 @define(eq=False)
@@ -38,15 +45,26 @@ class Tunnel:
     version: str
     last_seen: float
     last_saved: float
+    # Whose each stream is, for as long as it is somebody's.
+    _users: WeakKeyDictionary[StreamTransport, UserName] = field(
+        init=False, factory=WeakKeyDictionary, repr=False
+    )
 
-    def open_stream(self) -> StreamTransport:
+    def open_stream(self, user: UserName) -> StreamTransport:
         """
-        A new stream towards the agent.
+        A new stream towards the agent, for this user.
 
+        :raises TooManySessions: at the user's share of the tunnel.
         :raises mezite.mux.error.MuxClosed: when the tunnel has just gone.
         :raises mezite.mux.error.TooManyStreams: at the tunnel's limit.
         """
-        return self.mux.open_stream()
+        streams = list(self._users.items())
+        theirs = sum(whose == user and not stream.disconnecting for stream, whose in streams)
+        if theirs >= STREAMS_OF_ONE_USER:
+            raise TooManySessions(user, self.identity.node, STREAMS_OF_ONE_USER)
+        stream = self.mux.open_stream()
+        self._users[stream] = user
+        return stream
 
     def close(self) -> None:
         """Drop the connection at once, and every stream on it."""

@@ -33,6 +33,9 @@ from mezite.tasks import background, within
 
 # The look-up of one row; a database that takes longer is not one to trust a tunnel to.
 _ADMISSION_SECONDS = 10.0
+# An agent needs one, and another while the one before ends. Each may hold 4 MiB of
+# unfinished calls, and a tunnel has a thousand streams.
+AUTH_STREAMS = 8
 
 
 class TunnelServerFactory(Factory):
@@ -74,6 +77,7 @@ class _Arrival:
         self._tunnel: Tunnel | None = None
         # Streams that came before the tunnel was admitted; the mux bounds them.
         self._waiting: list[StreamTransport] = []
+        self._auth: GrpcServerFactory | None = None
         self.mux = MuxProtocol(
             role=Role.SERVER,
             clock=factory.clock,
@@ -136,12 +140,16 @@ class _Arrival:
     def _choose(self, header: StreamHeader) -> IProtocol | None:
         if header.service != "auth" or self._tunnel is None:
             return None
-        identity = self._tunnel.identity
-        caller = Caller(identity=identity, is_local_admin=False, address=self._place)
-        server = GrpcServerFactory(
-            self._factory.methods, caller_of=lambda _: caller, clock=self._factory.clock
-        )
-        return server.buildProtocol(self._address)
+        if self._auth is None:
+            identity = self._tunnel.identity
+            caller = Caller(identity=identity, is_local_admin=False, address=self._place)
+            self._auth = GrpcServerFactory(
+                self._factory.methods, caller_of=lambda _: caller, clock=self._factory.clock
+            )
+        if len(self._auth.connections) >= AUTH_STREAMS:
+            self._log.warn("{place} has too many streams for the auth service", place=self._place)
+            return None
+        return self._auth.buildProtocol(self._address)
 
     def _down(self, reason: Failure) -> None:
         self._waiting.clear()

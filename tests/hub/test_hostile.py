@@ -12,7 +12,14 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.hub import adminsocket
+from mezite.hub.error import TooManySessions
 from mezite.hub.router import Router
+from mezite.hub.tunnels import STREAMS_OF_ONE_USER
+from mezite.hub.tunnelserver import AUTH_STREAMS
+from mezite.mux.transport import StreamTransport
+from mezite.names import UserName
+from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+from mezite.rpc.streamheader import encode
 from mezite.store.error import StoreUnavailable
 from mezite.wire.contexts import HubContexts
 from tests.doubles.certificates import HUB_NAME, certificate_set
@@ -122,6 +129,66 @@ class LogTests(HostileTests):
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         self.dial("x\n2026 [mezite] ada became root \x1b[2J")
         self.assertEqual([line for line in lines if not line.isprintable()], [])
+
+
+class ShareTests(HostileTests):
+    """One who is admitted does not use up what is there for all."""
+
+    def test_streams_of_a_node(self) -> None:
+        """One user cannot take all streams of a node from everybody else."""
+        streams: list[StreamTransport] = []
+
+        def accept(stream: StreamTransport) -> None:
+            streams.append(stream)
+            stream.attach(Heard())
+
+        self.world.open_tunnel(self.db1, accept)
+        self.world.flush()
+        (tunnel,) = self.world.hub.registry
+        ada, grace = UserName("ada"), UserName("grace")
+        theirs = []
+        for _ in range(STREAMS_OF_ONE_USER):
+            theirs.append(tunnel.open_stream(ada))
+            self.world.flush()
+        self.assertRaises(TooManySessions, tunnel.open_stream, ada)
+        tunnel.open_stream(grace)
+        theirs.pop().abortConnection()
+        self.world.flush()
+        tunnel.open_stream(ada)
+
+    def test_sentence(self) -> None:
+        """Who has enough is told so."""
+        self.world.open_tunnel(self.db1, lambda stream: stream.attach(Heard()))
+        self.world.flush()
+        (tunnel,) = self.world.hub.registry
+        theirs = []
+        for _ in range(STREAMS_OF_ONE_USER):
+            theirs.append(tunnel.open_stream(UserName("ada")))
+            self.world.flush()
+        self.assertIn(b"ada has 256 connections to db1 already", self.dial().data)
+        self.assertTrue(theirs)
+
+    def test_streams_for_calls(self) -> None:
+        """A node cannot make the hub hold requests on a thousand streams."""
+        tunnel = self.world.open_tunnel(self.db1)
+        self.world.flush()
+        heard = []
+        for _ in range(100):
+            stream = tunnel.open_stream()
+            stream.write(encode(StreamHeader(service="auth")))
+            heard.append(Heard())
+            stream.attach(heard[-1])
+            self.world.flush()
+        self.assertEqual(sum(each.reason is None for each in heard), AUTH_STREAMS)
+        # Whoever leaves makes room.
+        heard[0].transport.abortConnection()
+        self.world.flush()
+        stream = tunnel.open_stream()
+        stream.write(encode(StreamHeader(service="auth")))
+        again = Heard()
+        stream.attach(again)
+        self.world.flush()
+        self.assertIsNone(again.reason)
 
 
 class HandshakeTests(SynchronousTestCase):
