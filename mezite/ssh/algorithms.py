@@ -41,11 +41,9 @@ MACS: Final = (
 )
 COMPRESSIONS: Final = (b"none",)
 
-ED25519: Final = b"ssh-ed25519"
-ED25519_CERTIFICATE: Final = ED25519 + CERTIFICATE
 # What each kind of signature is made with, and what a host may prove itself by.
 SIGNATURES: Final = (
-    ED25519,
+    b"ssh-ed25519",
     b"ecdsa-sha2-nistp256",
     b"ecdsa-sha2-nistp384",
     b"ecdsa-sha2-nistp521",

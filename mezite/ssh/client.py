@@ -102,7 +102,7 @@ class UserKey:
 
     @property
     def algorithm(self) -> bytes:
-        return signatures.algorithm_of(self.key) + b"-cert-v01@openssh.com"
+        return signatures.algorithms_of(self.key)[0] + algorithms.CERTIFICATE
 
 
 class ClientTransport(PacketTransport, SSHClientTransport):
@@ -112,7 +112,7 @@ class ClientTransport(PacketTransport, SSHClientTransport):
     our_strict_marker = STRICT_CLIENT
     their_half = MSG_KEX_DH_GEX_GROUP
     supportedKeyExchanges = list(algorithms.KEY_EXCHANGES)
-    supportedPublicKeys = [algorithms.ED25519_CERTIFICATE]
+    supportedPublicKeys = [name + algorithms.CERTIFICATE for name in algorithms.SIGNATURES]
 
     def __init__(
         self,
@@ -220,7 +220,10 @@ class ClientTransport(PacketTransport, SSHClientTransport):
         digest.update(secret)
         exchange_hash = digest.digest()
         if not signatures.is_signed(
-            certificate.public_blob, signature, exchange_hash, algorithm=algorithms.ED25519
+            certificate.public_blob,
+            signature,
+            exchange_hash,
+            algorithm=self.keyAlg.removesuffix(algorithms.CERTIFICATE),
         ):
             raise SshProtocolError("the node's signature is wrong", KEY_EXCHANGE_FAILED)
         self.host_certificate = certificate

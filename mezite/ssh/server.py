@@ -25,7 +25,7 @@ from mezite.ssh import algorithms
 from mezite.ssh.connection import FlowConnection
 from mezite.ssh.error import NO_MORE_AUTH_METHODS, SERVICE_NOT_AVAILABLE, SshProtocolError
 from mezite.ssh.fields import FieldReader, string
-from mezite.ssh.hostkeys import HostKey, PresentedKey, ReplaceableHostKey
+from mezite.ssh.hostkeys import HostKey, HostKeys, PresentedKey, ReplaceableHostKey
 from mezite.ssh.kexorder import STRICT_CLIENT, STRICT_SERVER
 from mezite.ssh.transport import PacketTransport
 from mezite.ssh.userauth import UserAuthServer
@@ -46,7 +46,7 @@ class ServerTransport(PacketTransport, SSHServerTransport):
     our_strict_marker = STRICT_SERVER
     their_half = MSG_KEX_DH_GEX_REQUEST_OLD
 
-    def __init__(self, host_key: HostKey, clock: IReactorTime) -> None:
+    def __init__(self, host_key: HostKey | HostKeys, clock: IReactorTime) -> None:
         self._host_key = host_key
         self._clock = clock
         self._login_deadline: IDelayedCall | None = None

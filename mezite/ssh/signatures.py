@@ -67,13 +67,13 @@ def sign(key: PrivateKey, data: bytes, *, algorithm: bytes | None = None) -> byt
     return string(name) + string(key.sign(data, padding.PKCS1v15(), _RSA_HASHES[name]))
 
 
-def algorithm_of(key: PrivateKey) -> bytes:
-    """The signature algorithm that :func:`sign` uses when it is given none."""
+def algorithms_of(key: PrivateKey) -> tuple[bytes, ...]:
+    """What :func:`sign` can sign with; the first when it is not told which."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
-        return b"ssh-ed25519"
+        return (b"ssh-ed25519",)
     if isinstance(key, ec.EllipticCurvePrivateKey):
-        return _CURVE_HASHES[key.curve.name][0]
-    return b"rsa-sha2-512"
+        return (_CURVE_HASHES[key.curve.name][0],)
+    return (b"rsa-sha2-512", b"rsa-sha2-256")
 
 
 def is_signed(blob: bytes, signature: bytes, data: bytes, *, algorithm: bytes) -> bool:

@@ -40,7 +40,11 @@ def public_line(key: Any) -> str:
 
 def host_key(principal: str = "db1", *, now: float = NOW) -> HostKey:
     key = Ed25519PrivateKey.generate()
-    line = sshcert.issue_host(
+    return HostKey.of(key, host_certificate(key, principal, now=now))
+
+
+def host_certificate(key: Any, principal: str = "db1", *, now: float = NOW) -> str:
+    return sshcert.issue_host(
         HOST_CA,
         public_line(key),
         agent_id=AgentId.new(),
@@ -49,7 +53,6 @@ def host_key(principal: str = "db1", *, now: float = NOW) -> HostKey:
         now=now,
         lifetime=3600.0,
     )
-    return HostKey.of(key, line)
 
 
 def user_key(
