@@ -31,3 +31,7 @@ class UntrustedHub(RemoteError):
 
 class HubUnreachable(Unavailable):
     """No connection to the hub came about."""
+
+
+class ForwardFailed(Unavailable):
+    """A port or socket that was to be forwarded is not."""
