@@ -32,3 +32,7 @@ class TunnelDown(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("the node is not connected to the hub")
+
+
+class ForwardRefused(Denied):
+    """The node does not listen there; the sentence is for the person."""

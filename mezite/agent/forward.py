@@ -1,5 +1,9 @@
 """
-Connections that a client opens from the node: ``direct-tcpip`` (RFC 4254, section 7.2).
+Connections that are joined to a channel, and those that a client opens from the node.
+
+:class:`SocketChannel` is a channel with a socket at its other end, whoever
+opened which. :class:`ForwardedChannel` is ``direct-tcpip`` (RFC 4254, section
+7.2); what others open to the node comes from :mod:`mezite.agent.remoteforward`.
 """
 
 from __future__ import annotations
@@ -88,13 +92,38 @@ class ForwardedSocket(Protocol):
         self.channel.loseConnection()
 
 
-class ForwardedChannel(FlowChannel):
+class SocketChannel(FlowChannel):
+    """A channel that carries what a socket carries, half for half."""
+
+    def __init__(self, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.socket: ForwardedSocket | None = None
+
+    def channelOpen(self, specificData: bytes) -> None:
+        assert self.socket is not None
+        self.socket.begin()
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.socket is not None
+        self.socket.transport.write(data)
+
+    def eofReceived(self) -> None:
+        assert self.socket is not None
+        self.socket.transport.unregisterProducer()
+        self.socket.transport.loseWriteConnection()
+
+    def closed(self) -> None:
+        if self.socket is not None:
+            self.socket.transport.unregisterProducer()
+            self.socket.transport.loseConnection()
+
+
+class ForwardedChannel(SocketChannel):
     """A ``direct-tcpip`` channel, confirmed once its connection stands."""
 
     def __init__(self, destinations: Any, **rest: Any) -> None:
         super().__init__(**rest)
         self._destinations = destinations
-        self._socket: ForwardedSocket | None = None
 
     def open_requested(self, data: bytes) -> Deferred[None]:
         reader = FieldReader(data)
@@ -111,25 +140,7 @@ class ForwardedChannel(FlowChannel):
         return connecting.addCallbacks(self._connected, _not_connected, errbackArgs=(name, port))
 
     def _connected(self, socket: ForwardedSocket) -> None:
-        self._socket = socket
-
-    def channelOpen(self, specificData: bytes) -> None:
-        assert self._socket is not None
-        self._socket.begin()
-
-    def dataReceived(self, data: bytes) -> None:
-        assert self._socket is not None
-        self._socket.transport.write(data)
-
-    def eofReceived(self) -> None:
-        assert self._socket is not None
-        self._socket.transport.unregisterProducer()
-        self._socket.transport.loseWriteConnection()
-
-    def closed(self) -> None:
-        if self._socket is not None:
-            self._socket.transport.unregisterProducer()
-            self._socket.transport.loseConnection()
+        self.socket = socket
 
 
 def _not_connected(failure: Failure, host: str, port: int) -> None:

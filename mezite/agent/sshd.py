@@ -3,7 +3,8 @@ The node's SSH server, one connection per stream of the tunnel.
 
 :class:`NodeSshFactory` owns what all connections share. For each it checks the
 person's certificate itself, then asks an :class:`ISessionAuthorizer` about this
-login on this node; no answer means no. It listens on nothing.
+login on this node; no answer means no. It listens on nothing; what people want
+to listen belongs to their :class:`~mezite.agent.connection.NodeConnection`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from mezite.agent.accounts import Account
-from mezite.agent.forward import ForwardedChannel, NetworkDestinations
-from mezite.agent.session import SessionChannel, SessionSetting
+from mezite.agent.connection import NodeConnection
+from mezite.agent.forward import NetworkDestinations
+from mezite.agent.ports import NetworkPorts
+from mezite.agent.session import SessionSetting
 from mezite.agent.shell import SessionProcess
 from mezite.error import BadInput, Denied, TimedOut, Unavailable
 from mezite.identity import sshcert
@@ -27,20 +29,13 @@ from mezite.identity.roles import Decision
 from mezite.identity.sshcert import UserCertificate
 from mezite.names import HostPort, LoginName, NodeName, UserName
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
-from mezite.ssh.channel import FlowChannel
-from mezite.ssh.connection import FlowConnection
-from mezite.ssh.error import OPEN_RESOURCE_SHORTAGE, ChannelRefused
 from mezite.ssh.hostkeys import ReplaceableHostKey
 from mezite.ssh.server import SshServerFactory
 from mezite.ssh.userauth import IAvatar, IUserCertificates
 from mezite.tasks import within
 
-# VS Code holds some ten; a person's tool that wants more than this has a bug.
-SESSIONS: Final = 64
 AUTHORIZE_SECONDS: Final = 10.0
 ACCOUNT_SECONDS: Final = 10.0
-# Load balancers forget idle connections after a minute; some, after half of one.
-ALIVE_SECONDS: Final = 25.0
 
 
 class ISessionAuthorizer(Interface):
@@ -135,67 +130,6 @@ class NodeCertificates:
         return NodeAvatar(certificate, account, session_id, self.header.client_address)
 
 
-class NodeConnection(FlowConnection):
-    """The channels of one person on this node: sessions, and forwarded ports."""
-
-    def __init__(
-        self,
-        avatar: NodeAvatar,
-        setting: SessionSetting,
-        destinations: Any,
-        clock: IReactorTime,
-    ) -> None:
-        super().__init__()
-        self._clock = clock
-        self._avatar = avatar
-        self._setting = setting
-        self._destinations = destinations
-        self._sessions = 0
-        self._takes_sessions = True
-        self._alive: IDelayedCall | None = None
-
-    def make_channel(self, kind: bytes) -> FlowChannel:
-        if kind == b"session":
-            if not self._takes_sessions:
-                raise ChannelRefused("this connection was to have no more sessions")
-            if self._sessions >= SESSIONS:
-                raise ChannelRefused(
-                    f"a connection has {SESSIONS} sessions at most", OPEN_RESOURCE_SHORTAGE
-                )
-            self._sessions += 1
-            return SessionChannel(self._setting, self._session_gone)
-        if kind == b"direct-tcpip":
-            if "permit-port-forwarding" not in self._avatar.certificate.extensions:
-                raise ChannelRefused("your certificate does not permit port forwarding")
-            return ForwardedChannel(self._destinations)
-        return super().make_channel(kind)
-
-    def _session_gone(self) -> None:
-        self._sessions -= 1
-
-    def got_global_request(self, name: bytes, data: bytes) -> bytes | None:
-        if name == b"no-more-sessions@openssh.com":
-            self._takes_sessions = False
-            return b""
-        return super().got_global_request(name, data)
-
-    def serviceStarted(self) -> None:
-        super().serviceStarted()
-        self._stay_alive()
-
-    def serviceStopped(self) -> None:
-        if self._alive is not None and self._alive.active():
-            self._alive.cancel()
-        super().serviceStopped()
-
-    def _stay_alive(self) -> None:
-        # An unanswered one is not repeated: a client that was stopped may go on later.
-        if not self.deferreds["global"]:
-            asked = self.sendGlobalRequest(b"keepalive@openssh.com", b"", wantReply=1)
-            asked.addErrback(lambda _: None)
-        self._alive = self._clock.callLater(ALIVE_SECONDS, self._stay_alive)
-
-
 @frozen
 class NodeSshFactory:
     """
@@ -206,6 +140,7 @@ class NodeSshFactory:
     :param authorizer: an :class:`ISessionAuthorizer`.
     :param accounts: an :class:`~mezite.agent.accounts.IAccounts`.
     :param accept_env: patterns of the variables that clients may set.
+    :param is_gateway: whether other machines may connect to forwarded ports.
     """
 
     host_key: ReplaceableHostKey
@@ -217,7 +152,9 @@ class NodeSshFactory:
     node: NodeName
     own_uid: int
     accept_env: tuple[str, ...] = field(converter=tuple, default=("LANG", "LC_*"))
+    is_gateway: bool = False
     destinations: Any = None
+    ports: Any = None
 
     def for_stream(self, header: StreamHeader) -> SshServerFactory:
         """The server for a stream that begins with this header."""
@@ -242,8 +179,13 @@ class NodeSshFactory:
             accept_env=self.accept_env,
             session_id=avatar.session_id,
         )
-        destinations = self.destinations or NetworkDestinations(self.reactor)
-        return NodeConnection(avatar, setting, destinations, self.reactor)
+        return NodeConnection(
+            setting,
+            destinations=self.destinations or NetworkDestinations(self.reactor),
+            ports=self.ports or NetworkPorts(self.reactor),
+            is_gateway=self.is_gateway,
+            clock=self.reactor,
+        )
 
 
 def _address(client_address: str) -> str | None:

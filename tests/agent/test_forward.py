@@ -15,28 +15,8 @@ from zope.interface.verify import verifyObject
 from mezite.agent.forward import ForwardedChannel, IDestinations, NetworkDestinations
 from mezite.ssh.error import ChannelRefused
 from mezite.ssh.fields import string, uint32
+from tests.doubles.ports import PlayedSocket
 from tests.ssh.pair import HearingChannel, Pair
-
-
-class PlayedSocket:
-    """A TCP transport that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[object] = []
-        self.written = bytearray()
-        self.producer: Any = None
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self.producer = producer
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda: self.told.append(name)
 
 
 @implementer(IDestinations)

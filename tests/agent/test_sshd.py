@@ -10,13 +10,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mezite.agent.accounts import Account, AccountRefused, IAccounts
-from mezite.agent.sshd import (
-    ALIVE_SECONDS,
-    AUTHORIZE_SECONDS,
-    SESSIONS,
-    ISessionAuthorizer,
-    NodeSshFactory,
-)
+from mezite.agent.connection import ALIVE_SECONDS, SESSIONS
+from mezite.agent.sshd import AUTHORIZE_SECONDS, ISessionAuthorizer, NodeSshFactory
 from mezite.error import Unavailable
 from mezite.identity.roles import Decision
 from mezite.names import LoginName, NodeName, UserName
@@ -25,6 +20,7 @@ from mezite.ssh.error import ChannelRefused
 from mezite.ssh.fields import string, uint32
 from mezite.ssh.hostkeys import ReplaceableHostKey
 from tests.agent.test_forward import PlayedDestinations
+from tests.doubles.ports import PlayedPorts
 from tests.ssh.pair import NOW, ROOT, USER_CA, HearingChannel, Pair, host_key, user_key
 
 
@@ -80,6 +76,7 @@ class NodeSshTests(SynchronousTestCase):
         self.authorizer = PlayedAuthorizer()
         self.accounts = PlayedAccounts()
         self.destinations = PlayedDestinations()
+        self.ports = PlayedPorts()
         self.header = StreamHeader(
             service="ssh", session_id="s1", user="ada", client_address="192.0.2.7:4711"
         )
@@ -95,6 +92,7 @@ class NodeSshTests(SynchronousTestCase):
             node=NodeName.parse("db1"),
             own_uid=0,
             destinations=self.destinations,
+            ports=self.ports,
         )
         made = NodePair(clock=self.clock, **pair)
         made.serve(node, self.header)
@@ -205,16 +203,42 @@ class NodeSshTests(SynchronousTestCase):
         self.assertEqual(self.destinations.asked, [])
 
     def test_nothing_else(self) -> None:
-        """There are no other channels, and no ports to listen on."""
+        """There are no other channels, and no other requests."""
         pair = self.connect()
         channel = HearingChannel()
         channel.name = b"x11"
         self.assertIsInstance(pair.open(channel).happened[0], ChannelRefused)
-        listening = pair.connection.sendGlobalRequest(
-            b"tcpip-forward", string(b"") + uint32(0), wantReply=1
-        )
+        self.failureResultOf(self.ask(pair, b"hostkeys-prove-00@openssh.com", b""))
+
+    def ask(self, pair: NodePair, name: bytes, data: bytes) -> Any:
+        asked = pair.connection.sendGlobalRequest(name, data, wantReply=1)
         pair.pump.flush()
-        self.failureResultOf(listening)
+        return asked
+
+    def test_listening(self) -> None:
+        """A port is opened for who may have it; a free one is told."""
+        pair = self.connect()
+        where = string(b"localhost")
+        asked = self.ask(pair, b"tcpip-forward", where + uint32(0))
+        self.assertEqual(self.successResultOf(asked), uint32(40000))
+        asked = self.ask(pair, b"tcpip-forward", where + uint32(8080))
+        self.assertEqual(self.successResultOf(asked), b"")
+        asked = self.ask(pair, b"cancel-tcpip-forward", where + uint32(40000))
+        self.assertEqual(self.successResultOf(asked), b"")
+        self.assertEqual([each.is_stopped for each in self.ports.made], [True, False])
+        pair.client.close()
+        pair.pump.flush()
+        self.assertEqual([each.is_stopped for each in self.ports.made], [True, True])
+
+    def test_no_listening(self) -> None:
+        """A port that cannot be had is refused, and ``ssh -v`` shows why."""
+        pair = self.connect(key=user_key(extensions=["permit-pty"]))
+        self.failureResultOf(self.ask(pair, b"tcpip-forward", string(b"") + uint32(0)))
+        pair = self.connect()
+        for host, port in ((b"", 40001), (b"a\nb", 8080), (b"a" * 256, 8080), (b"", 65536)):
+            self.failureResultOf(self.ask(pair, b"tcpip-forward", string(host) + uint32(port)))
+        self.failureResultOf(self.ask(pair, b"cancel-tcpip-forward", string(b"") + uint32(1)))
+        self.assertEqual(self.ports.made, [])
 
     def test_stays_alive(self) -> None:
         """An idle connection says something often enough for what lies between."""

@@ -1,0 +1,171 @@
+"""
+The channels of one person on this node: sessions, and what is forwarded.
+
+A :class:`NodeConnection` decides by the person's certificate what may be opened
+and asked for, and owns what listens for them. All of it ends with the
+connection, whichever way that ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.conch.ssh import connection as conch
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from mezite.agent.error import ForwardRefused
+from mezite.agent.forward import ForwardedChannel
+from mezite.agent.globalrequests import OrderedAnswers
+from mezite.agent.remoteforward import RemoteForwards
+from mezite.agent.session import SessionChannel, SessionSetting
+from mezite.ssh.channel import FlowChannel
+from mezite.ssh.connection import FlowConnection
+from mezite.ssh.error import OPEN_RESOURCE_SHORTAGE, ChannelRefused
+from mezite.ssh.fields import FieldReader, printable, uint32
+
+# VS Code holds some ten; a person's tool that wants more than this has a bug.
+SESSIONS: Final = 64
+# Load balancers forget idle connections after a minute; some, after half of one.
+ALIVE_SECONDS: Final = 25.0
+# RFC 1035, section 2.3.4.
+_HOST_LENGTH: Final = 255
+_FORWARDING: Final = "permit-port-forwarding"
+
+
+class NodeConnection(FlowConnection):
+    """
+    :param destinations: an :class:`~mezite.agent.forward.IDestinations`.
+    :param ports: an :class:`~mezite.agent.remoteforward.IPorts`.
+    :param is_gateway: whether other machines may connect to forwarded ports.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        setting: SessionSetting,
+        *,
+        destinations: Any,
+        ports: Any,
+        is_gateway: bool,
+        clock: IReactorTime,
+    ) -> None:
+        super().__init__()
+        self._clock = clock
+        self._setting = setting
+        self._destinations = destinations
+        self._answers = OrderedAnswers(self._send_answer)
+        self._forwards = RemoteForwards(
+            self, ports, is_root=setting.account.uid == 0, anywhere=is_gateway
+        )
+        self._sessions = 0
+        self._takes_sessions = True
+        self._alive: IDelayedCall | None = None
+
+    def _permits(self, extension: str) -> bool:
+        return extension in self._setting.certificate.extensions
+
+    def make_channel(self, kind: bytes) -> FlowChannel:
+        if kind == b"session":
+            return self._session()
+        if kind == b"direct-tcpip":
+            if not self._permits(_FORWARDING):
+                raise ChannelRefused("your certificate does not permit port forwarding")
+            return ForwardedChannel(self._destinations)
+        return super().make_channel(kind)
+
+    def _session(self) -> SessionChannel:
+        if not self._takes_sessions:
+            raise ChannelRefused("this connection was to have no more sessions")
+        if self._sessions >= SESSIONS:
+            raise ChannelRefused(
+                f"a connection has {SESSIONS} sessions at most", OPEN_RESOURCE_SHORTAGE
+            )
+        self._sessions += 1
+        return SessionChannel(self._setting, self._session_gone)
+
+    def _session_gone(self) -> None:
+        self._sessions -= 1
+
+    # Global requests.
+
+    def ssh_GLOBAL_REQUEST(self, packet: bytes) -> None:
+        reader = FieldReader(packet)
+        name, wants_reply = reader.string(), reader.boolean()
+        self._answers.add(self._answer(name, reader.rest()), wants_reply=wants_reply)
+
+    def _answer(self, name: bytes, data: bytes) -> bytes | Deferred[bytes | None] | None:
+        ask = _REQUESTS.get(name)
+        if ask is None:
+            return self.got_global_request(name, data)
+        try:
+            if not self._permits(_FORWARDING):
+                raise ForwardRefused("your certificate does not permit port forwarding")
+            return ask(self, FieldReader(data))
+        except ForwardRefused as error:
+            self._tell(str(error))
+            return None
+
+    def _tell(self, sentence: str) -> None:
+        # A refusal of a global request has no room for words; ``ssh -v`` shows these.
+        self._log.info("forwarding refused: {sentence}", sentence=sentence)
+        self.transport.sendDebug(f"{sentence}\r\n".encode())
+
+    def _send_answer(self, answer: bytes | None) -> None:
+        if answer is None:
+            self.transport.sendPacket(conch.MSG_REQUEST_FAILURE, b"")
+        else:
+            self.transport.sendPacket(conch.MSG_REQUEST_SUCCESS, answer)
+
+    def got_global_request(self, name: bytes, data: bytes) -> bytes | None:
+        if name == b"no-more-sessions@openssh.com":
+            self._takes_sessions = False
+            return b""
+        return super().got_global_request(name, data)
+
+    def global_tcpip_forward(self, reader: FieldReader) -> bytes | None:
+        host, port = _host(reader), reader.uint32()
+        reader.end()
+        chosen = self._forwards.listen(host, port)
+        return uint32(chosen) if port == 0 else b""
+
+    def global_cancel_tcpip_forward(self, reader: FieldReader) -> bytes | None:
+        host, port = _host(reader), reader.uint32()
+        reader.end()
+        return b"" if self._forwards.cancel(host, port) else None
+
+    # The connection's life.
+
+    def serviceStarted(self) -> None:
+        super().serviceStarted()
+        self._stay_alive()
+
+    def serviceStopped(self) -> None:
+        if self._alive is not None and self._alive.active():
+            self._alive.cancel()
+        self._answers.stop()
+        self._forwards.close()
+        super().serviceStopped()
+
+    def _stay_alive(self) -> None:
+        # An unanswered one is not repeated: a client that was stopped may go on later.
+        if not self.deferreds["global"]:
+            asked = self.sendGlobalRequest(b"keepalive@openssh.com", b"", wantReply=1)
+            asked.addErrback(lambda _: None)
+        self._alive = self._clock.callLater(ALIVE_SECONDS, self._stay_alive)
+
+
+_REQUESTS: Final = {
+    b"tcpip-forward": NodeConnection.global_tcpip_forward,
+    b"cancel-tcpip-forward": NodeConnection.global_cancel_tcpip_forward,
+}
+
+
+def _host(reader: FieldReader) -> str:
+    host = reader.string()
+    name = printable(host)
+    if len(host) > _HOST_LENGTH or name.encode() != host:
+        raise ForwardRefused("this is not an address to listen on")
+    return name
