@@ -352,6 +352,14 @@ class PacketTransport(SSHTransportBase):
 
         def suite(cipher_list: Any, mac_list: Any) -> Suite:
             cipher = choose("cipher", algorithms.CIPHERS, cipher_list)
+            if cipher == algorithms.CHACHA20_POLY1305 and not self._order.is_strict:
+                # Of our ciphers the one that CVE-2023-48795 (Terrapin) breaks. Choosing
+                # another alone is not possible: both sides compute the same choice.
+                raise SshProtocolError(
+                    "chacha20-poly1305 is not safe without strict key exchange: update the"
+                    " SSH client, or choose another cipher, as ssh does with -c aes256-ctr",
+                    KEY_EXCHANGE_FAILED,
+                )
             if cipher in algorithms.AEAD_CIPHERS:
                 return Suite(cipher, b"")
             return Suite(cipher, choose("MAC", algorithms.MACS, mac_list))

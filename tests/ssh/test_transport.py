@@ -114,6 +114,19 @@ class ServerAloneTests(SynchronousTestCase):
         self.send(marked, bytes([2]) + string(b"smuggled"))
         self.assert_ended()
 
+    def test_terrapin(self) -> None:
+        """A peer without the strict exchange does not get the cipher that needs it."""
+        chacha = b"chacha20-poly1305@openssh.com"
+        self.server.dataReceived(VERSION)
+        self.send(kexinit(cipher=chacha))
+        self.assert_ended()
+        self.assertIn(b"strict key exchange", self.said()[-1])
+        self.setUp()
+        self.server.dataReceived(VERSION)
+        marked = b"curve25519-sha256,kex-strict-c-v00@openssh.com"
+        self.send(kexinit(kex=marked, cipher=chacha))
+        self.assertFalse(self.io.disconnecting)
+
     def test_wrong_guess(self) -> None:
         """A wrong guess of the key exchange is passed over, and the right one answered."""
         self.server.dataReceived(VERSION)
