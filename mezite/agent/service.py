@@ -56,6 +56,7 @@ class AgentService(MultiService):
         membership: Membership | None,
         *,
         lock: int,
+        banner: str = "",
         reactor: Any,
         refused: Callable[[str], None],
         wall_clock: Callable[[], float] = time.time,
@@ -67,6 +68,7 @@ class AgentService(MultiService):
         # The data directory's, held for as long as this lives.
         self._lock = lock
         self._membership = membership
+        self._banner = banner
         self._reactor = reactor
         self._refused = refused
         self._wall_clock = wall_clock
@@ -144,6 +146,8 @@ class AgentService(MultiService):
             reactor=self._reactor,
             wall_clock=self._wall_clock,
             accept_env=self._config.accept_env,  # type: ignore[arg-type]
+            is_gateway=self._config.is_gateway,
+            banner=self._banner,
             node=membership.identity.node,
         )
 

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from mezite.agent.accounts import Account
+from mezite.agent.banner import GreetingServerFactory
 from mezite.agent.connection import NodeConnection
 from mezite.agent.forward import NetworkDestinations
 from mezite.agent.ports import NetworkPorts
@@ -141,6 +142,7 @@ class NodeSshFactory:
     :param accounts: an :class:`~mezite.agent.accounts.IAccounts`.
     :param accept_env: patterns of the variables that clients may set.
     :param is_gateway: whether other machines may connect to forwarded ports.
+    :param banner: what people read before they are let in.
     """
 
     host_key: ReplaceableHostKey
@@ -153,6 +155,7 @@ class NodeSshFactory:
     own_uid: int
     accept_env: tuple[str, ...] = field(converter=tuple, default=("LANG", "LC_*"))
     is_gateway: bool = False
+    banner: str = ""
     destinations: Any = None
     ports: Any = None
 
@@ -167,7 +170,9 @@ class NodeSshFactory:
             wall_clock=self.wall_clock,
             header=header,
         )
-        return SshServerFactory(self.host_key, certificates, self._connection, self.reactor)
+        made = GreetingServerFactory(self.host_key, certificates, self._connection, self.reactor)
+        made.banner = self.banner
+        return made
 
     def _connection(self, avatar: NodeAvatar) -> NodeConnection:
         setting = SessionSetting(

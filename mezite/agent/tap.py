@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 from twisted.application.service import IService
 from twisted.python import usage
 
+from mezite.agent.banner import banner_of
 from mezite.agent.error import NotJoined
 from mezite.agent.join import Application
 from mezite.agent.service import AgentService
@@ -77,6 +78,7 @@ def makeService(options: Options) -> IService:
     given = {key: value for key, value in options.items() if value not in (None, [])}
     try:
         config = load_agent(given, os.environ)
+        banner = banner_of(config)
         state = StateDirectory(config.data_dir)
         lock, membership = _open(state, config)
     except (ConfigError, NotJoined) as error:
@@ -90,6 +92,7 @@ def makeService(options: Options) -> IService:
         state,
         membership,
         lock=lock,
+        banner=banner,
         reactor=reactor,
         refused=lambda why: _stop(reactor, why),
     )

@@ -17,7 +17,7 @@ from mezite.config import keys
 from mezite.config.error import ConfigError
 from mezite.config.keys import LogFormat, LogLevel
 from mezite.config.machine import Machine
-from mezite.config.settings import DEFAULT_FILE, Settings
+from mezite.config.settings import DEFAULT_FILE, Setting, Settings
 from mezite.names import HostPort, InvalidName, NodeName
 
 # What ssh sends by default on Debian, and what no program takes orders from.
@@ -29,7 +29,8 @@ class AgentConfig:
     """
     What an agent needs to know before it starts.
 
-    At most one of ``token`` and ``token_file`` is set. ``hub`` may be None,
+    At most one of ``token`` and ``token_file`` is set, and of ``banner`` and
+    ``banner_file``. ``hub`` may be None,
     for an agent that joined before knows its hub. ``log_format`` is
     None where ``twist`` may choose. ``warnings`` are sentences for the log.
     """
@@ -45,6 +46,9 @@ class AgentConfig:
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat | None = None
     accept_env: tuple[str, ...] = _ACCEPT_ENV
+    is_gateway: bool = False
+    banner: str | None = None
+    banner_file: Path | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -68,7 +72,8 @@ def load_agent(
     """
     machine = machine or Machine.here()
     settings = Settings.gather(keys.ALL, options, environ, default_file=default_file)
-    token, token_file = _token(settings)
+    token, token_file = _text_or_file(settings, keys.TOKEN, keys.TOKEN_FILE)
+    banner, banner_file = _text_or_file(settings, keys.BANNER, keys.BANNER_FILE)
     ca_file = settings.find_path(keys.CA_FILE)
     hostname = settings.find(keys.HOSTNAME)
     return AgentConfig(
@@ -83,6 +88,9 @@ def load_agent(
         log_level=settings.get(keys.LOG_LEVEL, LogLevel.INFO),
         log_format=settings.get(keys.LOG_FORMAT, None),
         accept_env=settings.get(keys.ACCEPT_ENV, _ACCEPT_ENV),
+        is_gateway=settings.get(keys.GATEWAY_PORTS, False),
+        banner=banner,
+        banner_file=banner_file,
         warnings=settings.warnings(keys.ALL),
     )
 
@@ -104,12 +112,14 @@ def _own_name(machine: Machine) -> NodeName:
         ) from None
 
 
-def _token(settings: Settings) -> tuple[str | None, Path | None]:
-    """The token or its file, whichever was given in the higher layer."""
-    token = settings.find(keys.TOKEN)
-    file = settings.find_path(keys.TOKEN_FILE)
-    if token is not None and file is not None and token.rank == file.rank:
-        raise ConfigError(f"{token.where}: {file.where} is given too; keep one of them")
-    if token is not None and (file is None or token.rank > file.rank):
-        return token.value, None
+def _text_or_file(
+    settings: Settings, text_key: Setting[str], file_key: Setting[Path]
+) -> tuple[str | None, Path | None]:
+    """A text or the file that holds it, whichever was given in the higher layer."""
+    text = settings.find(text_key)
+    file = settings.find_path(file_key)
+    if text is not None and file is not None and text.rank == file.rank:
+        raise ConfigError(f"{text.where}: {file.where} is given too; keep one of them")
+    if text is not None and (file is None or text.rank > file.rank):
+        return text.value, None
     return None, file.value if file is not None else None

@@ -34,6 +34,8 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]{8,256}")
 # As AcceptEnv in sshd_config(5), but never "*" alone: LD_PRELOAD must not be let in by accident.
 _ENV_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\*?")
 _ENV_PATTERNS: Final = 64
+# A few screens; it is sent before anybody has proved who they are.
+BANNER_LENGTH: Final = 8192
 
 
 class LogLevel(enum.Enum):
@@ -142,6 +144,18 @@ def _env_patterns(value: Value) -> tuple[str, ...]:
     return patterns
 
 
+def _gateway_ports(value: Value) -> bool:
+    """Whether clients may say where a port listens, in OpenSSH's words."""
+    return one_of(["no", "clientspecified"])(value) == "clientspecified"
+
+
+def _banner(value: Value) -> str:
+    text = one_text(value)
+    if len(text) > BANNER_LENGTH or not all(char.isprintable() or char in "\n\t" for char in text):
+        raise ValueError(f"a banner is plain text of at most {BANNER_LENGTH} characters")
+    return text
+
+
 CLUSTER_NAME: Final = Setting("cluster_name", text_as(ClusterName.parse), "cluster-name")
 DATA_DIR: Final = Setting("data_dir", a_path, "data-dir")
 # The agent's --data-dir is for its own directory, so it looks at this key without an option.
@@ -168,6 +182,9 @@ CA_FILE: Final = Setting("agent.ca_file", a_path, "ca-file")
 HOSTNAME: Final = Setting("agent.hostname", text_as(NodeName.parse), "hostname")
 LABELS: Final = Setting("agent.labels", _labels, "label")
 ACCEPT_ENV: Final = Setting("agent.accept_env", _env_patterns)
+GATEWAY_PORTS: Final = Setting("agent.gateway_ports", _gateway_ports)
+BANNER: Final = Setting("agent.banner", _banner)
+BANNER_FILE: Final = Setting("agent.banner_file", a_path)
 
 ALL: Final[tuple[Setting[Any], ...]] = (
     CLUSTER_NAME,
@@ -190,4 +207,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     HOSTNAME,
     LABELS,
     ACCEPT_ENV,
+    GATEWAY_PORTS,
+    BANNER,
+    BANNER_FILE,
 )

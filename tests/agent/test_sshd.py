@@ -77,6 +77,8 @@ class NodeSshTests(SynchronousTestCase):
         self.accounts = PlayedAccounts()
         self.destinations = PlayedDestinations()
         self.ports = PlayedPorts()
+        self.banner = ""
+        self.banners: list[str] = []
         self.header = StreamHeader(
             service="ssh", session_id="s1", user="ada", client_address="192.0.2.7:4711"
         )
@@ -93,8 +95,10 @@ class NodeSshTests(SynchronousTestCase):
             own_uid=0,
             destinations=self.destinations,
             ports=self.ports,
+            banner=self.banner,
         )
         made = NodePair(clock=self.clock, **pair)
+        made.client._on_banner = self.banners.append
         made.serve(node, self.header)
         made.connect()
         return made
@@ -136,6 +140,13 @@ class NodeSshTests(SynchronousTestCase):
         """An account that cannot be used is said to be so."""
         self.accounts.refusal = AccountRefused("there is no account root on this node")
         self.assertEqual(self.refusal(self.connect()), "there is no account root on this node")
+
+    def test_banner(self) -> None:
+        """What is to be read before is sent before, also to who is then refused."""
+        self.banner = "Private property.\nKeep off.\n"
+        pair = self.connect()
+        self.assertEqual(self.banners, ["Private property. Keep off."])
+        self.successResultOf(pair.client.authenticated())
 
     def test_another_user(self) -> None:
         """The person at the hub and the person with the certificate must be one."""

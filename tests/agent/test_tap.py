@@ -55,6 +55,16 @@ class TapTests(SynchronousTestCase):
             self.assertEqual(status, 2, options)
             self.assertIn(word, line)
 
+    def test_banner_file(self) -> None:
+        """A banner that cannot be shown is a sentence and status 2."""
+        path = Path(self.mktemp())
+        path.write_text("x" * 8193)
+        for banner, word in (("/no/such/file", "no such file"), (path.resolve(), "at most 8192")):
+            os.environ["MEZITE_AGENT_BANNER_FILE"] = str(banner)
+            status, line = self.ends("--hub=h.example:1", "--token=mzt_abcdefgh")
+            self.assertEqual(status, 2)
+            self.assertIn(word, line)
+
     def test_broken_state(self) -> None:
         """State that cannot be used is a sentence and status 1."""
         state = StateDirectory(self.data_dir)

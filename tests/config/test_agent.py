@@ -73,6 +73,8 @@ class LoadAgentTests(AgentTestCase):
             "    number: 1\n"
             "    empty: ''\n"
             "  accept_env: [LANG, GIT_*]\n"
+            "  gateway_ports: clientspecified\n"
+            "  banner_file: banner\n"
         )
         self.assertEqual(
             config,
@@ -85,6 +87,8 @@ class LoadAgentTests(AgentTestCase):
                 ca_file=Path("/etc/ca.pem"),
                 labels={"env": "dev", "number": "1", "empty": ""},
                 accept_env=("LANG", "GIT_*"),
+                is_gateway=True,
+                banner_file=self.path.parent / "banner",
             ),
         )
 
@@ -163,6 +167,20 @@ class RefusalTests(AgentTestCase):
         """A pattern that lets everything in is not accepted."""
         for pattern in ("*", "A=B", "A*B", ""):
             self.assertIn("accept_env", self.sentence(f"agent: {{accept_env: ['{pattern}']}}\n"))
+
+    def test_gateway_ports(self) -> None:
+        """OpenSSH's words that mean something here, and no others."""
+        self.assertFalse(self.load("agent: {gateway_ports: 'no'}\n").is_gateway)
+        self.assertIn("gateway_ports", self.sentence("agent: {gateway_ports: yes}\n"))
+
+    def test_banner(self) -> None:
+        """A banner is plain text, and stands in one place."""
+        self.assertEqual(self.load("agent: {banner: Hello}\n").banner, "Hello")
+        self.assertIn("plain text", self.sentence('agent: {banner: "\\e[2J"}\n'))
+        self.assertIn("plain text", self.sentence(f"agent: {{banner: {'x' * 8193}}}\n"))
+        self.assertIn(
+            "keep one", self.sentence("agent: {banner: Hello, banner_file: /etc/issue}\n")
+        )
 
     @given(
         st.dictionaries(
