@@ -147,7 +147,10 @@ class HubContexts:
         def select(connection: SSL.Connection, offered: list[bytes]) -> AlpnAnswer:
             return self._select(contexts.mezite, connection, offered)
 
-        contexts.web.set_alpn_select_callback(select)
+        # On both: a client that must say hello twice is asked twice, and the second time
+        # its connection has been switched already.
+        for context in {contexts.web, contexts.mezite}:
+            context.set_alpn_select_callback(select)
         return contexts
 
     def _context(self, credentials: Credentials, *, send_authority: bool) -> SSL.Context:
