@@ -24,6 +24,7 @@ _HOST_NAME_LENGTH: Final = 190
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
 # useradd(8): 32 octets; the trailing dollar is Samba's machine accounts.
 _LOGIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,30}[$]?")
+_ROLE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _HOST_PORT: Final = re.compile(
     r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -133,6 +134,25 @@ class LoginName:
             raise InvalidName(
                 f"{text[:80]!r} is not a login: use 1 to 32 letters, digits and . _ @ -,"
                 " beginning with a letter"
+            )
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@frozen(order=True)
+class RoleName:
+    """The name of a role, in lower case."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not _ROLE.fullmatch(text):
+            raise InvalidName(
+                f"{text[:80]!r} is not the name of a role: use 1 to 63 small letters, digits"
+                " and . _ -, beginning with a letter or digit"
             )
         return cls(text)
 

@@ -34,6 +34,29 @@ class BadSelector(BadInput):
     """Text that does not select nodes by their labels."""
 
 
+class BadPattern(BadInput):
+    """Text that is not a pattern, or one of a kind that could take long to match."""
+
+
+class BadRole(BadInput):
+    """
+    A role document that says nothing, or something else than was meant.
+
+    ``where`` leads to the place: keys, and numbers in lists. The sentence says
+    the same in words, and what is accepted there; :mod:`mezite.config.roles`
+    knows the line.
+    """
+
+    def __init__(self, where: tuple[str | int, ...], problem: str) -> None:
+        key = ".".join(part for part in where if isinstance(part, str))
+        super().__init__(f"{key}: {problem}" if key else problem)
+        self.where = where
+
+
+class BadTraits(BadInput):
+    """Traits of a user that are too many, too long or not printable."""
+
+
 class BadCertificate(RemoteError):
     """A certificate, signed by an authority of ours, that names nobody."""
 
