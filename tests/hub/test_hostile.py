@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import HTTPChannel
 
 from mezite.hub import adminsocket
 from mezite.hub.error import TooManySessions
 from mezite.hub.router import Router
 from mezite.hub.tunnels import STREAMS_OF_ONE_USER
 from mezite.hub.tunnelserver import AUTH_STREAMS
+from mezite.hub.web.site import HubFacts, build_site
 from mezite.mux.transport import StreamTransport
 from mezite.names import UserName
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
@@ -189,6 +195,50 @@ class ShareTests(HostileTests):
         stream.attach(again)
         self.world.flush()
         self.assertIsNone(again.reason)
+
+
+class ReadinessTests(SynchronousTestCase):
+    """``/readyz``, which anybody may ask for."""
+
+    def setUp(self) -> None:
+        self.checks: list[Deferred[None]] = []
+
+        async def check() -> None:
+            self.checks.append(Deferred())
+            await self.checks[-1]
+
+        facts = HubFacts("demo", "hub.example.com", "hub.example.com:443", "sha256:" + "ab" * 32)
+        self.site = build_site(
+            facts, check=check, metrics=CollectorRegistry(), reactor=MemoryReactorClock()
+        )
+        self.site.startFactory()
+        self.addCleanup(self.site.stopFactory)
+
+    def ask(self) -> tuple[HTTPChannel, StringTransport]:
+        channel = self.site.buildProtocol(None)
+        transport = StringTransport()
+        channel.makeConnection(transport)
+        channel.dataReceived(b"GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n")
+        return channel, transport
+
+    def test_one_check(self) -> None:
+        """A thousand who ask at once cost one check; some go before it is done."""
+        asking = [self.ask() for _ in range(1000)]
+        self.assertEqual(len(self.checks), 1)
+        for channel, _ in asking[:500]:
+            channel.connectionLost(Failure(ConnectionDone()))
+        self.checks[0].callback(None)
+        for _, transport in asking[500:]:
+            self.assertIn(b"200 OK", transport.value())
+        self.ask()
+        self.assertEqual(len(self.checks), 2)
+
+    def test_unforeseen(self) -> None:
+        """A check that fails oddly is an answer, too."""
+        _, transport = self.ask()
+        self.checks[0].errback(Unforeseen())
+        self.assertIn(b"503", transport.value())
+        self.assertEqual(len(self.flushLoggedErrors(Unforeseen)), 1)
 
 
 class HandshakeTests(SynchronousTestCase):

@@ -17,7 +17,6 @@ from typing import Final
 
 from attrs import frozen
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web import http
 from twisted.web.error import UnsupportedMethod
@@ -160,27 +159,42 @@ class _QuietSite(Site):
 
 
 class _Readiness(_Page):
-    """200 when the hub can do its work; 503 and the reason when it cannot."""
+    """
+    200 when the hub can do its work; 503 and the reason when it cannot.
+
+    Whoever asks while a check is under way gets its answer: strangers ask as
+    often as they like, and must not fill the queue of the database.
+    """
 
     def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
         self._check = check
+        self._is_checking = False
+        # Those who wait, by identity; they may go before they are answered.
+        self._asking: dict[int, Request] = {}
 
     def render_GET(self, request: Request) -> int:
-        gone: Deferred[None] = request.notifyFinish()
-        answering = background(self._answer(request), doing="answering /readyz")
-        gone.addErrback(lambda _: answering.cancel())
+        self._asking[id(request)] = request
+        request.notifyFinish().addErrback(lambda _: self._asking.pop(id(request), None))
+        if not self._is_checking:
+            self._is_checking = True
+            background(self._answer(), doing="answering /readyz")
         return NOT_DONE_YET
 
-    async def _answer(self, request: Request) -> None:
+    async def _answer(self) -> None:
+        status, text = 503, "not ready: the check failed\n"
         try:
             await self._check()
+            status, text = 200, "ready\n"
         except MeziteError as error:
-            request.setResponseCode(503)
-            request.write(f"not ready: {error}\n".encode())
-        else:
-            request.write(b"ready\n")
-        request.finish()
+            text = f"not ready: {error}\n"
+        finally:
+            self._is_checking = False
+            asking, self._asking = self._asking, {}
+            for request in asking.values():
+                request.setResponseCode(status)
+                request.write(text.encode())
+                request.finish()
 
 
 class _Metrics(_Page):
