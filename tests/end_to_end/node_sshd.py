@@ -1,8 +1,10 @@
 """
 A node's SSH server alone on a free port of the loopback, for stock clients.
 
-``python -m tests.end_to_end.node_sshd DIRECTORY`` writes authorities, a host
-certificate and a user's certificate there, prints its port, and serves.
+``python -m tests.end_to_end.node_sshd DIRECTORY LOGIN[,LOGIN]`` writes
+authorities, a host certificate and a user's certificate there, prints its port,
+and serves. With ``every-host-key`` behind, it has a host key of every kind, and
+known_hosts knows each of them by itself as well.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -30,8 +34,17 @@ from mezite.names import AgentId, LoginName, NodeName, UserName
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 
 
-def public_line(key: Ed25519PrivateKey) -> str:
-    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+def public_line(key: Any) -> str:
+    line: bytes = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return line.decode()
+
+
+def every_host_key() -> list[Any]:
+    return [
+        Ed25519PrivateKey.generate(),
+        *(ec.generate_private_key(c()) for c in (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)),
+        rsa.generate_private_key(65537, 3072),
+    ]
 
 
 def write_identity(directory: Path, authority: SshAuthority, logins: list[str]) -> None:
@@ -57,23 +70,32 @@ def main() -> None:
 
     from mezite.agent.accounts import SystemAccounts
     from mezite.agent.sshd import ISessionAuthorizer, NodeSshFactory
-    from mezite.ssh.hostkeys import HostKey, ReplaceableHostKey
+    from mezite.ssh.hostkeys import HostKey, HostKeys, ReplaceableHostKey
 
     directory = Path(sys.argv[1])
     logins = sys.argv[2].split(",")
     users, hosts = SshAuthority.generate(), SshAuthority.generate()
     write_identity(directory, users, logins)
-    host = Ed25519PrivateKey.generate()
-    certificate = sshcert.issue_host(
-        hosts,
-        public_line(host),
-        agent_id=AgentId.new(),
-        principals=["db1"],
-        serial=1,
-        now=time.time(),
-        lifetime=3600.0,
-    )
-    (directory / "known_hosts").write_text(f"@cert-authority db1 {hosts.public_line()}\n")
+    keys = every_host_key() if "every-host-key" in sys.argv else [Ed25519PrivateKey.generate()]
+    host_keys = [
+        HostKey.of(
+            key,
+            sshcert.issue_host(
+                hosts,
+                public_line(key),
+                agent_id=AgentId.new(),
+                principals=["db1"],
+                serial=1,
+                now=time.time(),
+                lifetime=3600.0,
+            ),
+        )
+        for key in keys
+    ]
+    known = [f"@cert-authority db1 {hosts.public_line()}"]
+    if len(keys) > 1:
+        known += [f"db1 {public_line(key)}" for key in keys]
+    (directory / "known_hosts").write_text("\n".join(known) + "\n")
 
     @implementer(ISessionAuthorizer)
     class AllowsAllBut:
@@ -84,7 +106,7 @@ def main() -> None:
             return succeed(Decision(allowed, f"{user} may not log in as {login} on db1"))
 
     node = NodeSshFactory(
-        host_key=ReplaceableHostKey(HostKey.of(host, certificate)),
+        host_key=ReplaceableHostKey(HostKeys(host_keys)),
         user_authorities=lambda: [users.public_blob],
         authorizer=AllowsAllBut(),
         accounts=SystemAccounts(threads.deferToThread, time.time, os.getuid()),

@@ -30,12 +30,15 @@ LOGIN = pwd.getpwuid(os.getuid()).pw_name
 class NodeSshd:
     """A node's SSH server in a process of its own, and what a client needs for it."""
 
-    def __init__(self, logins: str) -> None:
+    def __init__(self, logins: str, *words: str) -> None:
         # The server's accounts must be able to come to the directory, and no others' keys are in.
         self.directory = Path(tempfile.mkdtemp(prefix="mz"))
         self.log = (self.directory / "log").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.end_to_end.node_sshd", str(self.directory), logins],
+            [
+                *(sys.executable, "-m", "tests.end_to_end.node_sshd"),
+                *(str(self.directory), logins, *words),
+            ],
             stdout=subprocess.PIPE,
             stderr=self.log,
             cwd=Path(__file__).parents[2],
