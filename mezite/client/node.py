@@ -18,13 +18,13 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from mezite.client import places
+from mezite.client.incoming import ClientConnection
 from mezite.client.profile import Profile, host_authorities
 from mezite.client.tls import DIAL_SECONDS, context_of, damaged, dialed
 from mezite.error import BadInput, TimedOut
 from mezite.identity.sshkeys import blob_of_key, load_public_line
 from mezite.names import AgentId, InvalidName, LoginName, NodeName
 from mezite.ssh.client import ClientTransport, HostTrust, UserKey
-from mezite.ssh.connection import FlowConnection
 from mezite.ssh.error import BY_APPLICATION, ConnectionEnded
 from mezite.wire.endpoint import TlsClientEndpoint
 from mezite.wire.error import TlsBroken
@@ -33,6 +33,19 @@ SSH: Final = b"mezite-ssh"
 # Below the shortest idle timeouts of load balancers and NAT, which are a minute.
 ALIVE_SECONDS: Final = 15.0
 UNHEARD: Final = 3
+
+
+@frozen
+class Patience:
+    """How long is waited: for a connection, and for signs of life on it."""
+
+    connect_seconds: float = DIAL_SECONDS
+    # Without a number of seconds nothing is asked, and a dead connection not noticed.
+    alive_seconds: float | None = ALIVE_SECONDS
+    unheard: int = UNHEARD
+
+
+DEFAULT_PATIENCE: Final = Patience()
 
 
 def parse_node(text: str, hub_name: str) -> NodeName | AgentId:
@@ -49,7 +62,7 @@ class NodeConnection:
     """An SSH connection to a node, on which sessions may be opened."""
 
     transport: ClientTransport
-    connection: FlowConnection
+    connection: ClientConnection
 
     def lost_because(self) -> Exception | None:
         """Why the connection is gone, once it is."""
@@ -66,11 +79,12 @@ class NodeTransport(ClientTransport):
     An SSH transport that notices a dead connection, and tells why it ended.
 
     Load balancers, sleeping laptops and machines without power end connections
-    without a word. The node is asked each :data:`ALIVE_SECONDS` whether it is
-    there; whatever comes from it is a sign of life, since on a slow line an
-    answer may wait behind other data.
+    without a word. The node is asked again and again whether it is there;
+    whatever comes from it is a sign of life, since on a slow line an answer may
+    wait behind other data.
     """
 
+    patience = DEFAULT_PATIENCE
     _asking: IDelayedCall | None = None
     _unheard = 0
 
@@ -81,15 +95,19 @@ class NodeTransport(ClientTransport):
 
     def logged_in(self) -> None:
         super().logged_in()
-        self._asking = self._clock.callLater(ALIVE_SECONDS, self._ask)
+        self._ask_later()
+
+    def _ask_later(self) -> None:
+        if self.patience.alive_seconds is not None:
+            self._asking = self._clock.callLater(self.patience.alive_seconds, self._ask)
 
     def dataReceived(self, data: bytes) -> None:
         self._unheard = 0
         super().dataReceived(data)
 
     def _ask(self) -> None:
-        if self._unheard >= UNHEARD:
-            seconds = ALIVE_SECONDS * UNHEARD
+        if self._unheard >= self.patience.unheard:
+            seconds = (self.patience.alive_seconds or 0) * self.patience.unheard
             self.fail(
                 TimedOut(f"nothing was heard from the node for {seconds:g} s"), BY_APPLICATION
             )
@@ -98,7 +116,7 @@ class NodeTransport(ClientTransport):
         asked = self._connection.sendGlobalRequest(b"keepalive@openssh.com", b"", wantReply=1)
         # A refusal is an answer too.
         asked.addErrback(lambda _: None)
-        self._asking = self._clock.callLater(ALIVE_SECONDS, self._ask)
+        self._ask_later()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         if self._asking is not None and self._asking.active():
@@ -119,6 +137,7 @@ async def dial_node(
     node: NodeName | AgentId,
     login: LoginName,
     *,
+    patience: Patience = DEFAULT_PATIENCE,
     on_banner: Callable[[str], None] | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> NodeConnection:
@@ -128,7 +147,7 @@ async def dial_node(
     :raises MeziteError: with a sentence from whoever said no: the hub, the
         node, or this side, which did not find the node it meant.
     """
-    connection = FlowConnection()
+    connection = ClientConnection()
     transport = NodeTransport(
         HostTrust(_host_blobs(profile), {node.text}, wall_clock),
         _user_key(profile),
@@ -137,16 +156,17 @@ async def dial_node(
         reactor,
         on_banner=on_banner,
     )
+    transport.patience = patience
     endpoint = TlsClientEndpoint(
         reactor,
         profile.hub,
         context_of(profile, SSH),
         server_name=f"{node}.{profile.hub_name}",
-        timeout=DIAL_SECONDS,
+        timeout=patience.connect_seconds,
     )
     factory = Factory.forProtocol(cast("type[Any]", lambda: transport))
     factory.noisy = False
-    await dialed(reactor, profile.hub, endpoint.connect(factory))
+    await dialed(reactor, profile.hub, endpoint.connect(factory), seconds=patience.connect_seconds)
     await transport.authenticated()
     return NodeConnection(transport, connection)
 

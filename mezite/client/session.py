@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 from twisted.conch.error import ConchError
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.python.failure import Failure
 
+from mezite.client.keyboard import Keyboard
 from mezite.client.stdio import Brake, InputFile, OutputFile
 from mezite.client.terminal import (
     RawTerminal,
@@ -33,6 +34,8 @@ from mezite.ssh.fields import FieldReader, string, uint32
 
 # What ssh itself gives for a command that a signal ended, or that told no status.
 NO_STATUS: Final = 255
+# RFC 4335: how long a BREAK is held; 0 leaves it to the node, 1 s is what ssh sends.
+_BREAK_MILLISECONDS: Final = 1000
 
 
 class RequestRefused(Denied):
@@ -59,13 +62,36 @@ class SessionRequest:
     command: bytes | None = None
     pty: Pty | None = None
     environment: Mapping[str, str] = field(factory=dict)
+    # The command is the name of a subsystem (-s).
+    is_subsystem: bool = False
+    # Programs of the session may use the person's ssh-agent (-A).
+    lends_agent: bool = False
+
+
+class IWritable(Protocol):
+    """Where output goes."""
+
+    def write(self, data: bytes) -> None: ...
+
+
+def _no_connections() -> list[str]:
+    return []
+
+
+@frozen
+class Escapes:
+    """What begins a wish at the start of a line, and what ``~#`` lists."""
+
+    character: bytes = b"~"
+    connections: Callable[[], list[str]] = _no_connections
 
 
 @frozen
 class LocalFiles:
     """What the session is joined to, as file descriptors."""
 
-    standard_input: int = 0
+    # None is an empty file.
+    standard_input: int | None = 0
     standard_output: int = 1
     standard_error: int = 2
 
@@ -80,8 +106,8 @@ class SessionChannel(FlowChannel):
         self.opened: Deferred[None] = Deferred()
         # Fires once the channel is closed, with the exit code that it told.
         self.finished: Deferred[int] = Deferred()
-        self.output: OutputFile | None = None
-        self.error_output: OutputFile | None = None
+        self.output: IWritable | None = None
+        self.error_output: IWritable | None = None
         self._exit_code = NO_STATUS
         # Whether the node has said how it ended, before the channel or the connection did.
         self.is_complete = False
@@ -135,12 +161,17 @@ class SessionChannel(FlowChannel):
         """
         for name, value in request.environment.items():
             self.conn.sendRequest(self, b"env", string(name.encode()) + string(value.encode()))
+        if request.lends_agent:
+            self.conn.sendRequest(self, b"auth-agent-req@openssh.com", b"")
         wanted: list[Deferred[None]] = []
         if request.pty is not None:
             data = string(request.pty.term.encode()) + _geometry(size) + string(modes)
             wanted.append(self._ask(b"pty-req", data, "the node gave no terminal"))
         if request.command is None:
             wanted.append(self._ask(b"shell", b"", "the node did not start a shell"))
+        elif request.is_subsystem:
+            data = string(request.command)
+            wanted.append(self._ask(b"subsystem", data, "the node has no such subsystem"))
         else:
             data = string(request.command)
             wanted.append(self._ask(b"exec", data, "the node did not run the command"))
@@ -160,6 +191,11 @@ class SessionChannel(FlowChannel):
         if not self.localClosed:
             self.conn.sendRequest(self, b"window-change", _geometry(size))
 
+    def send_break(self) -> None:
+        """Send a BREAK to whatever runs (RFC 4335)."""
+        if not self.localClosed:
+            self.conn.sendRequest(self, b"break", uint32(_BREAK_MILLISECONDS))
+
 
 async def run_session(
     reactor: Any,
@@ -167,11 +203,16 @@ async def run_session(
     request: SessionRequest,
     files: LocalFiles,
     lost_because: Callable[[], Exception | None],
+    *,
+    escapes: Escapes | None = None,
+    on_started: Callable[[], None] = lambda: None,
 ) -> int:
     """
     Run this to its end, and give the exit code that ssh would give.
 
     :param lost_because: why the SSH connection is gone, once it is.
+    :param escapes: only looked for on a terminal that is raw.
+    :raises EndedByEscape: if the person did not want to wait for the end.
     :raises RequestRefused: if the node does not start it.
     :raises BrokenPipeError: if nobody reads the output any more.
     :raises MeziteError: if the connection ends before the session.
@@ -181,7 +222,7 @@ async def run_session(
         with ExitStack() as stack:
             connection.openChannel(channel)
             await channel.opened
-            code = await _join(stack, reactor, channel, request, files)
+            code = await _join(stack, reactor, channel, request, files, escapes, on_started)
     except CancelledError:
         channel.loseConnection()
         raise
@@ -202,39 +243,60 @@ async def _join(
     channel: SessionChannel,
     request: SessionRequest,
     files: LocalFiles,
+    escapes: Escapes | None,
+    on_started: Callable[[], None],
 ) -> int:
-    source = InputFile(reactor, files.standard_input, channel.write, channel.loseWriteConnection)
-    outputs = [
+    output, error_output = (
         OutputFile(reactor, file, lambda: channel.fail(BrokenPipeError()))
         for file in (files.standard_output, files.standard_error)
-    ]
-    for file in (source, *outputs):
-        stack.callback(file.give_back)
-    channel.output, channel.error_output = outputs
+    )
+    channel.output, channel.error_output = output, error_output
     brake = Brake(channel)
-    for output in outputs:
-        brake.attach(output)
-    await _start(stack, reactor, channel, request)
-    channel.registerProducer(source, True)
-    source.resumeProducing()
-    code = await channel.finished
-    source.stopProducing()
-    for output in outputs:
-        await output.drained()
+    for each in (output, error_output):
+        stack.callback(each.give_back)
+        brake.attach(each)
+    on_data: Callable[[bytes], None] = channel.write
+    raw = await _start(stack, reactor, channel, request)
+    if raw is not None and escapes is not None:
+        on_data = Keyboard(
+            escapes.character,
+            channel,
+            suspend=raw.suspend,
+            show=error_output.write,
+            connections=escapes.connections,
+        ).typed
+    on_started()
+    if files.standard_input is None:
+        channel.loseWriteConnection()
+        code = await channel.finished
+    else:
+        source = InputFile(reactor, files.standard_input, on_data, channel.loseWriteConnection)
+        stack.callback(source.give_back)
+        channel.registerProducer(source, True)
+        source.resumeProducing()
+        code = await channel.finished
+        source.stopProducing()
+    for each in (output, error_output):
+        await each.drained()
     return code
 
 
 async def _start(
     stack: ExitStack, reactor: Any, channel: SessionChannel, request: SessionRequest
-) -> None:
+) -> RawTerminal | None:
     terminal = request.pty.terminal if request.pty is not None else None
     if terminal is None:
         await channel.start(request, b"\0", WindowSize(80, 24))
-        return
-    raw = RawTerminal(terminal)
+        return None
+
+    def resize() -> None:
+        channel.resize(window_size(terminal))
+
+    raw = RawTerminal(terminal, on_continued=lambda: reactor.callFromThread(resize))
     await channel.start(request, encode_modes(raw.attributes), window_size(terminal))
     stack.enter_context(raw)
-    stack.enter_context(ResizeWatch(reactor, lambda: channel.resize(window_size(terminal))))
+    stack.enter_context(ResizeWatch(reactor, resize))
+    return raw
 
 
 def _geometry(size: WindowSize) -> bytes:

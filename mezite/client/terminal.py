@@ -14,6 +14,7 @@ import os
 import signal
 import struct
 import termios
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -119,12 +120,14 @@ class RawTerminal:
     """
     A terminal that hands every key to the program, for as long as this is entered.
 
-    ``attributes`` are the terminal's before that. A terminal that was stopped
-    and continued (SIGCONT) is made raw again, because the shell has changed it.
+    ``attributes`` are the terminal's before that. A program that was stopped and
+    continued (SIGCONT) makes it raw again, because the shell has changed it;
+    ``on_continued`` is called from the signal handler then.
     """
 
-    def __init__(self, file: int) -> None:
+    def __init__(self, file: int, on_continued: Callable[[], None] = lambda: None) -> None:
         self._file = file
+        self._on_continued = on_continued
         self.attributes: list[Any] = termios.tcgetattr(file)
         self._previous: Any = None
         self._is_raw = False
@@ -160,9 +163,25 @@ class RawTerminal:
         finally:
             signal.signal(signal.SIGTTOU, previous)
 
+    def suspend(self) -> None:
+        """Stop this process, as Ctrl-Z does to others; it returns once it was continued."""
+        if not self._is_raw:
+            return
+        self.restore()
+        # To this thread: with others about, a signal for the process may come a moment later.
+        signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
+        self._is_raw = True
+        self._raw_again()
+
     def _continued(self, number: int, frame: FrameType | None) -> None:
-        if self._is_raw and _is_ours(self._file):
+        if self._is_raw:
+            self._raw_again()
+
+    def _raw_again(self) -> None:
+        # In the background the terminal is somebody else's; SIGCONT comes again with it.
+        if _is_ours(self._file):
             self._make_raw()
+            self._on_continued()
 
     def _make_raw(self) -> None:
         raw = [*self.attributes[:_CHARACTERS], list(self.attributes[_CHARACTERS])]

@@ -29,17 +29,19 @@ def hub_server_name(hub: HostPort) -> str | None:
     return None if is_address(hub.host) else hub.host
 
 
-async def dialed(reactor: Any, hub: HostPort, connecting: Awaitable[T]) -> T:
+async def dialed(
+    reactor: Any, hub: HostPort, connecting: Awaitable[T], *, seconds: float = DIAL_SECONDS
+) -> T:
     """
-    What this attempt at a connection gives, within :data:`DIAL_SECONDS`.
+    What this attempt at a connection gives, within this time.
 
     :raises HubUnreachable: when they are over, or nothing is there.
     """
     try:
-        return await within(reactor, DIAL_SECONDS, connecting, doing=f"connecting to {hub}")
+        return await within(reactor, seconds, connecting, doing=f"connecting to {hub}")
     # An endpoint that is cancelled says so in its own way.
     except (TimedOut, ConnectingCancelledError):
-        raise HubUnreachable(f"the hub at {hub} did not answer within {DIAL_SECONDS:g} s") from None
+        raise HubUnreachable(f"the hub at {hub} did not answer within {seconds:g} s") from None
     except NothingThere as error:
         cause = error.__cause__
         number = cause.osError if isinstance(cause, ConnectError) else None

@@ -20,6 +20,7 @@ from mezite.client.node import (
     UNHEARD,
     NodeConnection,
     NodeTransport,
+    Patience,
     dial_node,
     parse_node,
 )
@@ -72,6 +73,12 @@ class NodeTransportTests(SynchronousTestCase):
         self.assertIsInstance(error, TimedOut)
         self.assertEqual(str(error), "nothing was heard from the node for 45 s")
         self.assertIs(self.node_connection.lost_because(), error)
+
+    def test_no_questions(self) -> None:
+        """Whoever wants no questions asked is never told that the node is gone."""
+        self.patch(NodeTransport, "patience", Patience(alive_seconds=None))
+        quiet = Pair().connect()
+        self.assertEqual(quiet.clock.getDelayedCalls(), [])
 
     def test_no_timers_left(self) -> None:
         """A connection that has ended asks no more."""

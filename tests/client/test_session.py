@@ -223,6 +223,35 @@ class RunSessionTests(SynchronousTestCase):
         self.begin(SessionRequest())
         self.assertEqual(self.node.requests, [(b"shell", b"")])
 
+    def test_subsystem_and_agent(self) -> None:
+        """The ssh-agent is lent before anything runs; a subsystem is asked for by name."""
+        request = SessionRequest(command=b"sftp", is_subsystem=True, lends_agent=True)
+        self.begin(request)
+        self.assertEqual(
+            self.node.requests,
+            [(b"auth-agent-req@openssh.com", b""), (b"subsystem", string(b"sftp"))],
+        )
+
+    def test_no_input(self) -> None:
+        """Without standard input the command sees its end at once."""
+        self.pipes.files = LocalFiles(
+            None, self.pipes.files.standard_output, self.pipes.files.standard_error
+        )
+        running = self.begin()
+        self.assertTrue(self.node.has_ended)
+        self.assertEqual(list(self.reactor.readers), [])
+        self.node.exit(0)
+        self.turns()
+        self.assertEqual(self.successResultOf(running), 0)
+
+    def test_break(self) -> None:
+        """A BREAK is asked for with its length."""
+        self.begin()
+        for channel in self.pair.connection.channels.values():
+            channel.send_break()
+        self.pair.pump.flush()
+        self.assertEqual(self.node.requests[-1], (b"break", uint32(1000)))
+
     def test_refused(self) -> None:
         """A node that does not run the command, or gives no terminal, ends the session."""
         for refused, sentence in (

@@ -25,7 +25,7 @@ from mezite.client.terminal import RawTerminal
 from mezite.error import Unavailable
 
 async def work(reactor):
-    with RawTerminal(0):
+    with RawTerminal(0) as raw:
         os.write(1, b"ready")
         how = sys.argv[1]
         if how == "end":
@@ -36,6 +36,9 @@ async def work(reactor):
             raise ZeroDivisionError
         if how == "exit":
             sys.exit(3)
+        if how == "suspend":
+            raw.suspend()
+            os.write(1, b"again")
         if how == "echo":
             os.write(1, os.read(0, 100))
             return 0
@@ -63,13 +66,13 @@ class RawTerminalTests(SynchronousTestCase):
     def is_raw(self) -> bool:
         return not self.state()[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
 
-    def start(self, how: str) -> subprocess.Popen[bytes]:
+    def start(self, how: str, **rest: Any) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, how],
             stdin=self.terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,
+            **(rest or {"start_new_session": True}),
         )
 
         def clean_up() -> None:
@@ -121,6 +124,20 @@ class RawTerminalTests(SynchronousTestCase):
         os.write(self.master, b"\x03\x1c\x1a\x04\r")
         output, _ = process.communicate(timeout=PATIENCE)
         self.assertEqual(output, b"\x03\x1c\x1a\x04\r")
+
+    def test_suspended(self) -> None:
+        """A program that suspends itself gives the terminal back, and takes it again."""
+        # Nobody could continue the only group of a session, so that is never stopped.
+        process = self.start("suspend", process_group=0)
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        self.assertTrue(os.WIFSTOPPED(status))
+        self.assertEqual(self.state(), self.before)
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout is not None
+        self.assertEqual(os.read(process.stdout.fileno(), 5), b"again")
+        self.assertTrue(self.is_raw())
+        process.send_signal(signal.SIGTERM)
+        self.ends(process)
 
     def test_stopped_and_continued(self) -> None:
         """A terminal that others changed while we were stopped is made raw again."""
