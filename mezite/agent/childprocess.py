@@ -69,24 +69,34 @@ class ChildProcess(FileDescriptor):
         :raises OSError: if it could not be begun.
         """
         account = launch.become
-        child = subprocess.Popen(  # noqa: S603, to run what a person asks for is the job
-            list(launch.arguments),
-            executable=launch.executable,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=dict(launch.environment),
-            close_fds=True,
-            start_new_session=True,
-            user=None if account is None else account.uid,
-            group=None if account is None else account.gid,
-            extra_groups=None if account is None else account.groups,
-            umask=0o022,
-            # Runs as the user already, before the program: it uses os, fcntl and
-            # signal only, which take no lock that another thread may hold.
-            preexec_fn=_Preparation(launch.directory, terminal),
-        )
-        return cls(reactor, child)
+        try:
+            child = subprocess.Popen(  # noqa: S603, to run what a person asks for is the job
+                list(launch.arguments),
+                executable=launch.executable,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=dict(launch.environment),
+                close_fds=True,
+                start_new_session=True,
+                user=None if account is None else account.uid,
+                group=None if account is None else account.gid,
+                extra_groups=None if account is None else account.groups,
+                umask=0o022,
+                # Runs as the user already, before the program: it uses os, fcntl and
+                # signal only, which take no lock that another thread may hold.
+                preexec_fn=_Preparation(launch.directory, terminal),
+            )
+        except subprocess.SubprocessError as error:
+            # The child failed between fork and exec; subprocess does not say how.
+            raise OSError(str(error)) from error
+        try:
+            return cls(reactor, child)
+        except OSError:
+            # It cannot be watched, so that nobody would hear of its end.
+            child.kill()
+            child.wait()
+            raise
 
     @property
     def pid(self) -> int:
