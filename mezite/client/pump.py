@@ -113,24 +113,25 @@ class Pump:
     def _loop(self) -> None:
         poll = select.poll()
         hub = self._connection.socket.fileno()
-        masks = {hub: -1, self._sink: -1, self._source: -1}
+        masks = {hub: 0, self._source: 0, self._sink: -1}
         while (self._hub_open or self._to_sink) and not self._sink_gone:
             self._collect_outgoing()
             wanted = {
                 hub: (select.POLLIN if self._hub_open and not self._to_sink else 0)
                 | (select.POLLOUT if self._to_socket else 0),
+                self._source: select.POLLIN if self._source_open and not self._to_socket else 0,
                 self._sink: select.POLLOUT if self._to_sink else 0,
             }
-            if self._source_open and not self._to_socket:
-                wanted[self._source] = select.POLLIN
-            elif masks[self._source] != -1:
-                # A closed pipe reports POLLHUP whatever is asked for: look away.
-                poll.unregister(self._source)
-                masks[self._source] = -1
             for file, mask in wanted.items():
-                if masks[file] != mask:
+                if masks[file] == mask:
+                    continue
+                masks[file] = mask
+                if mask or file == self._sink:
                     poll.register(file, mask)
-                    masks[file] = mask
+                else:
+                    # What is closed or broken is reported whatever is asked for: look
+                    # away. Of the sink we want to hear it.
+                    poll.unregister(file)
             for file, events in poll.poll():
                 if file == hub:
                     self._hub_ready(events)
