@@ -63,7 +63,7 @@ class CopyTests(SynchronousTestCase):
         self.complaints: list[str] = []
 
     def at(self, name: str) -> str:
-        return str(self.here / name)
+        return f"{self.here}/{name}"
 
     def file(self, name: str, content: bytes = b"content", mode: int = 0o644) -> Path:
         path = self.here / name
