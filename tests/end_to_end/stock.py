@@ -121,6 +121,24 @@ def reversing(family: socket.AddressFamily, address: object) -> Iterator[socket.
             server.shutdown(socket.SHUT_RDWR)
 
 
+@contextmanager
+def web_server(directory: Path) -> Iterator[int]:
+    """The port of a server of these files over plain HTTP."""
+    port = free_port()
+    server = subprocess.Popen(
+        ["python3", "-m", "http.server", "-b", "127.0.0.1", str(port)],
+        cwd=directory,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_for_port(port, server)
+        yield port
+    finally:
+        server.terminate()
+        server.communicate(timeout=PATIENCE)
+
+
 def ask(family: socket.AddressFamily, address: object, question: bytes) -> bytes:
     """Send all of it, end our direction, and read what is answered."""
     with socket.socket(family) as connected:

@@ -14,7 +14,15 @@ import pytest
 
 from mezite.cli.local import LocalCluster, free_port
 from tests.end_to_end.conftest import LOGIN
-from tests.end_to_end.stock import StockSsh, ask, plain_sshd, reversing, wait_for_port, wait_until
+from tests.end_to_end.stock import (
+    StockSsh,
+    ask,
+    plain_sshd,
+    reversing,
+    wait_for_port,
+    wait_until,
+    web_server,
+)
 
 NODE = f"{LOGIN}@db1"
 # Several windows of a channel, so that they must be opened again.
@@ -67,30 +75,22 @@ class ForwardedPortTests:
     def test_dynamic(self, stock: StockSsh, tmp_path: Path) -> None:
         """-D is a SOCKS5 proxy whose names are looked up on the node."""
         (tmp_path / "page").write_bytes(QUESTION)
-        web, socks = free_port(), free_port()
-        site = subprocess.Popen(
-            ["python3", "-m", "http.server", "-b", "127.0.0.1", str(web)],
-            cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            wait_for_port(web, site)
-            with stock.holding("-D", str(socks), NODE) as process:
-                wait_for_port(socks, process)
-                for proxy in ("socks5h", "socks5", "socks4"):
-                    done = subprocess.run(
-                        ["curl", "-sS", "--noproxy", "", "-x", f"{proxy}://127.0.0.1:{socks}",
-                         f"http://localhost:{web}/page"],
-                        capture_output=True,
-                        timeout=60,
-                        check=False,
-                    )  # fmt: skip
-                    assert done.returncode == 0, done.stderr
-                    assert done.stdout == QUESTION
-        finally:
-            site.terminate()
-            site.communicate()
+        socks = free_port()
+        with (
+            web_server(tmp_path) as web,
+            stock.holding("-D", str(socks), NODE) as process,
+        ):
+            wait_for_port(socks, process)
+            for proxy in ("socks5h", "socks5", "socks4"):
+                done = subprocess.run(
+                    ["curl", "-sS", "--noproxy", "", "-x", f"{proxy}://127.0.0.1:{socks}",
+                     f"http://localhost:{web}/page"],
+                    capture_output=True,
+                    timeout=60,
+                    check=False,
+                )  # fmt: skip
+                assert done.returncode == 0, done.stderr
+                assert done.stdout == QUESTION
 
     def test_standard_input(self, stock: StockSsh, reversing_port: int) -> None:
         """-W joins the client's own input and output to a port."""
