@@ -1,36 +1,14 @@
 """
-Producers between a full socket and those who write to it.
-
-They are the small parts of :mod:`mezite.wire.transport` and
-:mod:`mezite.wire.splice` that Twisted's consumers register.
+A producer between a full socket and one who waits to be asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
-
-
-@implementer(IPushProducer)
-@define(eq=False)
-class Pressure:
-    """What the TCP transport knows as its producer: it says when the socket is full."""
-
-    _full: Callable[[], None]
-    _relieved: Callable[[], None]
-
-    def pauseProducing(self) -> None:
-        self._full()
-
-    def resumeProducing(self) -> None:
-        self._relieved()
-
-    def stopProducing(self) -> None:
-        """The connection is going; connectionLost will say so."""
 
 
 @implementer(IPushProducer)

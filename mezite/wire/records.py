@@ -4,20 +4,28 @@ The records of one TLS connection: bytes in, plain bytes out, and back.
 It owns OpenSSL's connection and its two memory BIOs, and always empties them.
 It moves no bytes over a network and closes nothing: that is
 :mod:`mezite.wire.transport`.
+
+pyOpenSSL's calls take a new buffer and ask after errors for every 16 KiB, and
+the end of what can be opened is an exception: a quarter of a relay's time.
+Here OpenSSL is called with buffers that all connections use in turn. That needs
+names that pyOpenSSL does not promise; without them it is done without
+(:class:`PlainRecords`, and ``tests/benchmarks/relay.py`` for the difference).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
-from attrs import define
+from attrs import define, field
 from cryptography import x509
 from OpenSSL import SSL
 
 from mezite.wire import alpn
 from mezite.wire.contexts import refusal_of
 from mezite.wire.error import HandshakeFailed, detail_of
+
+Piece = bytes | memoryview
 
 # Bytes given to OpenSSL at once. Its memory BIOs never shrink, so that this bounds what a
 # connection keeps: twice 4/3 of it. Larger slices are not faster.
@@ -26,47 +34,17 @@ _SLICE: Final = 64 * 1024
 _RECORD: Final = 16 * 1024
 # A record of TLS 1.3 or 1.2 grows by 22 or 29 bytes; the rest is for answers of TLS itself.
 _SEALED_SLICE: Final = _SLICE + 32 * (_SLICE // _RECORD) + 1024
-# Where the plain bytes of one read are put together, for all connections in turn: a slice, and
-# what a record that was begun before it may add.
-_shared = bytearray(_SLICE + 2 * _RECORD)
 
-
-def _direct_read() -> Callable[[SSL.Connection], int] | None:
-    """
-    OpenSSL's SSL_read into the shared buffer, as often as there is a whole record.
-
-    pyOpenSSL's ``recv`` takes a buffer and asks after errors for every 16 KiB,
-    which is a tenth of a relay's time (``tests/benchmarks/relay.py``). This
-    needs names that pyOpenSSL does not promise; without them it is done without.
-    """
-    try:
-        read: Callable[..., int] = SSL._lib.SSL_read  # type: ignore[attr-defined]
-        address = SSL._ffi.from_buffer(_shared)  # type: ignore[attr-defined]
-        _ = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)._ssl
-    except AttributeError:
-        return None
-    last = len(_shared) - _RECORD
-
-    def read_whole_records(connection: SSL.Connection) -> int:
-        filled = 0
-        ssl = connection._ssl
-        while filled <= last:
-            count = read(ssl, address + filled, _RECORD)
-            if count <= 0:
-                # Why it ends is told by the next recv, which asks again.
-                break
-            filled += count
-        return filled
-
-    return read_whole_records
-
-
-_read_whole_records = _direct_read()
+# For all connections in turn: where plain bytes and sealed ones are put together.
+_opened: Final = bytearray(320 * 1024)
+_sealed: Final = bytearray(512 * 1024)
+_opened_view: Final = memoryview(_opened)
+_sealed_view: Final = memoryview(_sealed)
 
 
 @define(eq=False)
-class Records:
-    """What OpenSSL does for one connection, many records at a time."""
+class PlainRecords:
+    """What OpenSSL does for one connection, by the calls that pyOpenSSL documents."""
 
     _connection: SSL.Connection
 
@@ -85,12 +63,12 @@ class Records:
             raise HandshakeFailed(refusal_of(self._connection) or detail_of(error)) from error
         return True
 
-    def hold(self, data: bytes) -> None:
+    def hold(self, data: Piece) -> None:
         """Take what arrived, and open it later."""
         if data:
             self._connection.bio_write(data)
 
-    def open(self, data: bytes) -> tuple[bytes, SSL.Error | None]:
+    def open(self, data: Piece) -> tuple[bytes, SSL.Error | None]:
         """
         All that can be opened now, and what ended it, if anything did.
 
@@ -105,10 +83,6 @@ class Records:
             if start < len(data):
                 self._connection.bio_write(whole[start : start + _SLICE])
                 start += _SLICE
-            if _read_whole_records is not None:
-                count = _read_whole_records(self._connection)
-                if count:
-                    opened(bytes(memoryview(_shared)[:count]))
             try:
                 while True:
                     opened(recv(_RECORD))
@@ -116,27 +90,33 @@ class Records:
                 if start >= len(data):
                     break
             except SSL.Error as error:
-                end = error
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks), end
+                # Its traceback would hold all of this, and itself.
+                end = error.with_traceback(None)
+        return b"".join(chunks), end
 
-    def seal(self, data: bytes) -> list[bytes]:
+    def seal(self, pieces: Sequence[Piece]) -> Iterator[Piece]:
         """
-        What is to be sent for these bytes.
+        What is to be sent for these bytes; each part is good until the next is asked for.
 
         :raises SSL.Error: nothing can be sent any more.
         """
-        sealed: list[bytes] = []
-        whole = memoryview(data)
-        for start in range(0, len(data), _SLICE):
-            self._connection.send(whole[start : start + _SLICE])
-            self._take(sealed)
-        return sealed
+        for slice_ in _slices(pieces):
+            self._connection.send(slice_)
+            yield from self.answers()
 
     def answers(self) -> list[bytes]:
         """What TLS has to say by itself: handshake messages, alerts, new keys."""
-        sealed: list[bytes] = []
-        self._take(sealed)
-        return sealed
+        found: list[bytes] = []
+        read = self._connection.bio_read
+        try:
+            while True:
+                chunk = read(_SEALED_SLICE)
+                found.append(chunk)
+                if len(chunk) < _SEALED_SLICE:
+                    break
+        except SSL.WantReadError:
+            pass
+        return found
 
     def close(self) -> list[bytes]:
         """Our close_notify."""
@@ -165,13 +145,126 @@ class Records:
         """What the peer presented, its own certificate first."""
         return tuple(self._connection.get_peer_cert_chain(as_cryptography=True) or ())
 
-    def _take(self, sealed: list[bytes]) -> None:
-        read = self._connection.bio_read
-        try:
-            while True:
-                chunk = read(_SEALED_SLICE)
-                sealed.append(chunk)
-                if len(chunk) < _SEALED_SLICE:
-                    return
-        except SSL.WantReadError:
-            pass
+
+@define(eq=False)
+class DirectRecords(PlainRecords):
+    """The same by OpenSSL's own calls, into the shared buffers."""
+
+    _ssl: Any = field(init=False)
+    _into: Any = field(init=False)
+    _from: Any = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        connection: Any = self._connection
+        self._ssl = connection._ssl
+        self._into = connection._into_ssl
+        self._from = connection._from_ssl
+
+    def open(self, data: Piece) -> tuple[bytes, SSL.Error | None]:
+        chunks: list[bytes] = []
+        ssl, read, target, last = self._ssl, _ssl_read, _opened_at, len(_opened) - _RECORD
+        source = _from_buffer(data)
+        size = len(data)
+        start = filled = 0
+        while True:
+            count = min(_SLICE, size - start)
+            if count:
+                if _bio_write(self._into, source + start, count) != count:
+                    raise MemoryError("OpenSSL has no memory for what arrived")
+                start += count
+            while (count := read(ssl, target + filled, _RECORD)) > 0:
+                filled += count
+                if filled > last:
+                    chunks.append(bytes(_opened_view[:filled]))
+                    filled = 0
+            if _get_error(ssl, count) != _WANT_READ:
+                # pyOpenSSL says in its own words what it is, after what came before it.
+                opened, end = super().open(b"")
+                return b"".join((*chunks, _opened_view[:filled], opened)), end
+            if start >= size:
+                break
+        whole = bytes(_opened_view[:filled])
+        return (b"".join((*chunks, whole)) if chunks else whole), None
+
+    def seal(self, pieces: Sequence[Piece]) -> Iterator[Piece]:
+        ssl, target, room = self._ssl, _sealed_at, len(_sealed)
+        filled = 0
+        for slice_ in _slices(pieces):
+            # Without partial writes, and with a memory BIO, it is all or an error.
+            if _ssl_write(ssl, _from_buffer(slice_), len(slice_)) <= 0:
+                self._connection.send(slice_)  # which raises, and says why
+            count = _bio_read(self._from, target + filled, room - filled)
+            filled += max(count, 0)
+            if room - filled < _SEALED_SLICE:
+                yield _sealed_view[:filled]
+                filled = 0
+        if filled:
+            yield _sealed_view[:filled]
+
+
+def records_of(connection: SSL.Connection) -> PlainRecords:
+    """The fastest way to use this connection."""
+    return Records(connection)
+
+
+def _slices(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    """
+    The same bytes in slices that make full records, if there are so many.
+
+    Small pieces are put together, and before a large one only as much of it
+    as fills their record: nothing large is copied.
+    """
+    small: list[Piece] = []
+    gathered = 0
+    for piece in pieces:
+        if gathered + len(piece) <= _RECORD:
+            small.append(piece)
+            gathered += len(piece)
+            continue
+        view = memoryview(piece)
+        if gathered:
+            small.append(view[: _RECORD - gathered])
+            view = view[_RECORD - gathered :]
+            yield b"".join(small)
+            small, gathered = [], 0
+        while len(view) > _SLICE:
+            yield view[:_SLICE]
+            view = view[_SLICE:]
+        if len(view) > _RECORD:
+            whole = len(view) - len(view) % _RECORD
+            yield view[:whole]
+            view = view[whole:]
+        if view:
+            small.append(view)
+            gathered = len(view)
+    if gathered:
+        yield b"".join(small) if len(small) > 1 else small[0]
+
+
+def _choose() -> type[PlainRecords]:
+    """:class:`DirectRecords`, if pyOpenSSL still has the names that it needs."""
+    global _ssl_read, _ssl_write, _bio_read, _bio_write, _get_error, _from_buffer
+    global _WANT_READ, _opened_at, _sealed_at
+    try:
+        library, ffi = SSL._lib, SSL._ffi  # type: ignore[attr-defined]
+        _ssl_read, _ssl_write = library.SSL_read, library.SSL_write
+        _bio_read, _bio_write = library.BIO_read, library.BIO_write
+        _get_error, _WANT_READ = library.SSL_get_error, library.SSL_ERROR_WANT_READ
+        _from_buffer = ffi.from_buffer
+        _opened_at, _sealed_at = ffi.from_buffer(_opened), ffi.from_buffer(_sealed)
+        DirectRecords(SSL.Connection(SSL.Context(SSL.TLS_METHOD), None))
+    except AttributeError:
+        return PlainRecords
+    return DirectRecords
+
+
+_ssl_read: Any
+_ssl_write: Any
+_bio_read: Any
+_bio_write: Any
+_get_error: Any
+_from_buffer: Any
+_WANT_READ: int
+_opened_at: Any
+_sealed_at: Any
+Records = _choose()

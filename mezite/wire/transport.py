@@ -2,11 +2,12 @@
 TLS over any transport, made for relaying.
 
 A :class:`TLSTransport` is the protocol of one TCP connection and the transport
-of what is spoken inside it. It stands in for Twisted's ``TLSMemoryBIOProtocol``,
-which passes every 16 KiB record on by itself in both directions: here one read
-of the socket becomes one ``dataReceived``, the writes of a turn become one
-call of ``send``, and what one read became leaves in one write. That takes a
-relay 0.6 to 0.7 of the CPU time (``tests/benchmarks/relay.py``).
+of what is spoken inside it. It stands in for Twisted's ``TLSMemoryBIOProtocol``, which
+passes every 16 KiB record on by itself in both directions: here one read of the
+socket becomes one ``dataReceived``, the writes of a turn become one ``send``,
+and what one read became leaves in one write, at once
+(:mod:`mezite.wire.carrier`). That takes a relay half of the CPU time
+(``tests/benchmarks/relay.py``).
 
 It owns the TLS state, the deadline of the handshake and the closing; who is
 spoken to is for whoever made it to decide, once, when the handshake is done.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from attrs import define, field
+from attrs.setters import NO_OP
 from cryptography import x509
 from OpenSSL import SSL, crypto
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -37,16 +39,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mezite.wire.carrier import Carrier, carrier_of
 from mezite.wire.error import HandshakeFailed, HandshakeTimedOut, TlsBroken, detail_of
-from mezite.wire.pressure import Pressure, PullLoop
-from mezite.wire.records import Records
+from mezite.wire.pressure import PullLoop
+from mezite.wire.records import Piece, PlainRecords, records_of
 from mezite.wire.tlsstate import READABLE, TRANSITIONS, WRITABLE, Input, State
 
 HANDSHAKE_TIMEOUT: Final = 10.0
-# Bytes per read of the socket, and the mark above which its writers are paused.
-READ_SIZE: Final = 252 * 1024
-# Bytes per write of the socket: a read that was passed on goes out in one, with what sealing adds.
-_SEND_SIZE: Final = 512 * 1024
 # Written bytes that wait for the end of the turn; above this they are sealed at once.
 _COALESCE: Final = 64 * 1024
 # Seconds that the last bytes may take to leave after loseConnection: 128 KiB at 1 KiB/s.
@@ -72,7 +71,8 @@ class _Ending(enum.Enum):
 
 
 @implementer(IHalfCloseableProtocol, ISSLTransport, IConsumer, IPushProducer)
-@define(eq=False)
+# Without the hooks that attrs would call at each assignment, for the sake of one converter.
+@define(eq=False, on_setattr=NO_OP)
 class TLSTransport(Protocol):
     """
     One TLS connection.
@@ -83,7 +83,7 @@ class TLSTransport(Protocol):
     lower case, and the peer's certificate, verified as its context demands.
     """
 
-    _records: Records = field(converter=Records, alias="connection")
+    _records: PlainRecords = field(converter=records_of, alias="connection")
     _clock: IReactorTime
     _secured: Callable[[TLSTransport], None]
     _failed: Callable[[Failure], None]
@@ -93,12 +93,13 @@ class TLSTransport(Protocol):
     server_name: str | None = field(init=False, default=None)
     peer_certificate: x509.Certificate | None = field(init=False, default=None)
     state: State = field(init=False, default=State.HANDSHAKING)
+    _carrier: Carrier = field(init=False)
     _inner: Any = field(init=False, default=None)
     _ending: _Ending = field(init=False, default=_Ending.NOTHING)
     _reason: Failure | None = field(init=False, default=None)
     _timer: IDelayedCall | None = field(init=False, default=None)
     _turn_end: IDelayedCall | None = field(init=False, default=None)
-    _pending: list[bytes] = field(init=False, factory=list)
+    _pending: list[Piece] = field(init=False, factory=list)
     _pending_size: int = field(init=False, default=0)
     # The inner protocol's producer, told when the TCP transport is full and when it is not.
     _producer: Any = field(init=False, default=None)
@@ -113,18 +114,19 @@ class TLSTransport(Protocol):
     # --- what the TCP transport calls
 
     def connectionMade(self) -> None:
-        if hasattr(self.transport, "bufferSize"):
-            self.transport.bufferSize = READ_SIZE
-        if hasattr(self.transport, "SEND_LIMIT"):
-            self.transport.SEND_LIMIT = _SEND_SIZE
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
-        self.transport.registerProducer(Pressure(self._on_full, self._on_relief), True)
+        self._carrier = carrier_of(
+            self.transport,
+            receive=self.dataReceived,
+            full=self._on_full,
+            relieved=self._on_relief,
+        )
         self._set_timer(self._handshake_timeout, self._handshake_timed_out)
         self._shake_hands()
 
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: Piece) -> None:
         if self.state is State.CLOSING or self._ending is _Ending.ALL:
             return
         if self.state is State.HANDSHAKING:
@@ -139,9 +141,9 @@ class TLSTransport(Protocol):
             self._handshake_failed(HandshakeFailed("the connection ended too early"))
         elif self.state is State.CLOSING:
             self.transport.loseConnection()
-        elif self.state in READABLE:
+        else:
             self._tcp_ended = True
-            if self._ending is _Ending.ALL:
+            if not self._is_receiving():
                 return
             if self._paused:
                 self._held = True
@@ -157,6 +159,7 @@ class TLSTransport(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         was = self.state
         self._move(Input.TCP_LOST)
+        self._carrier.lost()
         self._set_timer(None)
         if self._turn_end is not None:
             self._turn_end.cancel()
@@ -221,7 +224,7 @@ class TLSTransport(Protocol):
 
     # --- bytes in
 
-    def _deliver(self, data: bytes = b"") -> None:
+    def _deliver(self, data: Piece = b"") -> None:
         """Open what has arrived, and give it to the inner protocol in one piece."""
         if not self._is_receiving():
             return
@@ -277,19 +280,21 @@ class TLSTransport(Protocol):
     # --- bytes out
 
     def write(self, data: bytes) -> None:
-        if self.state not in WRITABLE or not data:
+        self.writeSequence((data,))
+
+    def writeSequence(self, data: Iterable[Piece]) -> None:
+        if self.state not in WRITABLE:
             return
         if self._ending is not _Ending.NOTHING and self._producer is None:
             return
-        self._pending.append(data)
-        self._pending_size += len(data)
+        for piece in data:
+            if piece:
+                self._pending.append(piece)
+                self._pending_size += len(piece)
         if self._pending_size >= _COALESCE:
             self._flush()
-        elif self._turn_end is None:
+        elif self._turn_end is None and self._pending:
             self._turn_end = self._clock.callLater(0, self._end_turn)
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        self.write(b"".join(data))
 
     def _end_turn(self) -> None:
         self._turn_end = None
@@ -298,22 +303,18 @@ class TLSTransport(Protocol):
     def _flush(self) -> None:
         if not self._pending or self.state not in WRITABLE:
             return
-        pending = self._pending
-        data = b"".join(pending) if len(pending) > 1 else pending[0]
-        self._pending = []
+        pending, self._pending = self._pending, []
         self._pending_size = 0
         try:
-            sealed = self._records.seal(data)
+            self._carrier.send(self._records.seal(pending))
         except SSL.Error as error:
             self._break(TlsBroken(detail_of(error)))
-        else:
-            self.transport.writeSequence(sealed)
 
     def _drain(self) -> bool:
         """Pass on what TLS has to say by itself; whether there was anything."""
         answers = self._records.answers()
         if answers:
-            self.transport.writeSequence(answers)
+            self._carrier.send(answers)
         return bool(answers)
 
     # --- closing
@@ -339,7 +340,7 @@ class TLSTransport(Protocol):
         if was is not State.CLOSING:
             self._move(Input.HANG_UP)
         self._set_timer(None)
-        self.transport.unregisterProducer()
+        self._carrier.release()
         self.transport.abortConnection()
         if was is State.HANDSHAKING and self._reason is not None:
             self._failed(self._reason)
@@ -355,7 +356,7 @@ class TLSTransport(Protocol):
         if self.state in WRITABLE:
             self._flush()
         if self.state in WRITABLE:
-            self.transport.writeSequence(self._records.close())
+            self._carrier.send(self._records.close())
             self._move(Input.SEND_CLOSE)
             if self.state is State.CLOSING:
                 self._end_tcp()
@@ -374,7 +375,7 @@ class TLSTransport(Protocol):
 
         Reading goes on, into the void, because closing with bytes unread would reset it.
         """
-        self.transport.unregisterProducer()
+        self._carrier.release()
         if self._paused or self._stalled:
             self._paused = self._stalled = False
             self.transport.resumeProducing()
