@@ -222,9 +222,9 @@ class Connection:
         """A keepalive interval has passed: count the peer's nuisances from nought again."""
         self._nuisances = 0
 
-    def pull(self, length: int = PULL_LENGTH) -> tuple[bytes, list[Event]]:
+    def pull(self, length: int = PULL_LENGTH) -> tuple[list[bytes | memoryview], list[Event]]:
         """
-        About so many bytes to be sent, and what their leaving made happen.
+        About so many bytes to be sent, in pieces, and what their leaving made happen.
 
         Control frames go first, then streams in turn, a quantum each.
         """
@@ -241,7 +241,7 @@ class Connection:
         length -= HEADER_LENGTH * len(pieces)
         for stream in self._queue.pull(length, pieces, events):
             self._retire_if_done(stream)
-        return b"".join(pieces), events
+        return pieces, events
 
     # Bytes: what the peer does.
 

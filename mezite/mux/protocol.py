@@ -8,7 +8,7 @@ the peer is gone. It decides nothing about streams.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import Any, ClassVar, Final
 
@@ -58,6 +58,9 @@ _CLOSE_DEADLINE: Final = 5.0
 
 class ICarrier(ITCPTransport, IConsumer):
     """What a tunnel needs of the transport that it runs on."""
+
+    def writeSequence(data: Iterable[bytes | memoryview]) -> None:
+        """As of any transport; the views are of bytes that do not change."""
 
 
 class _Life(Enum):
@@ -270,10 +273,10 @@ class MuxProtocol(Protocol):
     def flush(self) -> None:
         """Hand to the transport all that it takes, and the windows allow."""
         while not self._is_paused and self._life is _Life.UP and self.connection.has_output:
-            data, events = self.connection.pull()
+            pieces, events = self.connection.pull()
             self._pulled += events
-            if data:
-                self.transport.write(data)
+            if pieces:
+                self.transport.writeSequence(pieces)
 
     # How it is done.
 
@@ -407,7 +410,7 @@ class MuxProtocol(Protocol):
         self._cut_off = self._clock.callLater(_CLOSE_DEADLINE, self.transport.abortConnection)
         # With a producer registered, TLS would wait for it before it closes.
         self.transport.unregisterProducer()
-        self.transport.write(last_words)
+        self.transport.writeSequence(last_words)
         self.transport.loseConnection()
 
     _REACTIONS: ClassVar[Mapping[type[Event], Callable[[MuxProtocol, Any], None]]] = {

@@ -62,7 +62,7 @@ class ConnectionTestCase(SynchronousTestCase):
     def sent(self, length: int = 2**30) -> list[Header | bytes]:
         """What the hub sends now, read as frames."""
         output, self.pulled = self.hub.pull(length)
-        return FrameReader(2**32).receive(output)
+        return FrameReader(2**32).receive(b"".join(output))
 
     def opened(self) -> int:
         """A stream of ours that the peer has accepted."""

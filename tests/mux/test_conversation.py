@@ -56,7 +56,7 @@ class End:
 
 
 def carry(from_: End, to: End, places: list[int]) -> bool:
-    data, _ = from_.connection.pull()
+    data = b"".join(from_.connection.pull()[0])
     for chunk in cut(data, places):
         to.hear(to.connection.receive(chunk))
     return bool(data)
@@ -147,7 +147,7 @@ class ConversationTests(SynchronousTestCase):
                 else:
                     getattr(end, name)(stream_id)
                     ids.remove(stream_id)
-        data, _ = end.pull(2**30)
+        data = b"".join(end.pull(2**30)[0])
         whole = heard([data])
         self.assertEqual(heard(cut(data, places)), whole)
         self.assertEqual(heard([data[i : i + 7] for i in range(0, len(data), 7)]), whole)
@@ -160,7 +160,7 @@ class ConversationTests(SynchronousTestCase):
         opened = Connection(Role.CLIENT)
         opened.send(opened.open(), b"hello")
         try:
-            for chunk in cut(opened.pull()[0] + data, places):
+            for chunk in cut(b"".join(opened.pull()[0]) + data, places):
                 connection.receive(chunk)
         except RemoteMuxError:
             pass

@@ -241,8 +241,8 @@ class PressureTests(SynchronousTestCase):
         """What several streams say in one turn is one write."""
         hub = Hub()
         streams = [hub.stream() for _ in range(3)]
-        written: list[bytes] = []
-        hub.transport.write = written.append
+        written: list[object] = []
+        hub.transport.writeSequence = written.append
         for stream in streams:
             stream.write(b"a key")
             stream.write(b"stroke")

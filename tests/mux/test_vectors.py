@@ -81,7 +81,7 @@ class ConversationVectorTests(SynchronousTestCase):
                     *(part.encode() if isinstance(part, str) else part for part in arguments)
                 )
             elif "out" in step:
-                self.assertEqual(connection.pull()[0].hex(), step["out"])
+                self.assertEqual(b"".join(connection.pull()[0]).hex(), step["out"])
             else:
                 events = connection.receive(bytes.fromhex(step["in"]))
                 self.assertEqual([repr(event) for event in events], step["events"])
