@@ -1,10 +1,16 @@
 """
 What it costs to relay a gigabyte, in CPU seconds of the relaying process.
 
-``python -m tests.benchmarks.relay`` runs three relays side by side on the
-loopback, each a process of its own, and the same client against each in turn:
-Twisted's own TLS with its port forwarder, our TLS transports with our splice,
-and our TLS transport spliced to a stream of a tunnel. The last is the hub's work.
+``python -m tests.benchmarks.relay`` runs the relays side by side on the
+loopback, each a process of its own, and the same client against each in turn,
+in many short rounds: Twisted's own TLS with its port forwarder, our TLS
+transports with our splice, and our TLS transport spliced to a stream of a
+tunnel. The last is the hub's work. All of them agree on the same cipher, except
+for Twisted's TLS as it comes, which is there to be told apart from it.
+
+A row is the median of its rounds; a ratio is the median of the ratios to the
+relay beside it in the same round, so that what else the machine does weighs on
+both. User and system time come from the kernel's ticks over all rounds.
 """
 
 from __future__ import annotations
@@ -28,7 +34,10 @@ from tests.doubles.certificates import certificate_set
 
 ROLES = "tests.benchmarks.relayroles"
 _BLOCK = b"\0" * (256 * 1024)
+# The measure of the others.
+BASE = "twisted"
 KINDS = {
+    "twisted-as-is": "Twisted TLS to Twisted TLS, its own cipher",
     "twisted": "Twisted TLS to Twisted TLS",
     "tls": "TLSTransport to TLSTransport",
     "mux": "TLSTransport to a tunnel's stream",
@@ -39,9 +48,12 @@ KINDS = {
 class Round:
     """One transfer: who relayed, which way, and what it took."""
 
+    number: int
     kind: str
     way: str
+    cipher: str
     cpu_per_gb: float
+    user_per_gb: float
     megabytes_per_second: float
 
 
@@ -88,17 +100,25 @@ def cpu_seconds(process: subprocess.Popen[str]) -> float:
     return time.clock_gettime((~process.pid << 3) | 2)
 
 
-def transfer(port: int, kind: str, way: str, count: int) -> float:
-    """Move so many bytes through the relay on this port; the seconds it took."""
+def user_seconds(process: subprocess.Popen[str]) -> float:
+    """User time so far, in the kernel's ticks."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+
+def transfer(port: int, kind: str, way: str, count: int) -> tuple[float, str]:
+    """Move so many bytes through the relay on this port; the seconds it took, and the cipher."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    if kind != "twisted":  # which ends the handshake over a name it does not know
+    if not kind.startswith("twisted"):  # which ends the handshake over a name it does not know
         context.set_alpn_protocols(["mezite-ssh"])
     with (
         socket.create_connection(("127.0.0.1", port)) as plain,
         context.wrap_socket(plain) as connection,
     ):
+        cipher = connection.cipher()
+        assert cipher is not None
         started = time.monotonic()
         connection.sendall(f"{way} {count}\n".encode())
         if way == "up":
@@ -112,7 +132,18 @@ def transfer(port: int, kind: str, way: str, count: int) -> float:
                 received = connection.recv_into(buffer)
                 assert received, f"{left} bytes are missing"
                 left -= received
-        return time.monotonic() - started
+        return time.monotonic() - started, cipher[0]
+
+
+def one_round(
+    number: int, relay: tuple[subprocess.Popen[str], int], kind: str, way: str, count: int
+) -> Round:
+    process, port = relay
+    before, user_before = cpu_seconds(process), user_seconds(process)
+    took, cipher = transfer(port, kind, way, count)
+    spent, user = cpu_seconds(process) - before, user_seconds(process) - user_before
+    gigabytes = count / 1e9
+    return Round(number, kind, way, cipher, spent / gigabytes, user / gigabytes, count / took / 1e6)
 
 
 def measure(rounds: int, megabytes: int, kinds: list[str]) -> list[Round]:
@@ -129,43 +160,51 @@ def measure(rounds: int, megabytes: int, kinds: list[str]) -> list[Round]:
                 relays[kind] = process, int(port)
                 if kind == "mux":
                     assert processes.start("tunnel", int(port))[1] == "ready"
-            for turn in range(rounds + 1):
-                for kind, (process, port) in relays.items():
-                    for way in ("up", "down"):
-                        before = cpu_seconds(process)
-                        took = transfer(port, kind, way, count if turn else count // 10)
-                        spent = cpu_seconds(process) - before
-                        if turn:  # the first, short one only warms up
-                            measured.append(
-                                Round(kind, way, spent / count * 1e9, count / took / 1e6)
-                            )
+            for number in range(rounds + 1):
+                for way in ("up", "down"):
+                    for kind, relay in relays.items():
+                        done = one_round(number, relay, kind, way, count)
+                        if number:  # the first only warms up
+                            measured.append(done)
         finally:
             processes.stop()
     return measured
 
 
 def summary(rounds: list[Round]) -> list[dict[str, Any]]:
-    """Medians, one row for each relay and way; the ratio is to Twisted's own."""
+    """One row for each relay and way."""
+    base = {(r.number, r.way): r.cpu_per_gb for r in rounds if r.kind == BASE}
     rows: list[dict[str, Any]] = []
     for kind in KINDS:
         for way in ("up", "down"):
             chosen = [r for r in rounds if (r.kind, r.way) == (kind, way)]
-            if chosen:
-                cpu = statistics.median(r.cpu_per_gb for r in chosen)
-                speed = statistics.median(r.megabytes_per_second for r in chosen)
-                row = {"relay": kind, "way": way, "cpu_seconds_per_gb": round(cpu, 3)}
-                rows.append({**row, "megabytes_per_second": round(speed)})
-    base = {r["way"]: r["cpu_seconds_per_gb"] for r in rows if r["relay"] == "twisted"}
-    for row in rows:
-        if row["way"] in base:
-            row["ratio"] = round(row["cpu_seconds_per_gb"] / base[row["way"]], 3)
+            if not chosen:
+                continue
+            cpu = statistics.median(r.cpu_per_gb for r in chosen)
+            share = sum(r.user_per_gb for r in chosen) / sum(r.cpu_per_gb for r in chosen)
+            row: dict[str, Any] = {
+                "relay": kind,
+                "way": way,
+                "cipher": chosen[0].cipher,
+                "cpu_seconds_per_gb": round(cpu, 3),
+                "user_seconds_per_gb": round(cpu * share, 3),
+                "system_seconds_per_gb": round(cpu * (1 - share), 3),
+                "megabytes_per_second": round(
+                    statistics.median(r.megabytes_per_second for r in chosen)
+                ),
+            }
+            if base:
+                row["ratio"] = round(
+                    statistics.median(r.cpu_per_gb / base[r.number, way] for r in chosen), 3
+                )
+            rows.append(row)
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--megabytes", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--relay", action="append", choices=list(KINDS))
     parser.add_argument("--format", choices=["text", "json"], default="text")
     options = parser.parse_args()
@@ -174,12 +213,15 @@ def main() -> None:
         print(json.dumps(rows, indent=2))
         return
     print(f"{options.rounds} rounds of {options.megabytes} MB each way, {os.cpu_count()} CPUs")
-    print(f"{'relay':36}{'way':6}{'CPU s/GB':>10}{'MB/s':>8}{'ratio':>8}")
+    print(
+        f"{'relay':44}{'way':6}{'CPU s/GB':>9}{'user':>7}{'system':>8}{'ratio':>7}"
+        f"{'MB/s':>6}  cipher"
+    )
     for row in rows:
-        ratio = row.get("ratio", "")
         print(
-            f"{KINDS[row['relay']]:36}{row['way']:6}{row['cpu_seconds_per_gb']:10.2f}"
-            f"{row['megabytes_per_second']:8}{ratio:>8}"
+            f"{KINDS[row['relay']]:44}{row['way']:6}{row['cpu_seconds_per_gb']:9.2f}"
+            f"{row['user_seconds_per_gb']:7.2f}{row['system_seconds_per_gb']:8.2f}"
+            f"{row.get('ratio', ''):>7}{row['megabytes_per_second']:6}  {row['cipher']}"
         )
 
 

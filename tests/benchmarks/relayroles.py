@@ -32,6 +32,8 @@ from mezite.wire.splice import splice
 
 _BLOCK: Final = b"\0" * (128 * 1024)
 HUB_NAME: Final = "hub.test"
+# The one that our contexts prefer, for Twisted's as well.
+CIPHER: Final = b"TLS_AES_128_GCM_SHA256"
 
 
 class FarSide(Protocol):
@@ -121,20 +123,26 @@ def far(reactor: Any, files: Files) -> Any:
     return TlsServerFactory(files.contexts(), Factory.forProtocol(FarSide), clock=reactor)
 
 
-def twisted_relay(reactor: Any, files: Files, far_port: int) -> Any:
+def twisted_relay(reactor: Any, files: Files, far_port: int, *, as_is: bool) -> Any:
     """Twisted's TLS at both ends, and its port forwarder between."""
     from twisted.protocols import portforward
+
+    accepting = files.certificate().options()
+    dialing = ssl.CertificateOptions(verify=False)
+    if not as_is:
+        for options in (accepting, dialing):
+            options.getContext().set_tls13_ciphersuites(CIPHER)
 
     class DialTls(portforward.ProxyServer):
         def connectionMade(self) -> None:
             self.transport.pauseProducing()
             client = self.clientProtocolFactory()
             client.setServer(self)
-            reactor.connectSSL("127.0.0.1", far_port, client, ssl.CertificateOptions(verify=False))
+            reactor.connectSSL("127.0.0.1", far_port, client, dialing)
 
     factory = ProxyFactory("127.0.0.1", far_port)
     factory.protocol = DialTls
-    return files.certificate().options(), factory
+    return accepting, factory
 
 
 def tls_relay(reactor: Any, files: Files, far_port: int) -> Any:
@@ -213,8 +221,10 @@ def main(role: str, folder: str, port: str = "0") -> None:
         case "tunnel":
             dialed = dial_tunnel(reactor, files, int(port))
             dialed.addCallbacks(lambda _: print("ready", flush=True), lambda f: print(f))
-        case "twisted":
-            options, factory = twisted_relay(reactor, files, int(port))
+        case "twisted" | "twisted-as-is":
+            options, factory = twisted_relay(
+                reactor, files, int(port), as_is=role == "twisted-as-is"
+            )
             listening = reactor.listenSSL(0, factory, options, interface="127.0.0.1")
             print(listening.getHost().port, flush=True)
         case _:
