@@ -12,6 +12,7 @@ from mezite.names import (
     InvalidName,
     LoginName,
     NodeName,
+    RoleName,
     UserName,
     check_labels,
     parse_labels,
@@ -49,6 +50,15 @@ class AgentIdTests(SynchronousTestCase):
         fresh = AgentId.new().text
         for text in (fresh.upper(), "{" + fresh + "}", fresh.replace("-", ""), "db1", ""):
             self.assertRaises(InvalidName, AgentId.parse, text)
+
+
+class RoleNameTests(SynchronousTestCase):
+    def test_roles(self) -> None:
+        """A role's name is in small letters, and begins with one or a digit."""
+        for text in ("access", "ssh-production", "7.of_9", "a" * 63):
+            self.assertEqual(str(RoleName.parse(text)), text)
+        for text in ("", "-a", "Admin", "a b", "a:b", "a" * 64, "ä"):
+            self.assertRaises(InvalidName, RoleName.parse, text)
 
 
 class PersonNameTests(SynchronousTestCase):

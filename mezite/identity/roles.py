@@ -1,18 +1,33 @@
 """
 Who may reach what: one pure decision.
 
-:func:`decide` is the seam where a role language will stand; everything that
-asks about rights asks here. What is not allowed is denied.
+:class:`AccessRules` are the rules that hold for one person; everything that
+asks about rights asks them, most of it by :func:`decide`. What a role can say
+is in :mod:`mezite.identity.rolesdoc`, and what several of them come to in
+:mod:`mezite.identity.merging`. What is not allowed is denied.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from typing import Final, Self
 
 from attrs import field, frozen
 
 from mezite.identity.error import BadSelector
+from mezite.identity.merging import merge
+from mezite.identity.rolesdoc import Options, Role
+from mezite.identity.terms import (
+    Anything,
+    Condition,
+    Literal,
+    Person,
+    expand,
+    expand_labels,
+    labels_match,
+)
+from mezite.identity.traits import Traits
 from mezite.names import InvalidName, LoginName, UserName, check_labels
 
 ANY: Final = "*"
@@ -78,12 +93,18 @@ class LabelSelector:
 
 @frozen
 class UserRights:
-    """All that a decision needs to know of a person."""
+    """
+    All that a decision needs to know of a person.
+
+    The logins and the selector are a role of the user's own, beside the others.
+    """
 
     user: UserName
     logins: frozenset[LoginName]
     node_labels: LabelSelector
     is_admin: bool = False
+    roles: tuple[Role, ...] = ()
+    traits: Traits = field(factory=dict)
 
 
 @frozen
@@ -94,23 +115,156 @@ class Decision:
     reason: str
 
 
+class Answer(enum.Enum):
+    """What one role says to one wish."""
+
+    DENY_NODE_LABELS = "deny.node_labels"
+    DENY_LOGINS = "deny.logins"
+    ALLOW = "allow"
+    # The labels are allowed, the login is not.
+    OTHER_LOGINS = "allow.logins"
+    OTHER_NODES = "allow.node_labels"
+
+    @property
+    def is_denial(self) -> bool:
+        return self in (Answer.DENY_NODE_LABELS, Answer.DENY_LOGINS)
+
+
+@frozen
+class RoleRules:
+    """A role as it is for one person: its templates filled in."""
+
+    name: str
+    options: Options
+    allowed_labels: Mapping[str, tuple[Condition, ...]]
+    allowed_logins: frozenset[LoginName]
+    denied_labels: Mapping[str, tuple[Condition, ...]] = field(factory=dict)
+    denied_logins: tuple[Condition, ...] = ()
+
+    @property
+    def opens_nodes(self) -> bool:
+        """Whether there can be a node on which the role allows a login."""
+        return (
+            bool(self.allowed_logins)
+            and bool(self.allowed_labels)
+            and all(self.allowed_labels.values())
+        )
+
+    def denies_login(self, login: LoginName) -> bool:
+        return any(condition.holds(login.text) for condition in self.denied_logins)
+
+    def answer(self, labels: Mapping[str, str], logins: frozenset[LoginName]) -> Answer:
+        """What the role says to any of these logins on a node with these labels."""
+        if labels_match(self.denied_labels, labels):
+            return Answer.DENY_NODE_LABELS
+        if logins and all(map(self.denies_login, logins)):
+            return Answer.DENY_LOGINS
+        if not labels_match(self.allowed_labels, labels):
+            return Answer.OTHER_NODES
+        if self.allowed_logins.isdisjoint(logins):
+            return Answer.OTHER_LOGINS
+        return Answer.ALLOW
+
+
+@frozen
+class AccessRules:
+    """All rules that hold for one person, ready to answer about many nodes."""
+
+    user: UserName
+    roles: tuple[RoleRules, ...]
+    # What some role opens on some node, less what any role denies.
+    logins: frozenset[LoginName]
+    options: Options
+
+    @classmethod
+    def of(cls, rights: UserRights) -> Self:
+        person = Person(rights.user, rights.logins, rights.traits)
+        own = RoleRules(
+            name=f"user:{rights.user}",
+            options=Options(),
+            allowed_labels=_conditions_of(rights.node_labels),
+            allowed_logins=rights.logins,
+        )
+        roles = (own, *(_expanded(role, person) for role in rights.roles))
+        logins = {
+            login
+            for role in roles
+            if role.opens_nodes
+            for login in role.allowed_logins
+            if not any(other.denies_login(login) for other in roles)
+        }
+        options = merge(
+            openers=[role.options for role in roles if role.opens_nodes],
+            others=[role.options for role in roles if not role.opens_nodes],
+        )
+        return cls(rights.user, roles, frozenset(logins), options)
+
+    def answers(
+        self, labels: Mapping[str, str], login: LoginName | None
+    ) -> list[tuple[RoleRules, Answer]]:
+        """What each role says; without a login, to any of those that the person has."""
+        logins = self.logins if login is None else frozenset([login])
+        return [(role, role.answer(labels, logins)) for role in self.roles]
+
+    def decide(self, labels: Mapping[str, str], login: LoginName | None) -> Decision:
+        """
+        May this person log in on a node with these labels, under this login?
+
+        Without a login: may they under any?
+        """
+        answers = {answer for _, answer in self.answers(labels, login)}
+        user = self.user
+        if Answer.DENY_NODE_LABELS in answers:
+            return Decision(False, f"{user} may not reach this node")
+        if Answer.ALLOW in answers and Answer.DENY_LOGINS not in answers:
+            if login is None:
+                return Decision(True, f"{user} may reach this node")
+            return Decision(True, f"{user} may log in as {login} on this node")
+        if not any(labels_match(role.allowed_labels, labels) for role in self.roles):
+            return Decision(False, f"{user} may not reach this node")
+        if login is None:
+            where = " on this node" if self.logins else ""
+            return Decision(False, f"{user} has no logins{where}")
+        return Decision(False, f"{user} may not log in as {login} on this node")
+
+
 def decide(
     rights: UserRights | None, *, node_labels: Mapping[str, str], login: LoginName | None
 ) -> Decision:
     """
-    May this person log in on a node with these labels, under this login?
+    The decision about one node; no rights (``None``) means no.
 
-    Without a login: may they under any? No rights (``None``) means no.
     Being an administrator opens no node: that right is over Mezite itself.
     """
     if rights is None:
         return Decision(False, "this user is not known to the cluster")
-    if not rights.node_labels.matches(node_labels):
-        return Decision(False, f"{rights.user} may not reach this node")
-    if login is None:
-        if not rights.logins:
-            return Decision(False, f"{rights.user} has no logins")
-        return Decision(True, f"{rights.user} may reach this node")
-    if login not in rights.logins:
-        return Decision(False, f"{rights.user} may not log in as {login} on this node")
-    return Decision(True, f"{rights.user} may log in as {login} on this node")
+    return AccessRules.of(rights).decide(node_labels, login)
+
+
+def _conditions_of(selector: LabelSelector) -> dict[str, tuple[Condition, ...]]:
+    return {
+        key: tuple(Anything() if value == ANY else Literal(value) for value in values)
+        for key, values in selector.requirements.items()
+    }
+
+
+def _expanded(role: Role, person: Person) -> RoleRules:
+    allowed = (condition for term in role.allow.logins for condition in expand(term, person))
+    return RoleRules(
+        name=role.name.text,
+        options=role.options,
+        allowed_labels=expand_labels(role.allow.node_labels, person),
+        allowed_logins=frozenset(login for each in allowed if (login := _login(str(each)))),
+        denied_labels=expand_labels(role.deny.node_labels, person),
+        denied_logins=tuple(
+            condition for term in role.deny.logins for condition in expand(term, person)
+        ),
+    )
+
+
+def _login(text: str) -> LoginName | None:
+    """What came out of a template, if it can be a login at all."""
+    try:
+        return LoginName.parse(text)
+    except InvalidName:
+        return None

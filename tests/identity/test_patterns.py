@@ -24,7 +24,7 @@ BODIES = st.recursive(
 
 
 class PatternTests(SynchronousTestCase):
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(BODIES, st.lists(st.text("abc0.-", max_size=6), max_size=6))
     def test_like_python(self, body: str, texts: list[str]) -> None:
         """What a pattern means is what Python's means by the same signs."""
@@ -53,7 +53,7 @@ class PatternTests(SynchronousTestCase):
             error = self.assertRaises(BadPattern, Pattern.parse, text)
             self.assertIn("a pattern is written ^...$", str(error))
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(st.text("ab^$|()[]?*+\\.-{}0", max_size=20))
     def test_any_text(self, text: str) -> None:
         """Whatever is written, it is a pattern or it is refused."""

@@ -1,0 +1,341 @@
+"""
+Role documents: what can be written in one, and the value that comes of it.
+
+Owns the schema of ``kind: role, version: v1`` (``docs/protocols/roles.rst``)
+over plain mappings, lists and texts. How they are read from YAML, with lines,
+is :mod:`mezite.config.roles`'s; what they mean is :mod:`mezite.identity.roles`'s.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from attrs import field, frozen
+
+from mezite.error import BadInput
+from mezite.identity.error import BadRole
+from mezite.identity.terms import Literal, Template, Term, parse_term
+from mezite.names import InvalidName, LoginName, RoleName, check_labels
+
+VERSION: Final = "v1"
+# Sixty-four of anything is more than one person reads; a role stays below 64 KiB of YAML.
+KEYS_LIMIT: Final = 64
+TERMS_LIMIT: Final = 64
+DESCRIPTION_LENGTH: Final = 256
+# The bounds of a certificate's life (mezite.auth.issuing).
+SHORTEST_TTL: Final = 60.0
+LONGEST_TTL: Final = 24 * 3600.0
+
+_DURATION: Final = re.compile(r"(?=.)(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
+_TRUTHS: Final = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+
+T = TypeVar("T")
+Where = tuple[str | int, ...]
+
+
+class Recording(enum.IntEnum):
+    """Whether sessions are recorded; the greater is the stricter."""
+
+    OFF = 0
+    BEST_EFFORT = 1
+    REQUIRED = 2
+
+
+@frozen
+class Options:
+    """How somebody may use what a role allows; ``max_session_ttl`` in seconds."""
+
+    max_session_ttl: float | None = None
+    port_forwarding: bool = True
+    agent_forwarding: bool = False
+    file_copy: bool = True
+    require_session_mfa: bool = False
+    record_session: Recording = Recording.OFF
+
+
+@frozen
+class Allow:
+    """What a role opens: the logins on the nodes, and requests of other roles."""
+
+    node_labels: Mapping[str, tuple[Term, ...]] = field(factory=dict)
+    logins: tuple[Term, ...] = ()
+    request_roles: tuple[RoleName, ...] = ()
+    review_roles: tuple[RoleName, ...] = ()
+
+
+@frozen
+class Deny:
+    """What a role closes: the nodes to every login, and the logins on every node."""
+
+    node_labels: Mapping[str, tuple[Term, ...]] = field(factory=dict)
+    logins: tuple[Term, ...] = ()
+
+
+@frozen
+class Role:
+    """A role that was understood."""
+
+    name: RoleName
+    description: str = ""
+    options: Options = Options()
+    allow: Allow = Allow()
+    deny: Deny = Deny()
+
+
+def parse_role(tree: object) -> Role:
+    """
+    Understand a role document, as mappings, lists and texts.
+
+    :raises BadRole: for whatever is not understood, down to a key that is not known.
+    """
+    document = _Section(tree, (), ("kind", "version", "metadata", "spec"))
+    document.required("kind", _exactly("role"))
+    document.required("version", _exactly(VERSION))
+    metadata = document.section("metadata", ("name", "description"))
+    spec = document.section("spec", ("options", "allow", "deny"))
+    allow = spec.section("allow", ("node_labels", "logins", "request_roles", "review_roles"))
+    deny = spec.section("deny", ("node_labels", "logins"))
+    return Role(
+        name=metadata.required("name", _name),
+        description=metadata.optional("description", _description, ""),
+        options=_options(spec),
+        allow=Allow(
+            node_labels=allow.optional("node_labels", _labels, {}),
+            logins=allow.optional("logins", _listed(_allowed_login), ()),
+            request_roles=allow.optional("request_roles", _listed(_name), ()),
+            review_roles=allow.optional("review_roles", _listed(_name), ()),
+        ),
+        deny=Deny(
+            node_labels=deny.optional("node_labels", _labels, {}),
+            logins=deny.optional("logins", _listed(_denied_login), ()),
+        ),
+    )
+
+
+def role_document(role: Role) -> dict[str, Any]:
+    """The document from which :func:`parse_role` reads this role again."""
+    options = role.options
+    written: dict[str, Any] = {
+        "port_forwarding": options.port_forwarding,
+        "agent_forwarding": options.agent_forwarding,
+        "file_copy": options.file_copy,
+        "require_session_mfa": options.require_session_mfa,
+        "record_session": options.record_session.name.lower(),
+    }
+    if options.max_session_ttl is not None:
+        written["max_session_ttl"] = duration_text(options.max_session_ttl)
+    return {
+        "kind": "role",
+        "version": VERSION,
+        "metadata": {"name": role.name.text, "description": role.description},
+        "spec": {
+            "options": written,
+            "allow": {
+                "node_labels": _written_labels(role.allow.node_labels),
+                "logins": [str(term) for term in role.allow.logins],
+                "request_roles": [name.text for name in role.allow.request_roles],
+                "review_roles": [name.text for name in role.allow.review_roles],
+            },
+            "deny": {
+                "node_labels": _written_labels(role.deny.node_labels),
+                "logins": [str(term) for term in role.deny.logins],
+            },
+        },
+    }
+
+
+def duration_text(seconds: float) -> str:
+    """A length of time as roles write it."""
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def _written_labels(labels: Mapping[str, tuple[Term, ...]]) -> dict[str, list[str]]:
+    return {key: [str(term) for term in terms] for key, terms in labels.items()}
+
+
+class _Section:
+    """A mapping of the document, and where it stands."""
+
+    def __init__(self, value: object, where: Where, known: Sequence[str]) -> None:
+        if value is None:
+            value = {}
+        if not isinstance(value, Mapping):
+            raise BadRole(where, f"a mapping with {_listing(known)} is expected")
+        self._where = where
+        self._value = value
+        for key in value:
+            if key not in known:
+                raise BadRole(
+                    (*where, str(key)[:80]), f"this key is not known; here are {_listing(known)}"
+                )
+
+    def section(self, key: str, known: Sequence[str]) -> _Section:
+        return _Section(self._value.get(key), (*self._where, key), known)
+
+    def optional(self, key: str, parse: Callable[[object, Where], T], default: T) -> T:
+        return parse(self._value[key], (*self._where, key)) if key in self._value else default
+
+    def required(self, key: str, parse: Callable[[object, Where], T]) -> T:
+        if key not in self._value:
+            raise BadRole(self._where, f"the key {key} is missing")
+        return parse(self._value[key], (*self._where, key))
+
+
+def _options(spec: _Section) -> Options:
+    names = [name.name for name in Options.__attrs_attrs__]
+    section = spec.section("options", names)
+    default = Options()
+    return Options(
+        max_session_ttl=section.optional("max_session_ttl", _ttl, None),
+        port_forwarding=section.optional("port_forwarding", _truth, default.port_forwarding),
+        agent_forwarding=section.optional("agent_forwarding", _truth, default.agent_forwarding),
+        file_copy=section.optional("file_copy", _truth, default.file_copy),
+        require_session_mfa=section.optional("require_session_mfa", _truth, False),
+        record_session=section.optional("record_session", _recording, default.record_session),
+    )
+
+
+def _listing(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _text(value: object, where: Where, accepted: str) -> str:
+    if not isinstance(value, str):
+        raise BadRole(where, f"{accepted} is expected")
+    return value
+
+
+def _exactly(wanted: str) -> Callable[[object, Where], str]:
+    def parse(value: object, where: Where) -> str:
+        if value != wanted:
+            raise BadRole(where, f"{wanted!r} is expected")
+        return wanted
+
+    return parse
+
+
+def _name(value: object, where: Where) -> RoleName:
+    try:
+        return RoleName.parse(_text(value, where, "the name of a role"))
+    except InvalidName as error:
+        raise BadRole(where, str(error)) from None
+
+
+def _description(value: object, where: Where) -> str:
+    text = "" if value is None else _text(value, where, "a text")
+    if len(text) > DESCRIPTION_LENGTH or not text.isprintable():
+        raise BadRole(where, f"one line of at most {DESCRIPTION_LENGTH} characters is expected")
+    return text
+
+
+def _truth(value: object, where: Where) -> bool:
+    if isinstance(value, bool):
+        return value
+    truth = _TRUTHS.get(value.lower()) if isinstance(value, str) else None
+    if truth is None:
+        raise BadRole(where, "true or false is expected (also: on, off, yes, no)")
+    return truth
+
+
+def _recording(value: object, where: Where) -> Recording:
+    for recording in Recording:
+        if value == recording.name.lower():
+            return recording
+    # Bare "off" is a truth to YAML, and a text to the reader of our files.
+    if value is False:
+        return Recording.OFF
+    raise BadRole(where, "off, best_effort or required is expected")
+
+
+def _ttl(value: object, where: Where) -> float:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise BadRole(where, "a length of time is expected, such as 8h, 30m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    total = hours * 3600 + minutes * 60 + seconds
+    if not SHORTEST_TTL <= total <= LONGEST_TTL:
+        raise BadRole(
+            where,
+            f"between {duration_text(SHORTEST_TTL)} and {duration_text(LONGEST_TTL)} is expected",
+        )
+    return total
+
+
+def _items(value: object, where: Where) -> Sequence[tuple[object, Where]]:
+    """The values of a list, or the one that stands in place of a list."""
+    if not isinstance(value, list | tuple):
+        return [(value, where)]
+    if len(value) > TERMS_LIMIT:
+        raise BadRole(where, f"a list has at most {TERMS_LIMIT} values")
+    return [(item, (*where, number)) for number, item in enumerate(value)]
+
+
+def _listed(parse: Callable[[object, Where], T]) -> Callable[[object, Where], tuple[T, ...]]:
+    def parse_all(value: object, where: Where) -> tuple[T, ...]:
+        return tuple(dict.fromkeys(parse(item, place) for item, place in _items(value, where)))
+
+    return parse_all
+
+
+def _term(value: object, where: Where) -> Term:
+    try:
+        return parse_term(_text(value, where, "a text, * or ^pattern$"))
+    except BadInput as error:
+        if isinstance(error, BadRole):
+            raise
+        raise BadRole(where, str(error)) from None
+
+
+def _denied_login(value: object, where: Where) -> Term:
+    term = _term(value, where)
+    if isinstance(term, Literal):
+        _check_login(term.text, where)
+    return term
+
+
+def _allowed_login(value: object, where: Where) -> Term:
+    term = _term(value, where)
+    if isinstance(term, Literal):
+        _check_login(term.text, where)
+    elif not isinstance(term, Template):
+        # The logins stand in certificates, one by one; a pattern is no list.
+        raise BadRole(where, "allowed logins are names or templates, without * and ^patterns$")
+    return term
+
+
+def _check_login(text: str, where: Where) -> None:
+    try:
+        LoginName.parse(text)
+    except InvalidName as error:
+        raise BadRole(where, str(error)) from None
+
+
+def _labels(value: object, where: Where) -> dict[str, tuple[Term, ...]]:
+    if value is None:
+        value = {}
+    if not isinstance(value, Mapping):
+        raise BadRole(where, 'a mapping of labels to values is expected, or {"*": "*"} for all')
+    if len(value) > KEYS_LIMIT:
+        raise BadRole(where, f"at most {KEYS_LIMIT} labels are expected")
+    return {key: _label(key, terms, (*where, key)) for key, terms in value.items()}
+
+
+def _label(key: str, value: object, where: Where) -> tuple[Term, ...]:
+    terms = _listed(_term)(value, where)
+    if not terms:
+        raise BadRole(where, "at least one value is expected")
+    if key == "*":
+        if [str(term) for term in terms] != ["*"]:
+            raise BadRole(where, 'the key * has only the value *: {"*": "*"} is every node')
+        return terms
+    try:
+        check_labels({key: ""})
+    except InvalidName as error:
+        raise BadRole(where, str(error)) from None
+    return terms
