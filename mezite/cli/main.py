@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     import click
+    from twisted.logger import ILogObserver
     from twisted.python.failure import Failure
 
     from mezite.cli.options import Invocation
@@ -188,14 +189,45 @@ def _value_of(outcome: list[T | Failure]) -> T:
 
 
 def _begin_logging() -> None:
-    """Keep the library's log out of a person's terminal, unless ``--debug``."""
+    """
+    Show what the client itself logs, as sentences, as far as that was asked for.
+
+    The library's log is kept out of a person's terminal, unless ``--debug``.
+    """
     import click
-    from twisted.logger import ILogObserver, globalLogBeginner, textFileLogObserver
+    from twisted.logger import globalLogBeginner, textFileLogObserver
 
     context = click.get_current_context(silent=True)
-    debug = context is not None and bool(getattr(context.find_root().obj, "debug", False))
-    observers: list[ILogObserver] = [textFileLogObserver(sys.stderr)] if debug else []
-    globalLogBeginner.beginLoggingTo(observers, discardBuffer=not debug, redirectStandardIO=False)
+    invocation = None if context is None else context.find_root().obj
+    debug = bool(getattr(invocation, "debug", False))
+    verbosity = int(getattr(invocation, "verbosity", 0))
+    observers: list[ILogObserver] = [
+        textFileLogObserver(sys.stderr) if debug else _sentences(verbosity)
+    ]
+    globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
+
+
+def _sentences(verbosity: int) -> ILogObserver:
+    from twisted.logger import ILogObserver, LogLevel, formatEvent
+    from zope.interface import implementer
+
+    shown = {LogLevel.critical, LogLevel.error, LogLevel.warn} if verbosity >= 0 else set()
+    if verbosity > 0:
+        shown.add(LogLevel.info)
+    # A terminal may be raw, and needs to be told to begin at the left.
+    end = "\r\n" if sys.stderr.isatty() else "\n"
+
+    @implementer(ILogObserver)
+    def observe(event: dict[str, Any]) -> None:
+        namespace = str(event.get("log_namespace"))
+        if event.get("log_level") in shown and namespace.startswith(_SHOWN_NAMESPACES):
+            _write(f"msh: {formatEvent(event)}{end}")
+
+    shown_on: ILogObserver = observe
+    return shown_on
+
+
+_SHOWN_NAMESPACES: Final = ("mezite.client.", "mezite.cli.")
 
 
 def _say(name: str, sentence: str, invocation: Invocation) -> None:
@@ -203,8 +235,12 @@ def _say(name: str, sentence: str, invocation: Invocation) -> None:
         import traceback
 
         traceback.print_exc()
+    _write(f"{name}: {sentence}\n")
+
+
+def _write(text: str) -> None:
     try:
-        sys.stderr.write(f"{name}: {sentence}\n")
+        sys.stderr.write(text)
         sys.stderr.flush()
     except OSError:
         pass  # nobody is left to be told

@@ -16,11 +16,12 @@ import click
 
 import mezite
 from mezite.cli import main, tables
-from mezite.cli.options import Address, Duration, Invocation, debug_option, format_option
+from mezite.cli.logins import choose_login, valid_profile
+from mezite.cli.options import Address, Duration, debug_option, format_option
+from mezite.cli.sshcommand import SshLike, ssh
 from mezite.client.error import NotLoggedIn
-from mezite.client.profile import Profile, Profiles, default_login
-from mezite.error import BadInput
-from mezite.names import HostPort, LoginName, UserName, parse_labels
+from mezite.client.profile import Profiles
+from mezite.names import HostPort, UserName, parse_labels
 
 proxy_option = click.option(
     "--proxy", type=Address(), metavar="HOST:PORT", help="The hub; else that of the latest login."
@@ -32,16 +33,6 @@ proxy_option = click.option(
 @debug_option
 def msh() -> None:
     """Reach servers through a Mezite hub."""
-
-
-class SshLike(click.Command):
-    """A command whose own failures are exit code 255, so that they are not the node's."""
-
-    def make_context(self, *arguments: Any, **rest: Any) -> click.Context:
-        current = click.get_current_context(silent=True)
-        if current is not None:
-            current.ensure_object(Invocation).failure_code = 255
-        return super().make_context(*arguments, **rest)
 
 
 @msh.command()
@@ -165,33 +156,7 @@ def ls(proxy: HostPort | None, labels: tuple[str, ...], output_format: str) -> N
     tables.print_rows(rows, columns, output_format)
 
 
-@msh.command(cls=SshLike, context_settings={"allow_interspersed_args": False})
-@proxy_option
-@click.option("-l", "--login", "login_name", metavar="LOGIN", help="Who to be on the node.")
-@click.option("-t", "with_terminal", count=True, help="A terminal, also for a command.")
-@click.option("-T", "without_terminal", is_flag=True, help="No terminal, also for a shell.")
-@click.argument("node", metavar="[LOGIN@]NODE")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def ssh(
-    proxy: HostPort | None,
-    login_name: str | None,
-    with_terminal: int,
-    without_terminal: bool,
-    node: str,
-    command: tuple[str, ...],
-) -> int:
-    """Open a shell on a node, or run a command there."""
-    from mezite.cli.remote import SshOptions, request_of, run_on_node
-    from mezite.client.node import parse_node
-
-    profile = valid_profile(proxy)
-    before, at, name = node.rpartition("@")
-    wanted = login_name if login_name is not None else (before if at else None)
-    target = parse_node(name, profile.hub_name)
-    login = choose_login(profile, wanted)
-    request = request_of(SshOptions(command, with_terminal, without_terminal), os.environ)
-    code: int = main.run(lambda reactor: run_on_node(reactor, profile, target, login, request))
-    return code
+msh.add_command(ssh)
 
 
 @msh.command()
@@ -236,31 +201,6 @@ def proxy_ssh(profile: str | None, proxy: str | None, node: str) -> int:
     options = [("--profile", profile), ("--proxy", proxy)]
     arguments = [f"{name}={value}" for name, value in options if value is not None]
     return proxycommand.main([*arguments, node])
-
-
-def valid_profile(proxy: HostPort | None) -> Profile:
-    """The login to use, which has not ended."""
-    profile = Profiles().load(proxy)
-    profile.check_valid(time.time())
-    return profile
-
-
-def choose_login(profile: Profile, wanted: str | None) -> LoginName:
-    """
-    Who to be on a node.
-
-    :raises BadInput: if the certificate has no login at all, or not this one.
-    """
-    if wanted is not None:
-        login = LoginName.parse(wanted)
-        if login not in profile.logins:
-            allowed = ", ".join(each.text for each in profile.logins) or "none"
-            raise BadInput(f"you may not log in as {login}; your logins: {allowed}")
-        return login
-    chosen = default_login(profile.logins, getpass.getuser())
-    if chosen is None:
-        raise BadInput(f"{profile.user} has no logins on any node")
-    return chosen
 
 
 def program() -> list[str]:

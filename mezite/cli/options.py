@@ -28,9 +28,11 @@ class Invocation:
 
     A command whose own failures must not be mistaken for those of what it runs
     sets ``failure_code``, which then stands for every kind of error.
+    ``verbosity`` below 0 leaves out warnings, above 0 tells what goes on.
     """
 
     debug: bool = False
+    verbosity: int = 0
     failure_code: int | None = None
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -127,3 +128,8 @@ def until(now: float) -> Callable[[object], str]:
         return f"in {duration(left)}" if left > 0 else f"{duration(-left)} ago"
 
     return text
+
+
+def is_coloured(file: TextIO) -> bool:
+    """Whether colours are seen, and wanted (https://no-color.org)."""
+    return file.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

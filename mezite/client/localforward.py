@@ -148,7 +148,7 @@ class _Accepted(JoinedSocket):
     def refused(self, destination: Address, sentence: str) -> None:
         """The node has not."""
         self._log.warn(
-            "{destination} cannot be reached from the node: {sentence}",
+            "no connection to {destination}: {sentence}",
             destination=str(destination),
             sentence=sentence,
         )

@@ -9,7 +9,7 @@ The terminal's state belongs to :mod:`mezite.client.terminal`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Final, Protocol
 
@@ -175,7 +175,7 @@ class SessionChannel(FlowChannel):
         else:
             data = string(request.command)
             wanted.append(self._ask(b"exec", data, "the node did not run the command"))
-        await gatherResults(wanted, consumeErrors=True).addErrback(_first_error)
+        await gatherResults(wanted, consumeErrors=True).addErrback(first_failure)
 
     def _ask(self, name: bytes, data: bytes, refusal: str) -> Deferred[None]:
         async def answered() -> None:
@@ -217,12 +217,49 @@ async def run_session(
     :raises BrokenPipeError: if nobody reads the output any more.
     :raises MeziteError: if the connection ends before the session.
     """
+
+    async def joined(channel: SessionChannel) -> int:
+        with ExitStack() as stack:
+            return await _join(stack, reactor, channel, request, files, escapes, on_started)
+
+    return await _on_channel(connection, joined, lost_because)
+
+
+async def run_unattended(
+    connection: FlowConnection,
+    request: SessionRequest,
+    output: IWritable,
+    error_output: IWritable,
+    lost_because: Callable[[], Exception | None],
+    on_open: Callable[[SessionChannel], None],
+) -> int:
+    """
+    Run a command without input and without a terminal, and give its exit code.
+
+    :param on_open: is given the channel, which may then be paused and resumed.
+    :raises RequestRefused: and the others of :func:`run_session`.
+    """
+
+    async def unattended(channel: SessionChannel) -> int:
+        channel.output, channel.error_output = output, error_output
+        on_open(channel)
+        await channel.start(request, b"\0", WindowSize(80, 24))
+        channel.loseWriteConnection()
+        return await channel.finished
+
+    return await _on_channel(connection, unattended, lost_because)
+
+
+async def _on_channel(
+    connection: FlowConnection,
+    talk: Callable[[SessionChannel], Awaitable[int]],
+    lost_because: Callable[[], Exception | None],
+) -> int:
     channel = SessionChannel()
     try:
-        with ExitStack() as stack:
-            connection.openChannel(channel)
-            await channel.opened
-            code = await _join(stack, reactor, channel, request, files, escapes, on_started)
+        connection.openChannel(channel)
+        await channel.opened
+        code = await talk(channel)
     except CancelledError:
         channel.loseConnection()
         raise
@@ -303,7 +340,7 @@ def _geometry(size: WindowSize) -> bytes:
     return b"".join(uint32(number) for number in (size.columns, size.rows, size.width, size.height))
 
 
-def _first_error(failure: Failure) -> Failure:
+def first_failure(failure: Failure) -> Failure:
     """The failure inside the one that gatherResults makes."""
     inner = getattr(failure.value, "subFailure", None)
     return inner if isinstance(inner, Failure) else failure

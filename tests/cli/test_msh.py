@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.cli import main, remote
-from mezite.cli.msh import choose_login, msh, program
+from mezite.cli import main
+from mezite.cli.msh import msh, program
 from mezite.client import dialer, login, places
 from mezite.client.error import LoginExpired, NotLoggedIn
 from mezite.client.profile import Profile
-from mezite.client.session import SessionRequest
 from mezite.error import BadInput
-from mezite.names import HostPort, LoginName, NodeName, UserName
+from mezite.names import HostPort, UserName
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
 from tests.doubles.authservice import AnsweringChannel
@@ -169,100 +167,6 @@ class LsTests(MshTests):
         self.assertIsInstance(self.invoke("ls", "env").exception, BadInput)
         self.assertIsInstance(self.invoke("ls").exception, LoginExpired)
         self.assertEqual(self.asked, [])
-
-
-class SshTests(MshTests):
-    def setUp(self) -> None:
-        super().setUp()
-        self.ran: list[tuple[Any, LoginName, SessionRequest]] = []
-
-        async def run_on_node(
-            reactor: object, profile: Profile, node: Any, login: LoginName, request: SessionRequest
-        ) -> int:
-            self.ran.append((node, login, request))
-            return 7
-
-        self.patch(remote, "run_on_node", run_on_node)
-        self.log_in()
-
-    def test_spellings(self) -> None:
-        """The login stands before the node, or after an option; the command is left as it is."""
-        for arguments in (
-            ["root@db1", "ls", "-l", "--help"],
-            ["-l", "root", "db1", "ls", "-l", "--help"],
-            ["--login=root", "DB1.hub.example.com", "ls", "-l", "--help"],
-            ["-l", "root", "--", "db1", "ls", "-l", "--help"],
-        ):
-            result = self.invoke("ssh", *arguments)
-            self.assertEqual(result.return_value, 7, result.exception)
-            node, login, request = self.ran.pop()
-            self.assertEqual((node, login), (NodeName("db1"), LoginName("root")))
-            self.assertEqual(request.command, b"ls -l --help")
-            self.assertIsNone(request.pty)
-
-    def test_default_login(self) -> None:
-        """Without a login it is the local name if that is allowed, else the first allowed."""
-        self.invoke("ssh", "db1")
-        self.assertEqual(self.ran[0][1], LoginName("ada"))
-        self.patch(getpass, "getuser", lambda: "root")
-        self.invoke("ssh", "db1")
-        self.assertEqual(self.ran[1][1], LoginName("root"))
-
-    def test_login_that_is_not_allowed(self) -> None:
-        """A login that the certificate does not name is refused here, with those it does."""
-        result = self.invoke("ssh", "postgres@db1")
-        self.assertIsInstance(result.exception, BadInput)
-        self.assertIn("ada, root", str(result.exception))
-
-    def test_no_logins(self) -> None:
-        """Somebody without logins is told so."""
-        profile = self.log_in()
-        self.assertRaises(BadInput, choose_login, _without_logins(profile), None)
-
-    def test_own_failures(self) -> None:
-        """All that goes wrong on this side is 255, also what is typed wrongly."""
-        self.patch(sys, "stderr", sys.stdout)
-        for arguments in (["ssh", "a@@"], ["ssh"], ["ssh", "--nonsense", "db1"]):
-            self.patch(sys, "argv", ["msh", *arguments])
-            self.assertEqual(main.run_program(msh), 255, arguments)
-
-
-def _without_logins(profile: Profile) -> Profile:
-    from attrs import evolve
-
-    return evolve(profile, logins=())
-
-
-class RequestOfTests(SynchronousTestCase):
-    def test_environment(self) -> None:
-        """The language goes along, and nothing else of this machine."""
-        environment = {"LANG": "C.UTF-8", "LC_TIME": "de", "PATH": "/", "LC_ALL": "x" * 5000}
-        request = remote.request_of(remote.SshOptions(("true",)), environment)
-        self.assertEqual(request.environment, {"LANG": "C.UTF-8", "LC_TIME": "de"})
-
-    def test_no_terminal_here(self) -> None:
-        """Without a terminal none is asked for, unless -t is given twice."""
-        import os
-
-        reading, writing = os.pipe()
-        self.addCleanup(os.close, reading)
-        self.addCleanup(os.close, writing)
-        for options, is_wanted in (
-            (remote.SshOptions(), False),
-            (remote.SshOptions(("vim",), 1), False),
-            (remote.SshOptions(("vim",), 2), True),
-            (remote.SshOptions((), 2, True), False),
-        ):
-            request = remote.request_of(options, {"TERM": "vt100"}, terminal=reading)
-            self.assertEqual(request.pty is not None, is_wanted, options)
-            if request.pty is not None:
-                self.assertEqual((request.pty.term, request.pty.terminal), ("vt100", None))
-
-    def test_long_command(self) -> None:
-        """A command longer than a packet is refused with what to do instead."""
-        with self.assertRaises(BadInput) as caught:
-            remote.command_of(("x" * 200_000,))
-        self.assertIn("standard input", str(caught.exception))
 
 
 class ConfigTests(MshTests):
