@@ -8,28 +8,30 @@ the certified key belong to :mod:`mezite.ssh`.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
+import os
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final
 
 from attrs import frozen
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import (
-    SSHCertificate,
-    SSHCertificateBuilder,
-    SSHCertificateType,
-)
 
 from mezite.identity.authority import CLOCK_SKEW, SshAuthority
 from mezite.identity.error import BadPublicKey, CertificateRefused
-from mezite.identity.sshblob import load_certificate, unreadable
+from mezite.identity.sshblob import (
+    CertificateFields,
+    CertificateKind,
+    load_certificate,
+    unreadable,
+)
+from mezite.identity.sshfields import BlobFields, string
 from mezite.identity.sshkeys import (
     LINE_LIMIT,
-    blob_of_key,
-    check_strength,
+    TOKEN_KEY_FIELDS,
     decode_base64,
-    load_public_line,
+    subject_blob,
 )
 from mezite.names import AgentId, InvalidName, LoginName, UserName
 
@@ -39,6 +41,9 @@ DEFAULT_EXTENSIONS: Final = frozenset({"permit-port-forwarding", "permit-pty"})
 # The limit of OpenSSH (SSHKEY_CERT_MAX_PRINCIPALS).
 PRINCIPALS_LIMIT: Final = 256
 SOURCE_ADDRESS: Final = "source-address"
+FORCE_COMMAND: Final = "force-command"
+VERIFY_REQUIRED: Final = "verify-required"
+NO_TOUCH: Final = "no-touch-required"
 # The key id of a hub's own host certificate, where a node's has its agent id.
 HUB_KEY_ID: Final = "hub"
 
@@ -56,6 +61,22 @@ class UserCertificate:
     critical_options: Mapping[str, bytes]
     extensions: frozenset[str]
     public_blob: bytes
+
+    @property
+    def forced_command(self) -> str | None:
+        """The one command that a session may run, whatever was asked for."""
+        command = self.critical_options.get(FORCE_COMMAND)
+        return None if command is None else command.decode("utf-8", "surrogateescape")
+
+    @property
+    def demands_touch(self) -> bool:
+        """Whether a security token must have been touched for a signature."""
+        return NO_TOUCH not in self.extensions
+
+    @property
+    def demands_verification(self) -> bool:
+        """Whether a security token must have verified the person."""
+        return VERIFY_REQUIRED in self.critical_options
 
 
 @frozen
@@ -81,26 +102,30 @@ def issue_user(
     now: float,
     lifetime: float,
     extensions: Collection[str] = DEFAULT_EXTENSIONS,
+    critical_options: Mapping[str, bytes] = MappingProxyType({}),
 ) -> str:
     """
     A certificate line for this person's key; the logins are its principals.
+
+    The key may be one on a security token.
 
     A certificate without principals is good for every login, so at least one
     login must be given.
 
     :raises BadPublicKey: the key cannot be read or gets no certificate.
     """
-    return _issue(
-        authority,
-        public_line,
-        SSHCertificateType.USER,
-        user.text,
-        sorted({login.text for login in logins}),
-        serial,
-        now,
-        lifetime,
-        extensions,
+    fields = CertificateFields(
+        public_blob=subject_blob(public_line, tokens=True),
+        serial=serial,
+        kind=CertificateKind.USER,
+        key_id=user.text.encode(),
+        principals=tuple(sorted({login.text.encode() for login in logins})),
+        valid_after=max(0, int(now - CLOCK_SKEW)),
+        valid_before=int(now + lifetime),
+        critical_options={name.encode(): value for name, value in critical_options.items()},
+        extensions={extension.encode(): b"" for extension in extensions},
     )
+    return _issue(authority, fields)
 
 
 def issue_host(
@@ -118,17 +143,18 @@ def issue_host(
 
     :raises BadPublicKey: the key cannot be read or gets no certificate.
     """
-    return _issue(
-        authority,
-        public_line,
-        SSHCertificateType.HOST,
-        HUB_KEY_ID if agent_id is None else agent_id.text,
-        sorted(set(principals)),
-        serial,
-        now,
-        lifetime,
-        (),
+    fields = CertificateFields(
+        public_blob=subject_blob(public_line, tokens=False),
+        serial=serial,
+        kind=CertificateKind.HOST,
+        key_id=(HUB_KEY_ID if agent_id is None else agent_id.text).encode(),
+        principals=tuple(sorted({principal.encode() for principal in principals})),
+        valid_after=max(0, int(now - CLOCK_SKEW)),
+        valid_before=int(now + lifetime),
+        critical_options={},
+        extensions={},
     )
+    return _issue(authority, fields)
 
 
 def blob_of(line: str) -> bytes:
@@ -151,21 +177,27 @@ def check_user(
     now: float,
     login: LoginName | None,
     source_address: str | None,
+    enforces: Collection[str] = (),
 ) -> UserCertificate:
     """
     What a user's certificate says, if it is good here and now.
 
+    ``source-address`` is judged here, and ``verify-required`` by
+    :mod:`mezite.ssh.userauth`, when the key is proved.
+
     :param trusted: the blobs of the user authorities' keys.
     :param login: if given, it must be among the principals.
+    :param enforces: what other critical options the caller obeys, out of
+        ``force-command``; any other option refuses.
     :raises CertificateRefused: for any other certificate.
     """
-    certificate = _check(blob, SSHCertificateType.USER, trusted, now)
+    certificate = _check(blob, CertificateKind.USER, trusted, now)
     key_id = _text(certificate.key_id, "key id")
     try:
         user = UserName.parse(key_id)
     except InvalidName:
         raise unreadable(f"the key id {key_id[:80]!r} is not a user name") from None
-    _check_options(certificate.critical_options, source_address)
+    _check_options(certificate, source_address, enforces)
     principals = _principals(certificate)
     if login is not None and login.text not in principals:
         raise CertificateRefused(
@@ -183,7 +215,7 @@ def check_user(
             _text(name, "option"): value for name, value in certificate.critical_options.items()
         },
         extensions=frozenset(_text(name, "extension") for name in certificate.extensions),
-        public_blob=_subject_blob(certificate),
+        public_blob=certificate.public_blob,
     )
 
 
@@ -196,7 +228,7 @@ def check_host(
     :param trusted: the blobs of the host authorities' keys.
     :raises CertificateRefused: for any other certificate.
     """
-    certificate = _check(blob, SSHCertificateType.HOST, trusted, now)
+    certificate = _check(blob, CertificateKind.HOST, trusted, now)
     key_id = _text(certificate.key_id, "key id")
     try:
         agent_id = None if key_id == HUB_KEY_ID else AgentId.parse(key_id)
@@ -218,86 +250,71 @@ def check_host(
         principals=names,
         valid_after=certificate.valid_after,
         valid_before=certificate.valid_before,
-        public_blob=_subject_blob(certificate),
+        public_blob=certificate.public_blob,
     )
 
 
-def _issue(
-    authority: SshAuthority,
-    public_line: str,
-    kind: SSHCertificateType,
-    key_id: str,
-    principals: list[str],
-    serial: int,
-    now: float,
-    lifetime: float,
-    extensions: Collection[str],
-) -> str:
-    assert principals, "a certificate without principals is good for every name"
-    assert len(principals) <= PRINCIPALS_LIMIT
-    builder = (
-        SSHCertificateBuilder()
-        .public_key(load_public_line(public_line))
-        .type(kind)
-        .serial(serial)
-        .key_id(key_id.encode())
-        .valid_principals([principal.encode() for principal in principals])
-        .valid_after(max(0, int(now - CLOCK_SKEW)))
-        .valid_before(int(now + lifetime))
-    )
-    for extension in sorted(extensions):
-        builder = builder.add_extension(extension.encode(), b"")
-    certificate = builder.sign(authority.private_key)
-    return f"{certificate.public_bytes().decode()} {key_id}"
+def _issue(authority: SshAuthority, fields: CertificateFields) -> str:
+    assert fields.principals, "a certificate without principals is good for every name"
+    assert len(fields.principals) <= PRINCIPALS_LIMIT
+    signed = fields.encoded(os.urandom(32), authority.public_blob)
+    signature = string(b"ssh-ed25519") + string(authority.private_key.sign(signed))
+    blob = signed + string(signature)
+    name = BlobFields(blob).string().decode()
+    return f"{name} {base64.b64encode(blob).decode()} {fields.key_id.decode()}"
 
 
 def _check(
-    blob: bytes, kind: SSHCertificateType, trusted: Collection[bytes], now: float
-) -> SSHCertificate:
+    blob: bytes, kind: CertificateKind, trusted: Collection[bytes], now: float
+) -> CertificateFields:
     certificate = load_certificate(blob)
-    try:
-        subject, signer = certificate.public_key(), certificate.signature_key()
-        check_strength(subject)
-        check_strength(signer)
-        signer_blob = blob_of_key(signer)
-    except BadPublicKey as error:
-        raise CertificateRefused(str(error), reason=str(error)) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise unreadable("its signature key cannot be read") from None
-    if signer_blob not in trusted:
+    if certificate.signer_blob not in trusted:
         raise CertificateRefused(
             "the certificate is not signed by an authority that is trusted here",
             reason="signed by an unknown key",
         )
     # Trust comes before arithmetic: strangers cannot make us check signatures.
-    try:
-        certificate.verify_cert_signature()
-    except (InvalidSignature, ValueError):
+    if not certificate.is_signed:
         raise CertificateRefused(
             "the signature on the certificate is wrong", reason="bad signature by a trusted key"
-        ) from None
-    if certificate.type is not kind:
+        )
+    fields = certificate.fields
+    if fields.kind is not kind:
         raise CertificateRefused(
             f"this is not a {kind.name.lower()} certificate",
-            reason=f"a {certificate.type.name.lower()} certificate",
+            reason=f"a {fields.kind.name.lower()} certificate",
         )
-    detail = f"valid from {certificate.valid_after} to {certificate.valid_before}, now {now:.0f}"
-    if now >= certificate.valid_before:
-        ended = datetime.fromtimestamp(certificate.valid_before, UTC)
+    detail = f"valid from {fields.valid_after} to {fields.valid_before}, now {now:.0f}"
+    if now >= fields.valid_before:
+        ended = datetime.fromtimestamp(fields.valid_before, UTC)
         raise CertificateRefused(
             f"the certificate expired at {ended:%Y-%m-%d %H:%M:%S} UTC", reason=detail
         )
-    if now + CLOCK_SKEW < certificate.valid_after:
+    if now + CLOCK_SKEW < fields.valid_after:
         raise CertificateRefused(
             "the certificate is not valid yet: compare the clocks", reason=detail
         )
-    return certificate
+    return fields
 
 
-def _check_options(options: Mapping[bytes, bytes], source_address: str | None) -> None:
+def _check_options(
+    certificate: CertificateFields, source_address: str | None, enforces: Collection[str]
+) -> None:
     # A critical option means: who does not understand it must refuse.
-    if unknown := {name: value for name, value in options.items() if name != b"source-address"}:
+    options = certificate.critical_options
+    known = {name.encode() for name in (SOURCE_ADDRESS, VERIFY_REQUIRED, *enforces)}
+    if unknown := {name: value for name, value in options.items() if name not in known}:
         raise _unknown_options(unknown)
+    if VERIFY_REQUIRED.encode() in options:
+        key_type = BlobFields(certificate.public_blob).string().decode()
+        if options[VERIFY_REQUIRED.encode()] or key_type not in TOKEN_KEY_FIELDS:
+            raise CertificateRefused(
+                "the certificate demands a security token, and is not over the key of one",
+                reason=f"{VERIFY_REQUIRED} over a key of type {key_type}",
+            )
+    command = options.get(FORCE_COMMAND.encode())
+    if command is not None and (not command or b"\0" in command):
+        raise unreadable("the command it forces is none")
     if (allowed := options.get(SOURCE_ADDRESS.encode())) is None:
         return
     try:
@@ -322,20 +339,16 @@ def _unknown_options(options: Mapping[bytes, bytes]) -> CertificateRefused:
     )
 
 
-def _principals(certificate: SSHCertificate) -> frozenset[str]:
-    if len(certificate.valid_principals) > PRINCIPALS_LIMIT:
+def _principals(certificate: CertificateFields) -> frozenset[str]:
+    if len(certificate.principals) > PRINCIPALS_LIMIT:
         raise unreadable(f"more than {PRINCIPALS_LIMIT} principals")
-    principals = frozenset(_text(name, "principal") for name in certificate.valid_principals)
+    principals = frozenset(_text(name, "principal") for name in certificate.principals)
     # To OpenSSH no principals means all of them; nobody here is given that.
     if not principals or "" in principals:
         raise CertificateRefused(
             "the certificate names no login and no host", reason="an empty principal"
         )
     return principals
-
-
-def _subject_blob(certificate: SSHCertificate) -> bytes:
-    return blob_of_key(certificate.public_key())
 
 
 def _text(value: bytes, what: str) -> str:

@@ -42,24 +42,53 @@ KEY_FIELDS: Final = {
     "ecdsa-sha2-nistp521": 2,
     "ssh-rsa": 2,
 }
+# Keys that never leave a security token; the last field says what they are for.
+TOKEN_KEY_FIELDS: Final = {
+    "sk-ssh-ed25519@openssh.com": 2,
+    "sk-ecdsa-sha2-nistp256@openssh.com": 3,
+}
 
 
 def load_public_line(line: str) -> SshPublicKey:
     """
     Read ``type base64 [comment]``, as in an ``id_ed25519.pub``.
 
-    :raises BadPublicKey: also for a key of a kind that gets no certificate:
-        DSA, RSA shorter than 2048 bits, keys on tokens, and certificates.
+    :raises BadPublicKey: also for a key of a kind that serves no host and no
+        authority: DSA, RSA shorter than 2048 bits, keys on tokens, and
+        certificates.
     """
+    key_type, blob = _split(line)
+    if key_type not in KEY_FIELDS:
+        raise _no_certificate(key_type)
+    return load_public_blob(key_type, blob)
+
+
+def subject_blob(line: str, *, tokens: bool) -> bytes:
+    """
+    The blob of the key in such a line, which is to be certified.
+
+    :param tokens: whether keys on security tokens are certified too.
+    :raises BadPublicKey: it gets no certificate.
+    """
+    key_type, blob = _split(line)
+    if key_type not in (KEY_FIELDS | TOKEN_KEY_FIELDS if tokens else KEY_FIELDS):
+        raise _no_certificate(key_type)
+    load_public_blob(key_type, blob)
+    return blob
+
+
+def _split(line: str) -> tuple[str, bytes]:
     words = line.split(maxsplit=2)
     if len(words) < 2 or len(line) > LINE_LIMIT:
         raise BadPublicKey("this is not an SSH public key: it reads TYPE BASE64 COMMENT")
-    if words[0] not in KEY_FIELDS:
-        raise BadPublicKey(
-            f"SSH keys of type {words[0][:64]!r} get no certificate:"
-            " use Ed25519, ECDSA, or RSA of 2048 bits or more"
-        )
-    return load_public_blob(words[0], decode_base64(words[1]))
+    return words[0], decode_base64(words[1])
+
+
+def _no_certificate(key_type: str) -> BadPublicKey:
+    return BadPublicKey(
+        f"SSH keys of type {key_type[:64]!r} get no certificate:"
+        " use Ed25519, ECDSA, or RSA of 2048 bits or more"
+    )
 
 
 def load_public_blob(key_type: str, blob: bytes) -> SshPublicKey:

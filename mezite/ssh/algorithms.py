@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from mezite.identity.sshsignatures import TOKEN_ECDSA, TOKEN_ED25519
 from mezite.ssh.error import KEY_EXCHANGE_FAILED, SshProtocolError
 
 CERTIFICATE: Final = b"-cert-v01@openssh.com"
@@ -52,7 +53,7 @@ SIGNATURES: Final = (
 )
 
 # RFC 8308, section 3.1: what signatures of users we verify.
-USER_SIGNATURES: Final = SIGNATURES
+USER_SIGNATURES: Final = (*SIGNATURES, TOKEN_ED25519, TOKEN_ECDSA)
 
 
 def choose(what: str, clients: Sequence[bytes], servers: Sequence[bytes]) -> bytes:

@@ -40,6 +40,7 @@ from twisted.python.failure import Failure
 
 from mezite.error import Denied, TimedOut
 from mezite.identity import sshcert
+from mezite.identity.sshsignatures import is_signed
 from mezite.names import LoginName
 from mezite.ssh import algorithms, clientkex, signatures
 from mezite.ssh.connection import FlowConnection
@@ -219,7 +220,7 @@ class ClientTransport(PacketTransport, SSHClientTransport):
             digest.update(string(value))
         digest.update(secret)
         exchange_hash = digest.digest()
-        if not signatures.is_signed(
+        if not is_signed(
             certificate.public_blob,
             signature,
             exchange_hash,

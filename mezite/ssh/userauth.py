@@ -21,8 +21,8 @@ from zope.interface import Attribute, Interface
 
 from mezite.error import BadInput, Denied, MeziteError, Unavailable
 from mezite.identity.sshcert import UserCertificate
+from mezite.identity.sshsignatures import TOKEN_ECDSA, TOKEN_ED25519, is_signed
 from mezite.names import LoginName
-from mezite.ssh import signatures
 from mezite.ssh.error import BY_APPLICATION, NO_MORE_AUTH_METHODS, SshProtocolError
 from mezite.ssh.fields import FieldReader, string
 from mezite.tasks import background
@@ -52,6 +52,14 @@ _CERTIFICATES: Final[Mapping[bytes, tuple[bytes, bytes]]] = {
         name + b"-cert-v01@openssh.com": (b"ssh-rsa-cert-v01@openssh.com", name)
         for name in (b"rsa-sha2-256", b"rsa-sha2-512")
     },
+    b"sk-ssh-ed25519-cert-v01@openssh.com": (
+        b"sk-ssh-ed25519-cert-v01@openssh.com",
+        TOKEN_ED25519,
+    ),
+    b"sk-ecdsa-sha2-nistp256-cert-v01@openssh.com": (
+        b"sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
+        TOKEN_ECDSA,
+    ),
 }
 
 
@@ -115,6 +123,13 @@ class _Offer:
                 string(self.blob),
             )
         )
+
+
+def _wrong_signature(certificate: UserCertificate) -> str:
+    sentence = "the signature is not by the key in the certificate"
+    if certificate.demands_verification:
+        sentence += ", or the token has not asked for a PIN or a finger"
+    return sentence
 
 
 class UserAuthServer(SSHService):
@@ -182,18 +197,20 @@ class UserAuthServer(SSHService):
             return
         if offer.signature is None:
             self.transport.sendPacket(PK_OK, string(offer.algorithm) + string(offer.blob))
-        elif signatures.is_signed(
+        elif is_signed(
             certificate.public_blob,
             offer.signature,
             offer.signed_data(self.transport.sessionID),
             algorithm=signature_algorithm,
+            touched=certificate.demands_touch,
+            verified=certificate.demands_verification,
         ):
             self._state = State.ADMISSION
             self._admitting = background(
                 self._admit(certificate, login), doing=f"admitting {certificate.user}"
             )
         else:
-            self._fail_try("the signature is not by the key in the certificate")
+            self._fail_try(_wrong_signature(certificate))
 
     async def _admit(self, certificate: UserCertificate, login: LoginName) -> None:
         # When the connection ends this is cancelled, and CancelledError passes.

@@ -8,14 +8,33 @@ with what reads them.
 from __future__ import annotations
 
 import base64
+import hashlib
 import struct
 from collections.abc import Sequence
 
+from attrs import frozen
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+
+@frozen
+class Token:
+    """A security token, as far as a signature shows it (OpenSSH's PROTOCOL.u2f)."""
+
+    key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+    application: bytes = b"ssh:"
+    flags: int = 1
+    counter: int = 7
+
+    @property
+    def algorithm(self) -> bytes:
+        if isinstance(self.key, Ed25519PrivateKey):
+            return b"sk-ssh-ed25519@openssh.com"
+        return b"sk-ecdsa-sha2-nistp256@openssh.com"
+
 
 PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey | RSAPrivateKey
 
@@ -28,17 +47,29 @@ def mpint(value: int) -> bytes:
     return string(value.to_bytes(value.bit_length() // 8 + 1))
 
 
-def public_blob(key: PrivateKey) -> bytes:
+def public_blob(key: PrivateKey | Token) -> bytes:
+    if isinstance(key, Token):
+        plain = public_blob(key.key)
+        length = struct.unpack(">L", plain[:4])[0]
+        return string(key.algorithm) + plain[4 + length :] + string(key.application)
     line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     return base64.b64decode(line.split()[1])
 
 
-def public_line(key: PrivateKey) -> str:
+def public_line(key: PrivateKey | Token) -> str:
+    if isinstance(key, Token):
+        return f"{key.algorithm.decode()} {base64.b64encode(public_blob(key)).decode()}"
     return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
-def signature(key: PrivateKey, data: bytes, algorithm: str | None = None) -> bytes:
+def signature(key: PrivateKey | Token, data: bytes, algorithm: str | None = None) -> bytes:
     """Signed by this key, in this algorithm where it has a choice."""
+    if isinstance(key, Token):
+        seen = struct.pack(">BL", key.flags, key.counter)
+        asked = hashlib.sha256(key.application).digest() + seen + hashlib.sha256(data).digest()
+        plain = signature(key.key, asked)
+        length = struct.unpack(">L", plain[:4])[0]
+        return string(key.algorithm) + plain[4 + length :] + seen
     if isinstance(key, Ed25519PrivateKey):
         return string(b"ssh-ed25519") + string(key.sign(data))
     if isinstance(key, ec.EllipticCurvePrivateKey):
@@ -60,7 +91,7 @@ def signature(key: PrivateKey, data: bytes, algorithm: str | None = None) -> byt
 
 def certificate(
     signer: PrivateKey,
-    subject: PrivateKey,
+    subject: PrivateKey | Token,
     *,
     kind: int = 1,
     serial: int = 1,
@@ -86,7 +117,7 @@ def certificate(
         )
 
     signed = (
-        string(type_name or subject_type + b"-cert-v01@openssh.com")
+        string(type_name or subject_type.removesuffix(b"@openssh.com") + b"-cert-v01@openssh.com")
         + string(b"n" * 32)
         + subject_fields
         + struct.pack(">QL", serial, kind)

@@ -37,6 +37,10 @@ CA = SshAuthority(Ed25519PrivateKey.from_private_bytes(b"\1" * 32))
 SUBJECT = Ed25519PrivateKey.from_private_bytes(b"\2" * 32)
 RSA = rsa.generate_private_key(65537, 2048)
 RSA_SHORT = rsa.generate_private_key(65537, 1024)
+TOKENS = (
+    forge.Token(Ed25519PrivateKey.from_private_bytes(b"\4" * 32)),
+    forge.Token(ec.derive_private_key(5, ec.SECP256R1())),
+)
 CURVES = (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1())
 
 
@@ -55,7 +59,7 @@ def forged(**changes: Any) -> bytes:
 
 
 class IssueTests(SynchronousTestCase):
-    def issued(self, subject: forge.PrivateKey = SUBJECT, **changes: Any) -> str:
+    def issued(self, subject: forge.PrivateKey | forge.Token = SUBJECT, **changes: Any) -> str:
         arguments: dict[str, Any] = {
             "user": ADA,
             "logins": [ROOT, LoginName("ada")],
@@ -120,6 +124,25 @@ class IssueTests(SynchronousTestCase):
         for subject in (RSA, *map(ec.generate_private_key, CURVES)):
             certificate = checked(blob_of(self.issued(subject)))
             self.assertEqual(certificate.public_blob, forge.public_blob(subject))
+
+    def test_tokens(self) -> None:
+        """So are keys on security tokens, for people and not for hosts."""
+        for token in TOKENS:
+            line = self.issued(token, critical_options={"verify-required": b""})
+            certificate = checked(blob_of(line))
+            self.assertEqual(certificate.public_blob, forge.public_blob(token))
+            self.assertTrue(certificate.demands_verification)
+            self.assertTrue(line.startswith(token.algorithm.decode().split("@")[0] + "-cert-v01@"))
+            with self.assertRaises(BadPublicKey):
+                issue_host(
+                    CA,
+                    forge.public_line(token),
+                    agent_id=AGENT,
+                    principals=["db1"],
+                    serial=8,
+                    now=NOW,
+                    lifetime=60,
+                )
 
     def test_no_logins(self) -> None:
         """A certificate without principals, good for every login, cannot be issued."""
@@ -241,8 +264,50 @@ class RefusalTests(SynchronousTestCase):
 
     def test_critical_options(self) -> None:
         """A restriction that nobody here enforces is a refusal."""
-        for name in (b"force-command", b"verify-required", b"x@example.com", b"\xff"):
+        for name in (b"force-command", b"x@example.com", b"\xff"):
             self.assert_refused(forged(options=[(name, b"x")]), "restriction", "critical options")
+
+    def test_forced_command(self) -> None:
+        """A command is forced where the caller says that it obeys, and nowhere else."""
+        enforces = {"force-command"}
+        self.assertIsNone(checked(forged(), enforces=enforces).forced_command)
+        for command in ("/usr/bin/backup --now", "café", "a b\nc"):
+            blob = forged(options=[(b"force-command", command.encode())])
+            self.assertEqual(checked(blob, enforces=enforces).forced_command, command)
+            self.assert_refused(blob, "restriction", "force-command")
+        for nothing in (b"", b"true\0false"):
+            blob = forged(options=[(b"force-command", nothing)])
+            self.assert_refused(blob, "cannot be read", enforces=enforces)
+        blob = forged(options=[(b"force-command", b"x"), (b"x@example.com", b"x")])
+        self.assert_refused(blob, "restriction", "x@example.com", enforces=enforces)
+
+    def test_tokens(self) -> None:
+        """Keys on security tokens are certified, by an authority that is on none."""
+        for token in TOKENS:
+            read = checked(forge.certificate(CA.private_key, token))
+            self.assertEqual(read.public_blob, forge.public_blob(token))
+            self.assertTrue(read.demands_touch)
+            self.assertFalse(read.demands_verification)
+            untouched = [(b"no-touch-required", b"")]
+            read = checked(forge.certificate(CA.private_key, token, extensions=untouched))
+            self.assertFalse(read.demands_touch)
+            self.assert_refused(
+                forge.certificate(token, SUBJECT),
+                "signed in a way",
+                trusted=[forge.public_blob(token)],
+            )
+
+    def test_verification(self) -> None:
+        """Verification is demanded of tokens only: no other key could say it was done."""
+        options = [(b"verify-required", b"")]
+        for token in TOKENS:
+            read = checked(forge.certificate(CA.private_key, token, options=options))
+            self.assertTrue(read.demands_verification)
+            odd = [(b"verify-required", b"yes")]
+            self.assert_refused(
+                forge.certificate(CA.private_key, token, options=odd), "demands a security token"
+            )
+        self.assert_refused(forged(options=options), "demands a security token")
 
     def test_options_twice(self) -> None:
         """Options out of order or given twice are refused."""
@@ -308,13 +373,15 @@ class RefusalTests(SynchronousTestCase):
         self.assert_refused(forge.public_blob(SUBJECT), "not an SSH certificate")
         for name in (
             b"ssh-dss-cert-v01@openssh.com",
-            b"sk-ssh-ed25519-cert-v01@openssh.com",
+            b"sk-ssh-ed25519@openssh.com-cert-v01@openssh.com",
+            b"webauthn-sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
             b"ssh-ed25519-cert-v01@openssh.com-cert-v01@openssh.com",
             b"-cert-v01@openssh.com",
             b"\xff\xfe",
         ):
             self.assert_refused(forged(type_name=name), "not an SSH certificate")
         self.assert_refused(forged(type_name=b"ssh-rsa-cert-v01@openssh.com"))
+        self.assert_refused(forged(type_name=b"sk-ssh-ed25519-cert-v01@openssh.com"))
 
     def test_lines(self) -> None:
         """A line that is not a type and base64 is refused."""

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -23,7 +25,8 @@ from mezite.ssh.userauth import (
     IUserCertificates,
     UserAuthServer,
 )
-from tests.ssh.pair import FixedCertificates, RecordingAvatar, user_key
+from tests.identity import forge
+from tests.ssh.pair import USER_CA, FixedCertificates, RecordingAvatar, user_key
 
 ED25519 = b"ssh-ed25519-cert-v01@openssh.com"
 
@@ -144,6 +147,30 @@ class UserAuthServerTests(SynchronousTestCase):
         signature = signatures.sign(self.key.key, data)
         self.request(b"publickey", head + string(signature))
         self.assertEqual(self.messages(), [BANNER, FAILURE])
+
+    def come_with(self, token: forge.Token, **fields: Any) -> list[int]:
+        self.setUp()
+        blob = forge.certificate(USER_CA.private_key, token, **fields)
+        kind = FieldReader(blob).string()
+        head = b"\1" + string(kind) + string(blob)
+        data = string(self.transport.sessionID) + bytes([REQUEST])
+        data += b"".join(map(string, (b"root", b"ssh-connection", b"publickey"))) + head
+        self.request(b"publickey", head + string(forge.signature(token, data)))
+        return self.messages()
+
+    def test_tokens(self) -> None:
+        """A token that was touched opens the door; one that was not touched does not."""
+        verified = [(b"verify-required", b"")]
+        untouched = [(b"no-touch-required", b"")]
+        for key in (Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())):
+            good, bad = [SUCCESS], [BANNER, FAILURE]
+            self.assertEqual(self.come_with(forge.Token(key, flags=1)), good)
+            self.assertEqual(self.come_with(forge.Token(key, flags=0)), bad)
+            self.assertEqual(self.come_with(forge.Token(key, flags=4)), bad)
+            self.assertEqual(self.come_with(forge.Token(key, flags=5), options=verified), good)
+            self.assertEqual(self.come_with(forge.Token(key, flags=1), options=verified), bad)
+            self.assertIn(b"PIN", self.transport.sent[0][1])
+            self.assertEqual(self.come_with(forge.Token(key, flags=0), extensions=untouched), good)
 
     def test_plain_key(self) -> None:
         """A key without a certificate is no use, and is not counted as a try."""
