@@ -99,6 +99,61 @@ class ForwardedPortTests:
         assert done.stdout == QUESTION[::-1]
 
 
+class RemoteForwardingTests:
+    """``ssh -R``."""
+
+    def test_port(self, stock: StockSsh) -> None:
+        """A port of the node leads to one that the client reaches."""
+        there = free_port()
+        with reversing(socket.AF_INET, ("127.0.0.1", 0)) as server:
+            near = server.getsockname()[1]
+            with stock.holding("-R", f"{there}:127.0.0.1:{near}", NODE) as process:
+                wait_for_port(there, process)
+                for _ in range(3):
+                    assert ask(socket.AF_INET, ("127.0.0.1", there), QUESTION) == QUESTION[::-1]
+        wait_until(lambda: not _listens(there), "the port stays open")
+
+    def test_port_chosen(self, stock: StockSsh) -> None:
+        """Port 0 lets the node choose, and the client is told which."""
+        with (
+            reversing(socket.AF_INET, ("127.0.0.1", 0)) as server,
+            stock.holding("-R", f"0:127.0.0.1:{server.getsockname()[1]}", NODE) as process,
+        ):
+            assert process.stderr is not None
+            said = process.stderr.readline().split()
+            assert said[:2] == [b"Allocated", b"port"]
+            assert ask(socket.AF_INET, ("127.0.0.1", int(said[2])), b"abc") == b"cba"
+
+    def test_proxy(self, stock: StockSsh, tmp_path: Path) -> None:
+        """-R with a port alone is a SOCKS proxy at the client for the node's programs."""
+        (tmp_path / "page").write_bytes(QUESTION)
+        there = free_port()
+        with (
+            web_server(tmp_path) as web,
+            stock.holding("-R", str(there), NODE) as process,
+        ):
+            wait_for_port(there, process)
+            done = subprocess.run(
+                ["curl", "-sS", "--noproxy", "", "-x", f"socks5h://127.0.0.1:{there}",
+                 f"http://localhost:{web}/page"],
+                capture_output=True,
+                timeout=60,
+                check=False,
+            )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == QUESTION
+
+    def test_port_taken(self, stock: StockSsh) -> None:
+        """A port that is in use is refused, and the client says so."""
+        with reversing(socket.AF_INET, ("127.0.0.1", 0)) as server:
+            taken = server.getsockname()[1]
+            done = stock.run(
+                "-o", "ExitOnForwardFailure=yes", "-R", f"{taken}:127.0.0.1:1", NODE, "true"
+            )
+        assert done.returncode == 255
+        assert b"remote port forwarding failed" in done.stderr
+
+
 class JumpTests:
     """``-J`` over the hub and over a node."""
 
@@ -176,3 +231,8 @@ class SharedConnectionTests:
         stock.succeed(*shared, "-O", "cancel", *forward, NODE)
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", here)) != 0
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
