@@ -22,6 +22,9 @@ from mezite.store.records import NodeRecord
 HEARTBEAT_SECONDS: Final = 10
 # What a hub that is killed may forget of when it last saw a node.
 SAVE_SECONDS: Final = 300.0
+# News are stored at once, but not more often than this: an agent whose labels
+# flap must not write to the database with every call.
+NEWS_SECONDS: Final = 5.0
 
 
 class Presence:
@@ -41,17 +44,18 @@ class Presence:
         now = self._wall_clock()
         tunnel = self._registry.find(node.agent_id)
         if tunnel is None:
-            # It spoke on a tunnel that has been replaced or is being admitted.
-            await self._nodes.touch(node.agent_id, last_seen=now, labels=labels, version=version)
+            # It spoke on a tunnel that has been replaced; the new one has its own word.
             return
-        changed = dict(tunnel.labels) != dict(labels) or tunnel.version != version
+        if dict(tunnel.labels) != dict(labels) or tunnel.version != version:
+            tunnel.has_news = True
         tunnel.labels, tunnel.version, tunnel.last_seen = labels, version, now
-        if changed or now - tunnel.last_saved >= SAVE_SECONDS:
+        wait = NEWS_SECONDS if tunnel.has_news else SAVE_SECONDS
+        if now - tunnel.last_saved >= wait:
             await self.save(tunnel)
 
     async def save(self, tunnel: Tunnel) -> None:
         """Tell the store what the tunnel knows, unless the node was removed meanwhile."""
-        tunnel.last_saved = tunnel.last_seen
+        tunnel.last_saved, tunnel.has_news = tunnel.last_seen, False
         try:
             await self._nodes.touch(
                 tunnel.identity.agent_id,
