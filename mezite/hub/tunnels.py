@@ -45,6 +45,8 @@ class Tunnel:
     version: str
     last_seen: float
     last_saved: float
+    # Labels or version differ from what the store knows.
+    has_news: bool = False
     # Whose each stream is, for as long as it is somebody's.
     _users: WeakKeyDictionary[StreamTransport, UserName] = field(
         init=False, factory=WeakKeyDictionary, repr=False

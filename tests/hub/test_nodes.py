@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.hub.error import NodeOffline, UnknownNode
 from mezite.hub.nodes import NodeDirectory, last_seen
-from mezite.hub.presence import SAVE_SECONDS, Presence
+from mezite.hub.presence import NEWS_SECONDS, SAVE_SECONDS, Presence
 from mezite.hub.tunnels import Tunnel, TunnelRegistry
 from mezite.identity.tokens import hash_token
 from mezite.identity.x509 import NodeIdentity
@@ -116,8 +116,20 @@ class NodesTests(SynchronousTestCase):
     def test_news_are_saved(self) -> None:
         """A changed label is stored with the heartbeat that brought it."""
         self.connect()
+        self.now += NEWS_SECONDS
         self.hear(env="dev")
         self.assertEqual(self.stored().labels, {"env": "dev"})
+
+    def test_flapping(self) -> None:
+        """Labels that change with every call are stored now and then, and not forgotten."""
+        self.connect()
+        self.now += NEWS_SECONDS
+        self.hear(env="dev")
+        self.hear(env="test")
+        self.assertEqual(self.stored().labels, {"env": "dev"})
+        self.now += NEWS_SECONDS
+        self.hear(env="test")
+        self.assertEqual(self.stored().labels, {"env": "test"})
 
     def test_removed_meanwhile(self) -> None:
         """Saving what was removed in between changes nothing and fails nothing."""
