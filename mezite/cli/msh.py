@@ -16,6 +16,7 @@ import click
 
 import mezite
 from mezite.cli import main, tables
+from mezite.cli.filetransfer import scp, sftp
 from mezite.cli.logins import choose_login, valid_profile
 from mezite.cli.options import Address, Duration, debug_option, format_option
 from mezite.cli.sshcommand import SshLike, ssh
@@ -156,7 +157,8 @@ def ls(proxy: HostPort | None, labels: tuple[str, ...], output_format: str) -> N
     tables.print_rows(rows, columns, output_format)
 
 
-msh.add_command(ssh)
+for command in (ssh, scp, sftp):
+    msh.add_command(command)
 
 
 @msh.command()
