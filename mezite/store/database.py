@@ -7,7 +7,7 @@ they are done, and in which threads, is for :mod:`mezite.store.transactions`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from mezite.names import AgentId, NodeName, UserName
 from mezite.store import rows, schema
+from mezite.store.databaseroles import DatabaseRoles, check_roles
 from mezite.store.error import (
     NodeNameTaken,
     NoSuchNode,
@@ -34,6 +35,7 @@ from mezite.store.interfaces import (
     IJoining,
     IJoinTokens,
     INodes,
+    IRoles,
     ISerials,
     IStore,
     IUsers,
@@ -61,6 +63,7 @@ class DatabaseUsers:
             statement = insert_or(_users).values(rows.of_user(record))
             if not connection.execute(statement.on_conflict_do_nothing()).rowcount:
                 raise UserExists(record.name)
+            check_roles(connection, record.roles)  # whose refusal undoes the step
 
         return self._transactions.write(step)
 
@@ -95,6 +98,24 @@ class DatabaseUsers:
             )
             if not connection.execute(statement).rowcount:
                 raise NoSuchUser(name)
+
+        return self._transactions.write(step)
+
+    def change(
+        self, name: UserName, change: Callable[[UserRecord], UserRecord]
+    ) -> Deferred[UserRecord]:
+        def step(connection: Connection) -> UserRecord:
+            chosen = _users.c.name == name.text
+            row = connection.execute(select(_users).where(chosen)).first()
+            if row is None:
+                raise NoSuchUser(name)
+            changed = change(rows.user_of(row))
+            check_roles(connection, changed.roles)
+            values = rows.of_user(changed)
+            for kept in ("name", "password_hash", "must_change_password", "created"):
+                del values[kept]
+            written = update(_users).where(chosen).values(values).returning(*_users.c)
+            return rows.user_of(connection.execute(written).one())
 
         return self._transactions.write(step)
 
@@ -301,6 +322,7 @@ class DatabaseStore:
     _threads: Threads
     _transactions: Transactions = field(init=False)
     users: IUsers = field(init=False)
+    roles: IRoles = field(init=False)
     nodes: INodes = field(init=False)
     join_tokens: IJoinTokens = field(init=False)
     joining: IJoining = field(init=False)
@@ -310,6 +332,7 @@ class DatabaseStore:
     def __attrs_post_init__(self) -> None:
         self._transactions = Transactions(self._engine, self._threads)
         self.users = DatabaseUsers(self._transactions)
+        self.roles = DatabaseRoles(self._transactions)
         self.nodes = DatabaseNodes(self._transactions)
         self.join_tokens = DatabaseJoinTokens(self._transactions)
         self.joining = DatabaseJoining(self._transactions)

@@ -4,8 +4,10 @@ What goes wrong with what is stored.
 
 from __future__ import annotations
 
-from mezite.error import AlreadyExists, Denied, NotFound, Unavailable
-from mezite.names import AgentId, NodeName, UserName
+from collections.abc import Sequence
+
+from mezite.error import AlreadyExists, BadInput, Denied, LimitReached, NotFound, Unavailable
+from mezite.names import AgentId, NodeName, RoleName, UserName
 
 
 class UserExists(AlreadyExists):
@@ -22,6 +24,40 @@ class NoSuchUser(NotFound):
     def __init__(self, name: UserName) -> None:
         super().__init__(f"there is no user {name}")
         self.name = name
+
+
+class RoleExists(AlreadyExists):
+    """The name belongs to another role, or to one that is built in."""
+
+    def __init__(self, name: RoleName, *, is_built_in: bool = False) -> None:
+        advice = "it is built in" if is_built_in else "--force replaces it"
+        super().__init__(f"there is a role {name} already: {advice}")
+        self.name = name
+
+
+class NoSuchRole(NotFound):
+    """No role goes by the name."""
+
+    def __init__(self, name: RoleName) -> None:
+        super().__init__(f"there is no role {name}")
+        self.name = name
+
+
+class RoleInUse(BadInput):
+    """A role that users hold: without it, what it denies would be open to them."""
+
+    def __init__(self, name: RoleName, users: Sequence[UserName]) -> None:
+        shown = ", ".join(user.text for user in users[:5]) + (", ..." if len(users) > 5 else "")
+        super().__init__(f"the role {name} is held by {shown}: take it from them first")
+        self.name = name
+        self.users = tuple(users)
+
+
+class TooManyRoles(LimitReached):
+    """A cluster has no more roles than somebody can oversee."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a cluster has at most {limit} roles")
 
 
 class NoSuchNode(NotFound):

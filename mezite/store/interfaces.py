@@ -11,18 +11,26 @@ method, all may fail with :class:`~mezite.store.error.StoreUnavailable`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from mezite.names import AgentId, NodeName, UserName
-from mezite.store.records import BearerRecord, JoinTokenRecord, NodeRecord, UserRecord
+from mezite.names import AgentId, NodeName, RoleName, UserName
+from mezite.store.records import (
+    BearerRecord,
+    JoinTokenRecord,
+    NodeRecord,
+    RoleRecord,
+    UserRecord,
+)
 
 # Enough for every machine and window that one person uses at once; without a bound, a
 # script that logs in each minute would fill the table until its secrets expire.
 BEARERS_PER_USER: Final = 64
+# More cannot be overseen; all of them are read at once for a list.
+ROLES_LIMIT: Final = 1000
 
 
 class IUsers(Interface):
@@ -33,6 +41,7 @@ class IUsers(Interface):
         Add a user.
 
         :raises UserExists: and the one who is there stays as they are.
+        :raises NoSuchRole: they are to have a role that there is not.
         """
 
     def get(name: UserName) -> Deferred[UserRecord | None]:
@@ -53,6 +62,46 @@ class IUsers(Interface):
         Replace the password's hash. Bearer secrets stay; see :meth:`IBearers.remove_for`.
 
         :raises NoSuchUser:
+        """
+
+    def change(name: UserName, change: Callable[[UserRecord], UserRecord]) -> Deferred[UserRecord]:
+        """
+        Replace a user by what ``change`` makes of them, and fire with that.
+
+        It is called in a thread, may be called twice, and is to do nothing but
+        compute. The name, the password and the time of creation stay.
+
+        :raises NoSuchUser:
+        :raises NoSuchRole: they are to have a role that there is not.
+        """
+
+
+class IRoles(Interface):
+    """The roles that administrators wrote. The built-in ones are there without it."""
+
+    def put(record: RoleRecord, *, replace: bool) -> Deferred[None]:
+        """
+        Add a role, or replace it, if that is wanted and it is there.
+
+        :raises RoleExists: it is there and not to be replaced, or is built in.
+        :raises TooManyRoles:
+        """
+
+    def get(name: RoleName) -> Deferred[RoleRecord | None]:
+        """The role of this name, if there is one."""
+
+    def named(names: Collection[RoleName]) -> Deferred[Mapping[RoleName, RoleRecord]]:
+        """Those of these roles that there are, in one step."""
+
+    def list() -> Deferred[tuple[RoleRecord, ...]]:
+        """All roles, by name."""
+
+    def remove(name: RoleName) -> Deferred[None]:
+        """
+        Forget a role.
+
+        :raises NoSuchRole:
+        :raises RoleInUse: users have it.
         """
 
 
@@ -160,6 +209,7 @@ class IStore(Interface):
     """All that the hub remembers."""
 
     users: IUsers = Attribute("the people who may log in")
+    roles: IRoles = Attribute("the roles that administrators wrote")
     nodes: INodes = Attribute("the machines that have joined")
     join_tokens: IJoinTokens = Attribute("the join tokens not yet used up")
     joining: IJoining = Attribute("the door by which nodes come in")

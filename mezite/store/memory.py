@@ -7,7 +7,7 @@ out: it passes the same contract, and forgets everything at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import attrs
@@ -15,28 +15,41 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, execute
 from zope.interface import implementer
 
-from mezite.names import AgentId, NodeName, UserName
+from mezite.identity.builtinroles import BUILT_IN
+from mezite.names import AgentId, NodeName, RoleName, UserName
 from mezite.store.error import (
     NodeNameTaken,
     NoSuchNode,
+    NoSuchRole,
     NoSuchToken,
     NoSuchUser,
+    RoleExists,
+    RoleInUse,
     StoreUnavailable,
     TokenExists,
     TokenRefused,
+    TooManyRoles,
     UserExists,
 )
 from mezite.store.interfaces import (
     BEARERS_PER_USER,
+    ROLES_LIMIT,
     IBearers,
     IJoining,
     IJoinTokens,
     INodes,
+    IRoles,
     ISerials,
     IStore,
     IUsers,
 )
-from mezite.store.records import BearerRecord, JoinTokenRecord, NodeRecord, UserRecord
+from mezite.store.records import (
+    BearerRecord,
+    JoinTokenRecord,
+    NodeRecord,
+    RoleRecord,
+    UserRecord,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,6 +60,7 @@ class _Tables:
     """What a :class:`MemoryStore` and its parts share."""
 
     users: dict[UserName, UserRecord] = field(factory=dict)
+    roles: dict[RoleName, RoleRecord] = field(factory=dict)
     nodes: dict[AgentId, NodeRecord] = field(factory=dict)
     tokens: dict[str, JoinTokenRecord] = field(factory=dict)
     bearers: dict[bytes, BearerRecord] = field(factory=dict)
@@ -57,6 +71,11 @@ class _Tables:
         if self.is_closed:
             raise StoreUnavailable("the store is closed")
         return self
+
+    def check_roles(self, record: UserRecord) -> None:
+        for name in record.roles:
+            if name not in self.roles and name not in BUILT_IN:
+                raise NoSuchRole(name)
 
     def valid_token(self, secret_hash: bytes, now: float) -> JoinTokenRecord | None:
         for record in self.tokens.values():
@@ -99,6 +118,7 @@ class MemoryUsers:
     def create(self, record: UserRecord) -> None:
         if record.name in self._tables.users:
             raise UserExists(record.name)
+        self._tables.check_roles(record)
         self._tables.users[record.name] = record
 
     @_step
@@ -123,6 +143,63 @@ class MemoryUsers:
         self._tables.users[name] = attrs.evolve(
             record, password_hash=password_hash, must_change_password=must_change
         )
+
+    @_step
+    def change(self, name: UserName, change: Callable[[UserRecord], UserRecord]) -> UserRecord:
+        record = self._tables.users.get(name)
+        if record is None:
+            raise NoSuchUser(name)
+        changed = attrs.evolve(
+            change(record),
+            name=record.name,
+            password_hash=record.password_hash,
+            must_change_password=record.must_change_password,
+            created=record.created,
+        )
+        self._tables.check_roles(changed)
+        self._tables.users[name] = changed
+        return changed
+
+
+@implementer(IRoles)
+@define(eq=False)
+class MemoryRoles:
+    """Roles in a dictionary."""
+
+    _tables: _Tables
+
+    @_step
+    def put(self, record: RoleRecord, *, replace: bool) -> None:
+        name, roles = record.role.name, self._tables.roles
+        if name in BUILT_IN:
+            raise RoleExists(name, is_built_in=True)
+        if name in roles and not replace:
+            raise RoleExists(name)
+        if name not in roles and len(roles) >= ROLES_LIMIT:
+            raise TooManyRoles(ROLES_LIMIT)
+        created = roles[name].created if name in roles else record.created
+        roles[name] = attrs.evolve(record, created=created)
+
+    @_step
+    def get(self, name: RoleName) -> RoleRecord | None:
+        return self._tables.roles.get(name)
+
+    @_step
+    def named(self, names: Collection[RoleName]) -> Mapping[RoleName, RoleRecord]:
+        return {name: self._tables.roles[name] for name in names if name in self._tables.roles}
+
+    @_step
+    def list(self) -> tuple[RoleRecord, ...]:
+        return tuple(record for _, record in sorted(self._tables.roles.items()))
+
+    @_step
+    def remove(self, name: RoleName) -> None:
+        if name not in self._tables.roles:
+            raise NoSuchRole(name)
+        users = sorted(user.name for user in self._tables.users.values() if name in user.roles)
+        if users:
+            raise RoleInUse(name, users)
+        del self._tables.roles[name]
 
 
 @implementer(INodes)
@@ -282,6 +359,7 @@ class MemoryStore:
 
     _tables: _Tables = field(init=False, factory=_Tables)
     users: IUsers = field(init=False)
+    roles: IRoles = field(init=False)
     nodes: INodes = field(init=False)
     join_tokens: IJoinTokens = field(init=False)
     joining: IJoining = field(init=False)
@@ -290,6 +368,7 @@ class MemoryStore:
 
     def __attrs_post_init__(self) -> None:
         self.users = MemoryUsers(self._tables)
+        self.roles = MemoryRoles(self._tables)
         self.nodes = MemoryNodes(self._tables)
         self.join_tokens = MemoryJoinTokens(self._tables)
         self.joining = MemoryJoining(self._tables)

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from mezite.identity.roles import LabelSelector
-from mezite.names import AgentId, LoginName, NodeName, UserName
+from mezite.identity.rolesdoc import Role
+from mezite.identity.traits import Traits
+from mezite.names import AgentId, LoginName, NodeName, RoleName, UserName
 
 
 @frozen
 class UserRecord:
-    """A person who may log in."""
+    """A person who may log in; ``logins`` and ``node_labels`` are their own, beside the roles."""
 
     name: UserName
     password_hash: str = field(repr=False)
@@ -27,6 +29,17 @@ class UserRecord:
     must_change_password: bool
     created: float
     disabled: bool = False
+    roles: tuple[RoleName, ...] = ()
+    traits: Traits = field(factory=dict)
+
+
+@frozen
+class RoleRecord:
+    """A role that an administrator wrote; the built-in ones are not stored."""
+
+    role: Role
+    created: float
+    changed: float
 
 
 @frozen

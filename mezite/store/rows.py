@@ -10,8 +10,9 @@ import attrs
 from sqlalchemy import Row
 
 from mezite.identity.roles import LabelSelector
-from mezite.names import AgentId, LoginName, NodeName, UserName
-from mezite.store.records import JoinTokenRecord, NodeRecord, UserRecord
+from mezite.identity.rolesdoc import parse_role, role_document
+from mezite.names import AgentId, LoginName, NodeName, RoleName, UserName
+from mezite.store.records import JoinTokenRecord, NodeRecord, RoleRecord, UserRecord
 
 
 def of_user(record: UserRecord) -> dict[str, Any]:
@@ -25,6 +26,8 @@ def of_user(record: UserRecord) -> dict[str, Any]:
         "must_change_password": record.must_change_password,
         "created": record.created,
         "disabled": record.disabled,
+        "roles": [role.text for role in record.roles],
+        "traits": {name: list(values) for name, values in record.traits.items()},
     }
 
 
@@ -38,7 +41,22 @@ def user_of(row: Row[Any]) -> UserRecord:
         must_change_password=row.must_change_password,
         created=row.created,
         disabled=row.disabled,
+        roles=tuple(RoleName(role) for role in row.roles),
+        traits={name: tuple(values) for name, values in row.traits.items()},
     )
+
+
+def of_role(record: RoleRecord) -> dict[str, Any]:
+    return {
+        "name": record.role.name.text,
+        "document": role_document(record.role),
+        "created": record.created,
+        "changed": record.changed,
+    }
+
+
+def role_of(row: Row[Any]) -> RoleRecord:
+    return RoleRecord(parse_role(row.document), row.created, row.changed)
 
 
 def of_node(record: NodeRecord) -> dict[str, Any]:

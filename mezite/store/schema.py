@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    text,
 )
 
 metadata = MetaData(
@@ -43,6 +44,17 @@ users = Table(
     Column("must_change_password", Boolean, nullable=False),
     Column("created", Double, nullable=False),
     Column("disabled", Boolean, nullable=False),
+    Column("roles", JSON, nullable=False, server_default=text("'[]'")),
+    Column("traits", JSON, nullable=False, server_default=text("'{}'")),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("changed", Double, nullable=False),
 )
 
 nodes = Table(

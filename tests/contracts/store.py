@@ -16,10 +16,12 @@ from zope.interface.verify import verifyObject
 
 from mezite.error import MeziteError
 from mezite.identity.roles import LabelSelector
-from mezite.names import AgentId, LoginName, NodeName, UserName
+from mezite.identity.rolesdoc import parse_role
+from mezite.names import AgentId, LoginName, NodeName, RoleName, UserName
 from mezite.store.error import (
     NodeNameTaken,
     NoSuchNode,
+    NoSuchRole,
     NoSuchToken,
     NoSuchUser,
     StoreUnavailable,
@@ -37,7 +39,13 @@ from mezite.store.interfaces import (
     IStore,
     IUsers,
 )
-from mezite.store.records import BearerRecord, JoinTokenRecord, NodeRecord, UserRecord
+from mezite.store.records import (
+    BearerRecord,
+    JoinTokenRecord,
+    NodeRecord,
+    RoleRecord,
+    UserRecord,
+)
 
 ADA = UserRecord(
     name=UserName("ada"),
@@ -47,6 +55,8 @@ ADA = UserRecord(
     is_admin=True,
     must_change_password=False,
     created=1000.25,
+    roles=(RoleName("admin"), RoleName("access")),
+    traits={"team": ("blue", "\N{SNOWMAN}"), "cc": ("1",)},
 )
 BOB = attrs.evolve(ADA, name=UserName("bob"), logins=(), is_admin=False, disabled=True)
 DB1 = NodeRecord(
@@ -64,6 +74,27 @@ TOKEN = JoinTokenRecord(
     expires=2000.0,
     uses_left=1,
     max_uses=1,
+)
+DEVELOPER = RoleRecord(
+    parse_role(
+        {
+            "kind": "role",
+            "version": "v1",
+            "metadata": {"name": "developer", "description": "\N{SNOWMAN}"},
+            "spec": {
+                "options": {"max_session_ttl": "90m", "record_session": "required"},
+                "allow": {
+                    "node_labels": {"env": ["dev", "^st.*$", "*", "{{user.name}}"]},
+                    "logins": ["a{{user.traits.team}}", "root"],
+                    "request_roles": ["ops"],
+                    "review_roles": ["ops"],
+                },
+                "deny": {"node_labels": {"*": "*"}, "logins": ["*"]},
+            },
+        }
+    ),
+    created=1000.25,
+    changed=1001.25,
 )
 NOW = 1500.0
 
@@ -145,6 +176,50 @@ class UsersContract(StoreContract):
             attrs.evolve(ADA, password_hash="new", must_change_password=True),
         )
         self.refusal(self.store.users.set_password(BOB.name, "new", True), NoSuchUser)
+
+    def test_change(self) -> None:
+        """A user is changed in all but name, password and age."""
+        self.answer(self.store.users.create(ADA))
+        wanted = attrs.evolve(
+            ADA, logins=(), node_labels=LabelSelector(), is_admin=False, disabled=True, roles=()
+        )
+        other = attrs.evolve(
+            wanted, name=BOB.name, password_hash="x", must_change_password=True, created=1.0
+        )
+        self.assertEqual(self.answer(self.store.users.change(ADA.name, lambda _: other)), wanted)
+        self.assertEqual(self.answer(self.store.users.list()), (wanted,))
+
+    def test_change_of_what_is(self) -> None:
+        """A change begins with the user as they are at that moment."""
+        self.answer(self.store.users.create(ADA))
+        seen: list[UserRecord] = []
+
+        def change(record: UserRecord) -> UserRecord:
+            seen.append(record)
+            return attrs.evolve(record, disabled=True)
+
+        first = self.store.users.change(ADA.name, change)
+        second = self.store.users.change(ADA.name, lambda record: record)
+        self.answer(first)
+        self.assertTrue(self.answer(second).disabled)
+        self.assertEqual(seen, [ADA])
+
+    def test_change_unknown(self) -> None:
+        """Who is not there is not changed."""
+        self.refusal(self.store.users.change(ADA.name, lambda record: record), NoSuchUser)
+
+    def test_unknown_roles(self) -> None:
+        """Nobody has a role that is neither written nor built in."""
+        developer = attrs.evolve(ADA, roles=(RoleName("access"), RoleName("developer")))
+        creating = self.store.users.create(developer)
+        self.assertIn("there is no role developer", self.refusal(creating, NoSuchRole))
+        self.assertEqual(self.answer(self.store.users.list()), ())
+        self.answer(self.store.users.create(ADA))
+        self.refusal(self.store.users.change(ADA.name, lambda _: developer), NoSuchRole)
+        self.assertEqual(self.answer(self.store.users.get(ADA.name)), ADA)
+        self.answer(self.store.roles.put(DEVELOPER, replace=False))
+        self.answer(self.store.users.change(ADA.name, lambda _: developer))
+        self.assertEqual(self.answer(self.store.users.get(ADA.name)), developer)
 
 
 class NodesContract(StoreContract):

@@ -18,6 +18,7 @@ from mezite.store.database import DatabaseStore, open_store
 from mezite.store.error import StoreUnavailable, TokenRefused
 from mezite.store.opening import open_engine
 from mezite.store.transactions import IReactorOfThreads
+from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
 from tests.contracts.store import ADA, DB1, NOW, TOKEN
 from tests.doubles.threads import HeldThreads, InlineThreads
@@ -40,6 +41,10 @@ class _InSqlite(SynchronousTestCase):
 
 class SqliteUsersTests(_InSqlite, contracts.UsersContract):
     """Users in SQLite."""
+
+
+class SqliteRolesTests(_InSqlite, role_contracts.RolesContract):
+    """Roles in SQLite."""
 
 
 class SqliteNodesTests(_InSqlite, contracts.NodesContract):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mezite.store.memory import MemoryStore
+from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
 
 
@@ -13,6 +14,10 @@ class _InMemory:
 
 class MemoryUsersTests(_InMemory, contracts.UsersContract):
     """Users in memory."""
+
+
+class MemoryRolesTests(_InMemory, role_contracts.RolesContract):
+    """Roles in memory."""
 
 
 class MemoryNodesTests(_InMemory, contracts.NodesContract):
