@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from mezite.agent.agentforward import AgentForwarding
 from mezite.agent.error import ForwardRefused
 from mezite.agent.forward import ForwardedChannel
 from mezite.agent.globalrequests import OrderedAnswers
@@ -38,6 +39,7 @@ class NodeConnection(FlowConnection):
     """
     :param destinations: an :class:`~mezite.agent.forward.IDestinations`.
     :param ports: an :class:`~mezite.agent.remoteforward.IPorts`.
+    :param sockets: an :class:`~mezite.agent.loginsockets.ILoginSockets`.
     :param is_gateway: whether other machines may connect to forwarded ports.
     """
 
@@ -49,6 +51,7 @@ class NodeConnection(FlowConnection):
         *,
         destinations: Any,
         ports: Any,
+        sockets: Any,
         is_gateway: bool,
         clock: IReactorTime,
     ) -> None:
@@ -56,6 +59,8 @@ class NodeConnection(FlowConnection):
         self._clock = clock
         self._setting = setting
         self._destinations = destinations
+        self._sockets = sockets
+        self._agent = AgentForwarding(self, sockets)
         self._answers = OrderedAnswers(self._send_answer)
         self._forwards = RemoteForwards(
             self, ports, is_root=setting.account.uid == 0, anywhere=is_gateway
@@ -84,7 +89,8 @@ class NodeConnection(FlowConnection):
                 f"a connection has {SESSIONS} sessions at most", OPEN_RESOURCE_SHORTAGE
             )
         self._sessions += 1
-        return SessionChannel(self._setting, self._session_gone)
+        agent = self._agent if self._permits("permit-agent-forwarding") else None
+        return SessionChannel(self._setting, self._session_gone, agent)
 
     def _session_gone(self) -> None:
         self._sessions -= 1
@@ -147,6 +153,8 @@ class NodeConnection(FlowConnection):
             self._alive.cancel()
         self._answers.stop()
         self._forwards.close()
+        self._agent.close()
+        self._sockets.close()
         super().serviceStopped()
 
     def _stay_alive(self) -> None:

@@ -36,3 +36,7 @@ class TunnelDown(Unavailable):
 
 class ForwardRefused(Denied):
     """The node does not listen there; the sentence is for the person."""
+
+
+class SocketRefused(Denied):
+    """A unix socket that could not be opened; the reason is for the person."""

@@ -146,7 +146,7 @@ class RemoteForwards:
         hosts = bind_addresses(host, anywhere=self.anywhere)
         if (host, port) in self._listeners:
             raise ForwardRefused(f"port {port} is forwarded already")
-        factory = _Incoming(lambda address: self._socket(host, chosen, address))
+        factory = _Incoming(lambda address: self._incoming(host, chosen, address))
         listeners = self.ports.listen(hosts, port, factory)
         chosen: int = listeners.port()
         self._listeners[host, chosen] = listeners
@@ -167,20 +167,20 @@ class RemoteForwards:
         for listeners in given_up.values():
             listeners.stop()
 
-    def _socket(self, host: str, port: int, address: Any) -> ForwardedSocket | None:
-        # The listener stays: the client may close channels, and others then come through.
-        if len(self.connection.channels) >= self.connection.channel_limit:
-            return None
-        extra = (
-            string(host.encode())
-            + uint32(port)
-            + string(address.host.encode())
-            + uint32(address.port)
-        )
-        return IncomingSocket(
-            IncomingChannel(b"forwarded-tcpip"),
-            open_channel=lambda channel: self.connection.openChannel(channel, extra),
-        )
+    def _incoming(self, host: str, port: int, address: Any) -> ForwardedSocket | None:
+        origin = string(address.host.encode()) + uint32(address.port)
+        where = string(host.encode()) + uint32(port)
+        return incoming(self.connection, b"forwarded-tcpip", where + origin)
+
+
+def incoming(connection: FlowConnection, kind: bytes, extra: bytes = b"") -> ForwardedSocket | None:
+    """What carries somebody's connection to the client, if the client may have one more."""
+    # Whoever listens goes on: channels close, and others then come through.
+    if len(connection.channels) >= connection.channel_limit:
+        return None
+    return IncomingSocket(
+        IncomingChannel(kind), open_channel=lambda channel: connection.openChannel(channel, extra)
+    )
 
 
 class _Incoming(Factory[Any]):

@@ -18,12 +18,14 @@ from twisted.logger import Logger
 
 from mezite.agent import ttymodes
 from mezite.agent.accounts import Account
+from mezite.agent.agentforward import AgentForwarding
 from mezite.agent.childprocess import Ended, Launch
 from mezite.agent.environment import AcceptedVariables, environment
 from mezite.agent.shell import Terminal, WindowSize, launch, sftp_launch
 from mezite.identity.sshcert import UserCertificate
 from mezite.ssh.channel import STDERR, FlowChannel
 from mezite.ssh.fields import FieldReader, string, uint32
+from mezite.tasks import background
 
 # execve(2) takes 128 KiB for one argument.
 COMMAND_LENGTH: Final = 128 * 1024 - 1
@@ -54,6 +56,7 @@ class State(enum.Enum):
     """What a session channel waits for."""
 
     REQUEST = enum.auto()
+    BEGINNING = enum.auto()
     RUNNING = enum.auto()
     OVER = enum.auto()
 
@@ -76,12 +79,24 @@ class SessionSetting:
 
 
 class SessionChannel(FlowChannel):
-    """:param on_gone: called when the session is no longer there."""
+    """
+    :param on_gone: called when the session is no longer there.
+    :param agent: the person's :class:`~mezite.agent.agentforward.AgentForwarding`,
+        if the session may have it.
+    """
 
     _log = Logger()
 
-    def __init__(self, setting: SessionSetting, on_gone: Callable[[], None], **rest: Any) -> None:
+    def __init__(
+        self,
+        setting: SessionSetting,
+        on_gone: Callable[[], None],
+        agent: AgentForwarding | None = None,
+        **rest: Any,
+    ) -> None:
         super().__init__(**rest)
+        self._agent = agent
+        self._wants_agent = False
         self._setting = setting
         self._on_gone = on_gone
         self._state = State.REQUEST
@@ -112,6 +127,13 @@ class SessionChannel(FlowChannel):
         if len(name) > TERMINAL_NAME_LENGTH or b"\0" in name:
             return False
         self._terminal = Terminal(name.decode("utf-8", "replace"), size, modes)
+        return True
+
+    def request_auth_agent_req(self, reader: FieldReader) -> bool:
+        reader.end()
+        if self._state is not State.REQUEST or self._agent is None:
+            return False
+        self._wants_agent = True
         return True
 
     def request_shell(self, reader: FieldReader) -> bool:
@@ -147,44 +169,73 @@ class SessionChannel(FlowChannel):
     def _run(self, prepared: Launch) -> bool:
         if self._state is not State.REQUEST:
             return False
-        process = self._setting.make_process(self)
+        self._state = State.BEGINNING
+        # What the client says meanwhile waits in the channel.
+        self.pauseProducing()
+        beginning = background(self._begin(prepared), doing="beginning a session's process")
+        if self._has_failed():
+            return False
+        beginning.addCallback(lambda _: self._close_if_failed())
+        return True
+
+    def _has_failed(self) -> bool:
+        return self._state is State.OVER and self._process is None
+
+    def _close_if_failed(self) -> None:
+        if self._has_failed():
+            self.loseConnection()
+
+    async def _begin(self, prepared: Launch) -> None:
+        if self._wants_agent and self._agent is not None:
+            address = await self._agent.address()
+            if address is not None:
+                variables = {**prepared.environment, "SSH_AUTH_SOCK": address}
+                prepared = evolve(prepared, environment=variables)
+        if self._state is not State.BEGINNING:
+            return
+        terminal = self._terminal
+        self._process = self._setting.make_process(self)
         try:
-            if self._terminal is None:
-                process.start_on_pipes(prepared)
+            if terminal is None:
+                await self._process.start_on_pipes(prepared)
             else:
-                process.start_on_terminal(prepared, self._terminal)
+                await self._process.start_on_terminal(prepared, terminal)
         except (OSError, ValueError) as error:
             self._log.warn(
                 "{login}'s process could not be begun: {error}",
                 login=self._setting.account.login,
                 error=error,
             )
+            self._process = None
+            self._state = State.OVER
             self.writeExtended(STDERR, b"the node could not begin the session's process\r\n")
-            return False
-        self._process = process
-        self._state = State.RUNNING
-        return True
+        if self._state is State.BEGINNING:
+            self._state = State.RUNNING
+            if self._terminal is not None and self._terminal is not terminal:
+                self._process.resize(self._terminal.size)
+        self.resumeProducing()
 
     # While it runs.
 
     def request_window_change(self, reader: FieldReader) -> bool:
         size = _size(reader)
-        if self._process is not None:
+        if self._terminal is None:
+            return False
+        self._terminal = evolve(self._terminal, size=size)
+        if self._state is State.RUNNING:
             self._process.resize(size)
-        elif self._terminal is not None:
-            self._terminal = evolve(self._terminal, size=size)
-        return self._terminal is not None
+        return True
 
     def request_signal(self, reader: FieldReader) -> bool:
         number = SIGNALS.get(reader.text())
-        if number is None or self._process is None:
+        if number is None or self._state is not State.RUNNING:
             return False
         self._process.signal(number)
         return True
 
     def request_break(self, reader: FieldReader) -> bool:
         reader.uint32()
-        if self._process is None or self._terminal is None:
+        if self._state is not State.RUNNING or self._terminal is None:
             return False
         self._process.send_break()
         return True
@@ -227,6 +278,7 @@ class SessionChannel(FlowChannel):
 _REQUESTS: Final[Mapping[bytes, Callable[[SessionChannel, FieldReader], bool]]] = {
     b"env": SessionChannel.request_env,
     b"pty-req": SessionChannel.request_pty_req,
+    b"auth-agent-req@openssh.com": SessionChannel.request_auth_agent_req,
     b"shell": SessionChannel.request_shell,
     b"exec": SessionChannel.request_exec,
     b"subsystem": SessionChannel.request_subsystem,

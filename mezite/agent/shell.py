@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import struct
 import sys
 import termios
@@ -120,8 +119,9 @@ class SessionProcess:
         self._open_outputs = 0
         self._ended: Ended | None = None
         self._master: int | None = None
+        self._is_hung_up = False
 
-    def start_on_pipes(self, launch: Launch) -> None:
+    async def start_on_pipes(self, launch: Launch) -> None:
         """:raises OSError: if the process cannot be begun."""
         theirs: list[int] = []
         ours: list[int] = []
@@ -131,12 +131,14 @@ class SessionProcess:
                 theirs.append(read_end if is_input else write_end)
                 ours.append(write_end if is_input else read_end)
                 widen(read_end)
-            child = ChildProcess.start(self._reactor, launch, *theirs, terminal=False)
+        except OSError:
+            _close_all([*theirs, *ours])
+            raise
+        try:
+            child = await ChildProcess.begin(self._reactor, launch, theirs, terminal=False)
         except OSError:
             _close_all(ours)
             raise
-        finally:
-            _close_all(theirs)
         stdin, stdout, stderr = ours
         self._input = self._end(stdin, None)
         self._outputs = [
@@ -145,27 +147,30 @@ class SessionProcess:
         ]
         self._started(child)
 
-    def start_on_terminal(self, launch: Launch, terminal: Terminal) -> None:
+    async def start_on_terminal(self, launch: Launch, terminal: Terminal) -> None:
         """:raises OSError: if the process cannot be begun."""
         master, slave = os.openpty()
         try:
-            fcntl.ioctl(slave, termios.TIOCSWINSZ, terminal.size.packed())
-            ttymodes.put_on(slave, terminal.modes)
-            path = os.ttyname(slave)
-            if launch.become is not None:
-                group = tty_group()
-                os.chown(slave, launch.become.uid, launch.become.gid if group is None else group)
-                os.chmod(slave, 0o620 if group is not None else 0o600)
+            try:
+                fcntl.ioctl(slave, termios.TIOCSWINSZ, terminal.size.packed())
+                ttymodes.put_on(slave, terminal.modes)
+                path = os.ttyname(slave)
+                if launch.become is not None:
+                    become, group = launch.become, tty_group()
+                    os.chown(slave, become.uid, become.gid if group is None else group)
+                    os.chmod(slave, 0o620 if group is not None else 0o600)
+                theirs = [slave, os.dup(slave), os.dup(slave)]
+            except (OSError, termios.error) as error:
+                os.close(slave)
+                raise OSError(str(error)) from error
             launch = evolve(
                 launch,
                 environment={**launch.environment, "TERM": terminal.name, "SSH_TTY": path},
             )
-            child = ChildProcess.start(self._reactor, launch, slave, slave, slave, terminal=True)
-        except (OSError, termios.error) as error:
+            child = await ChildProcess.begin(self._reactor, launch, theirs, terminal=True)
+        except OSError:
             os.close(master)
-            raise OSError(str(error)) from error
-        finally:
-            os.close(slave)
+            raise
         self._master = master
         self._input = self._end(master, self._channel.write)
         self._outputs = [self._input]
@@ -187,6 +192,8 @@ class SessionProcess:
         assert self._input is not None
         self._input.registerProducer(self._channel, True)
         self._channel.registerProducer(self, True)
+        if self._is_hung_up:
+            self.hang_up()
 
     # From the channel to the process.
 
@@ -216,10 +223,9 @@ class SessionProcess:
 
     def hang_up(self) -> None:
         """Nobody is there any more."""
+        self._is_hung_up = True
         if self._child is not None:
-            self._child.signal_group(signal.SIGHUP)
-            # What is stopped cannot hear it.
-            self._child.signal_group(signal.SIGCONT)
+            self._child.hang_up()
         for end in {*self._outputs, *([self._input] if self._input else [])}:
             end.close()
 

@@ -21,6 +21,7 @@ from mezite.agent.accounts import Account
 from mezite.agent.banner import GreetingServerFactory
 from mezite.agent.connection import NodeConnection
 from mezite.agent.forward import NetworkDestinations
+from mezite.agent.loginsockets import LoginSockets
 from mezite.agent.ports import NetworkPorts
 from mezite.agent.session import SessionSetting
 from mezite.agent.shell import SessionProcess
@@ -158,6 +159,7 @@ class NodeSshFactory:
     banner: str = ""
     destinations: Any = None
     ports: Any = None
+    sockets_of: Callable[[Account], Any] | None = None
 
     def for_stream(self, header: StreamHeader) -> SshServerFactory:
         """The server for a stream that begins with this header."""
@@ -188,9 +190,15 @@ class NodeSshFactory:
             setting,
             destinations=self.destinations or NetworkDestinations(self.reactor),
             ports=self.ports or NetworkPorts(self.reactor),
+            sockets=self._sockets_of(avatar.account),
             is_gateway=self.is_gateway,
             clock=self.reactor,
         )
+
+    def _sockets_of(self, account: Account) -> Any:
+        if self.sockets_of is not None:
+            return self.sockets_of(account)
+        return LoginSockets(self.reactor, account, own_uid=self.own_uid)
 
 
 def _address(client_address: str) -> str | None:

@@ -8,6 +8,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.conch.error import ConchError
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.accounts import Account
@@ -33,6 +34,16 @@ CERTIFICATE = UserCertificate(
     extensions=frozenset({"permit-pty", "permit-port-forwarding"}),
     public_blob=b"",
 )
+
+
+class PlayedAgent:
+    """A forwarded agent whose socket is there when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: Deferred[str | None] = Deferred()
+
+    def address(self) -> Deferred[str | None]:
+        return self.asked
 
 
 class AskingChannel(HearingChannel):
@@ -67,9 +78,9 @@ class SessionTestCase(SynchronousTestCase):
         )
         self.begin()
 
-    def begin(self, **changes: Any) -> None:
+    def begin(self, *, agent: Any = None, **changes: Any) -> None:
         setting = evolve(self.setting, **changes)
-        self.pair = Pair(make_channel=lambda: SessionChannel(setting, self._gone)).connect()
+        self.pair = Pair(make_channel=lambda: SessionChannel(setting, self._gone, agent)).connect()
         self.channel = AskingChannel()
         self.pair.open(self.channel)
 
@@ -187,6 +198,50 @@ class BeginningTests(SessionTestCase):
         self.fails = OSError(12, "Cannot allocate memory")
         self.assertFalse(self.ask(b"shell"))
         self.assertIn(b"could not begin", self.channel.extra)
+
+    def test_agent(self) -> None:
+        """A session that asks for the agent begins when its socket is there."""
+        agent = PlayedAgent()
+        self.begin(agent=agent)
+        self.assertTrue(self.ask(b"auth-agent-req@openssh.com"))
+        self.assertTrue(self.ask(b"pty-req", pty_req()))
+        self.assertTrue(self.ask(b"shell"))
+        self.assertFalse(self.ask(b"auth-agent-req@openssh.com"))
+        change = b"".join(map(uint32, (100, 50, 0, 0)))
+        self.assertTrue(self.ask(b"window-change", change))
+        self.assertFalse(self.ask(b"signal", string(b"TERM")))
+        self.channel.write(b"ls\r")
+        self.pair.pump.flush()
+        self.assertEqual(self.processes, [])
+        agent.asked.callback("/tmp/agent")
+        [process] = self.processes
+        assert process.launched is not None
+        assert process.terminal is not None
+        self.assertEqual(process.launched.environment["SSH_AUTH_SOCK"], "/tmp/agent")
+        self.assertEqual(process.terminal.size, WindowSize(100, 50))
+        self.assertEqual(process.heard, b"ls\r")
+
+    def test_no_agent(self) -> None:
+        """Where there is no socket, the session does without."""
+        agent = PlayedAgent()
+        self.begin(agent=agent)
+        agent.asked.callback(None)
+        self.assertTrue(self.ask(b"auth-agent-req@openssh.com"))
+        self.assertTrue(self.ask(b"shell"))
+        assert self.processes[0].launched is not None
+        self.assertNotIn("SSH_AUTH_SOCK", self.processes[0].launched.environment)
+
+    def test_gone_before(self) -> None:
+        """A client that goes before the process has begun leaves none behind."""
+        agent = PlayedAgent()
+        self.begin(agent=agent)
+        self.ask(b"auth-agent-req@openssh.com")
+        self.ask(b"shell")
+        self.channel.loseConnection()
+        self.pair.pump.flush()
+        agent.asked.callback("/tmp/agent")
+        self.assertEqual(self.processes, [])
+        self.assertEqual(self.gone, 1)
 
     def test_impossible_commands(self) -> None:
         """Commands that no process can be given are refused."""

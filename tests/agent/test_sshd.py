@@ -20,6 +20,7 @@ from mezite.ssh.error import ChannelRefused
 from mezite.ssh.fields import string, uint32
 from mezite.ssh.hostkeys import ReplaceableHostKey
 from tests.agent.test_forward import PlayedDestinations
+from tests.doubles.loginsockets import PlayedLoginSockets
 from tests.doubles.ports import PlayedPorts
 from tests.ssh.pair import NOW, ROOT, USER_CA, HearingChannel, Pair, host_key, user_key
 
@@ -77,6 +78,7 @@ class NodeSshTests(SynchronousTestCase):
         self.accounts = PlayedAccounts()
         self.destinations = PlayedDestinations()
         self.ports = PlayedPorts()
+        self.sockets = PlayedLoginSockets()
         self.banner = ""
         self.banners: list[str] = []
         self.header = StreamHeader(
@@ -95,6 +97,7 @@ class NodeSshTests(SynchronousTestCase):
             own_uid=0,
             destinations=self.destinations,
             ports=self.ports,
+            sockets_of=lambda account: self.sockets,
             banner=self.banner,
         )
         made = NodePair(clock=self.clock, **pair)
@@ -240,6 +243,24 @@ class NodeSshTests(SynchronousTestCase):
         pair.client.close()
         pair.pump.flush()
         self.assertEqual([each.is_stopped for each in self.ports.made], [True, True])
+
+    def request(self, pair: NodePair, name: bytes) -> Any:
+        session = pair.open(SessionNamed())
+        asked = pair.connection.sendRequest(session, name, b"", wantReply=1)
+        pair.pump.flush()
+        return asked
+
+    def test_agent(self) -> None:
+        """The agent is for those whose certificate says so, and ends with the connection."""
+        wish = b"auth-agent-req@openssh.com"
+        pair = self.connect(key=user_key(extensions=["permit-pty"]))
+        self.failureResultOf(self.request(pair, wish))
+        pair = self.connect(key=user_key(extensions=["permit-agent-forwarding"]))
+        self.successResultOf(self.request(pair, wish))
+        self.assertFalse(self.sockets.is_closed)
+        pair.client.close()
+        pair.pump.flush()
+        self.assertTrue(self.sockets.is_closed)
 
     def test_no_listening(self) -> None:
         """A port that cannot be had is refused, and ``ssh -v`` shows why."""

@@ -27,13 +27,13 @@ class PlayedProcess:
     input_ended: bool = False
     hung_up: bool = False
 
-    def start_on_pipes(self, launch: Launch) -> None:
+    async def start_on_pipes(self, launch: Launch) -> None:
         if self.fails is not None:
             raise self.fails
         self.launched = launch
 
-    def start_on_terminal(self, launch: Launch, terminal: Terminal) -> None:
-        self.start_on_pipes(launch)
+    async def start_on_terminal(self, launch: Launch, terminal: Terminal) -> None:
+        await self.start_on_pipes(launch)
         self.terminal = terminal
 
     def write(self, data: bytes) -> None:

@@ -61,6 +61,12 @@ def write_identity(directory: Path, authority: SshAuthority, logins: list[str]) 
         serial=1,
         now=time.time(),
         lifetime=3600.0,
+        extensions=[
+            "permit-pty",
+            "permit-port-forwarding",
+            "permit-agent-forwarding",
+            "permit-file-copy@mezite",
+        ],
     )
     (directory / "id-cert.pub").write_text(line + "\n")
 
