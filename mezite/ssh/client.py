@@ -53,6 +53,7 @@ from mezite.ssh.error import (
     SshProtocolError,
 )
 from mezite.ssh.fields import FieldReader, printable, string
+from mezite.ssh.kexinit import Offer
 from mezite.ssh.kexorder import STRICT_CLIENT, STRICT_SERVER
 from mezite.ssh.transport import PacketTransport
 from mezite.ssh.userauth import BANNER, FAILURE, REQUEST, SUCCESS
@@ -191,10 +192,11 @@ class ClientTransport(PacketTransport, SSHClientTransport):
 
     # The key exchange.
 
-    def ssh_KEXINIT(self, packet: bytes) -> None:
-        super().ssh_KEXINIT(packet)
+    def ssh_KEXINIT(self, packet: bytes) -> Offer:
+        offer = super().ssh_KEXINIT(packet)
         self._half = clientkex.begin(self.kexAlg)
         self.sendPacket(MSG_KEX_DH_GEX_REQUEST_OLD, string(self._half.offer))
+        return offer
 
     def ssh_KEX_DH_GEX_GROUP(self, packet: bytes) -> None:
         """Message 31, which is the server's half of every exchange that we offer."""

@@ -217,6 +217,7 @@ class FlowConnection(SSHConnection):
         channel.remoteWindowLeft = window
         channel.remoteMaxPacket = max_packet
         channel.channelOpen(reader.rest())
+        self.wants_to_send(channel)  # what was written before it was open
 
     def ssh_CHANNEL_OPEN_FAILURE(self, packet: bytes) -> None:
         reader = FieldReader(packet)

@@ -26,6 +26,7 @@ from mezite.ssh.connection import FlowConnection
 from mezite.ssh.error import NO_MORE_AUTH_METHODS, SERVICE_NOT_AVAILABLE, SshProtocolError
 from mezite.ssh.fields import FieldReader, string
 from mezite.ssh.hostkeys import HostKey, HostKeys, PresentedKey, ReplaceableHostKey
+from mezite.ssh.kexinit import Offer
 from mezite.ssh.kexorder import STRICT_CLIENT, STRICT_SERVER
 from mezite.ssh.transport import PacketTransport
 from mezite.ssh.userauth import UserAuthServer
@@ -73,10 +74,12 @@ class ServerTransport(PacketTransport, SSHServerTransport):
         presented: PresentedKey = self._host_key.presented_as(keyAlg)
         return presented, presented
 
-    def ssh_KEXINIT(self, packet: bytes) -> None:
-        exchanges, keys, rest = super().ssh_KEXINIT(packet)
-        if rest[0] and (exchanges[0] != self.kexAlg or keys[0] != self.keyAlg):
+    def ssh_KEXINIT(self, packet: bytes) -> Offer:  # type: ignore[override]
+        offer = super().ssh_KEXINIT(packet)
+        guessed = (offer.exchanges[0], offer.host_keys[0])
+        if offer.guesses and guessed != (self.kexAlg, self.keyAlg):
             self.ignoreNextPacket = 1  # RFC 4253, section 7: a wrong guess follows
+        return offer
 
     def sendExtInfo(self, extensions: Any) -> None:
         """Conch would list host keys here; see :meth:`after_keys`."""

@@ -10,9 +10,8 @@ does the arithmetic of the key exchange.
 
 from __future__ import annotations
 
-import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -28,7 +27,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mezite.ssh import algorithms
 from mezite.ssh.ciphers import Suite
 from mezite.ssh.error import (
     BY_APPLICATION,
@@ -38,7 +36,9 @@ from mezite.ssh.error import (
     SshProtocolError,
 )
 from mezite.ssh.fields import FieldReader, printable, string, uint32
+from mezite.ssh.kexinit import Offer, agree, kexinit
 from mezite.ssh.kexorder import KeyExchangeOrder, Phase, Step
+from mezite.ssh.keylife import DEFAULT_LIMITS, KeyLife
 from mezite.ssh.packets import IOpener, ISealer, PacketReader, PacketWriter
 
 VERSION: Final = b"SSH-2.0-Mezite"
@@ -51,8 +51,6 @@ UNREAD_ANSWERS: Final = 256 * 1024
 HELD: Final = UNREAD_ANSWERS
 # A goodbye that cannot be written by then is cut off.
 CLOSE_SECONDS: Final = 5.0
-# RFC 4253, section 9: new keys after each gigabyte.
-KEY_BYTES: Final = 1 << 30
 # What the arithmetic of a key exchange raises over values that cannot be right.
 _UNREADABLE: Final = (struct.error, ValueError, IndexError)
 
@@ -99,7 +97,7 @@ class PacketTransport(SSHTransportBase):
     # A TCP, TLS or mux transport: ITransport, IConsumer and IPushProducer.
     transport: Any
     nextEncryptions: Any
-    key_bytes = KEY_BYTES
+    key_limits = DEFAULT_LIMITS
     # Conch's name: a wrong guess at the key exchange follows and is passed over.
     ignoreNextPacket: int = 0
 
@@ -117,7 +115,7 @@ class PacketTransport(SSHTransportBase):
         self._is_paused = False
         self._unread_answers = 0
         self._stopped_reading = False
-        self._under_keys = 0
+        self._key_life = KeyLife(self._clock, self.key_limits, self._exchange_too_late)
         self.disconnecting = False
         self.end: Exception = ConnectionEnded("the SSH connection ended")
         self.transport.registerProducer(self, True)
@@ -128,6 +126,7 @@ class PacketTransport(SSHTransportBase):
         self.disconnecting = True
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
+        self._key_life.stop()
         self._batch.clear()
         self._held.clear()
         service, self.service = self.service, None
@@ -165,8 +164,9 @@ class PacketTransport(SSHTransportBase):
             if payload is None:
                 return
             self._order.read(payload[0])
-            self._used_keys(len(payload))
+            self._key_life.used(len(payload))
             self.dispatchMessage(payload[0], payload[1:])
+            self._renew_keys(heard=True)
 
     def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
         if messageNum >= 50:
@@ -242,7 +242,8 @@ class PacketTransport(SSHTransportBase):
         if messageType == MSG_NEWKEYS:
             self._new_keys_sent()
         elif messageType >= 50:
-            self._used_keys(len(packet))
+            self._key_life.used(len(packet))
+            self._renew_keys(heard=False)
         if self._depth == 0 or self._batched >= BATCH:
             self._flush()
 
@@ -250,7 +251,7 @@ class PacketTransport(SSHTransportBase):
         self._held.append((message, payload))
         self._held_bytes += len(payload) + 16
         if self._held_bytes > HELD:
-            raise SshProtocolError("a key exchange does not come to its end", KEY_EXCHANGE_FAILED)
+            self._exchange_too_late()
 
     def _flush(self) -> None:
         if self._batch:
@@ -295,6 +296,7 @@ class PacketTransport(SSHTransportBase):
     def _close(self) -> None:
         self._flush()
         self.disconnecting = True
+        self._key_life.stop()
         # Twisted's TLS waits for its producer before it closes.
         self.transport.unregisterProducer()
         if self._stopped_reading:
@@ -306,79 +308,51 @@ class PacketTransport(SSHTransportBase):
 
     def sendKexInit(self) -> None:
         """Begin an exchange of keys, or answer the peer who did."""
+        if self._order.phase is Phase.SETTLED:
+            self._key_life.exchange_begun()
         self._order.take(Step.SEND_KEXINIT)
         exchanges = [*self.supportedKeyExchanges]
         exchanges.append(self._EXT_INFO_C if self.isClient else self._EXT_INFO_S)
         exchanges.append(self.our_strict_marker)
-        lists: list[Sequence[bytes]] = [exchanges, self.supportedPublicKeys]
-        both_ways: tuple[Sequence[bytes], ...] = (
-            algorithms.CIPHERS,
-            algorithms.MACS,
-            algorithms.COMPRESSIONS,
-            (),
-        )
-        for names in both_ways:
-            lists += [names, names]
-        self.ourKexInitPayload = b"".join(
-            (
-                bytes([MSG_KEXINIT]),
-                os.urandom(16),
-                *(string(b",".join(names)) for names in lists),
-                b"\0",
-                uint32(0),
-            )
-        )
+        self.ourKexInitPayload = kexinit(exchanges, self.supportedPublicKeys)
         self.sendPacket(MSG_KEXINIT, self.ourKexInitPayload[1:])
 
-    def _used_keys(self, count: int) -> None:
-        self._under_keys += count
-        if self._under_keys > self.key_bytes and self._order.phase is Phase.SETTLED:
-            self._under_keys = 0
+    def _renew_keys(self, *, heard: bool) -> None:
+        is_free = self._order.phase is Phase.SETTLED and not self.disconnecting
+        if is_free and self._key_life.is_over(heard=heard):
             self.sendKexInit()
 
-    def ssh_KEXINIT(self, packet: bytes) -> Any:
+    def _exchange_too_late(self) -> None:
+        error = SshProtocolError("a key exchange does not come to its end", KEY_EXCHANGE_FAILED)
+        self._log.warn("SSH peer broke the protocol: {error}", error=error)
+        self.end = error
+        self.disconnect(error.code, str(error))
+
+    def ssh_KEXINIT(self, packet: bytes) -> Offer:
+        if self._order.phase is Phase.SETTLED:
+            self._key_life.exchange_begun()
         self._order.take(Step.READ_KEXINIT)
         self.otherKexInitPayload = bytes([MSG_KEXINIT]) + packet
-        reader = FieldReader(packet, 16)
-        theirs = [reader.names() for _ in range(10)]
-        rest = reader.octets(5)
-        exchanges, keys = theirs[0], theirs[1]
-        if self.their_strict_marker in exchanges and self._order.is_first:
+        offer = Offer.read(packet)
+        if self.their_strict_marker in offer.exchanges and self._order.is_first:
             self._order.peer_offers_strict()
-
-        def choose(what: str, ours: Any, of_peer: Any) -> bytes:
-            pair = (ours, of_peer) if self.isClient else (of_peer, ours)
-            return algorithms.choose(what, *pair)
-
-        def suite(cipher_list: Any, mac_list: Any) -> Suite:
-            cipher = choose("cipher", algorithms.CIPHERS, cipher_list)
-            if cipher == algorithms.CHACHA20_POLY1305 and not self._order.is_strict:
-                # Of our ciphers the one that CVE-2023-48795 (Terrapin) breaks. Choosing
-                # another alone is not possible: both sides compute the same choice.
-                raise SshProtocolError(
-                    "chacha20-poly1305 is not safe without strict key exchange: update the"
-                    " SSH client, or choose another cipher, as ssh does with -c aes256-ctr",
-                    KEY_EXCHANGE_FAILED,
-                )
-            if cipher in algorithms.AEAD_CIPHERS:
-                return Suite(cipher, b"")
-            return Suite(cipher, choose("MAC", algorithms.MACS, mac_list))
-
-        self.kexAlg = choose("key exchange", self.supportedKeyExchanges, exchanges)
-        self.keyAlg = choose("kind of host key", self.supportedPublicKeys, keys)
-        to_server = suite(theirs[2], theirs[4])
-        to_client = suite(theirs[3], theirs[5])
-        choose("compression", algorithms.COMPRESSIONS, theirs[6])
-        choose("compression", algorithms.COMPRESSIONS, theirs[7])
-        self.nextEncryptions = (
-            NextKeys(to_server, to_client) if self.isClient else NextKeys(to_client, to_server)
+        agreed = agree(
+            offer,
+            self.supportedKeyExchanges,
+            self.supportedPublicKeys,
+            we_are_client=bool(self.isClient),
+            is_strict=self._order.is_strict,
         )
+        self.kexAlg = agreed.exchange
+        self.keyAlg = agreed.host_key
+        suites = (agreed.to_server, agreed.to_client)
+        self.nextEncryptions = NextKeys(*(suites if self.isClient else suites[::-1]))
         self._peerSupportsExtensions = (
             self._EXT_INFO_S if self.isClient else self._EXT_INFO_C
-        ) in exchanges
+        ) in offer.exchanges
         if self._order.phase is Phase.THEIRS_READ:
             self.sendKexInit()
-        return exchanges, keys, rest
+        return offer
 
     def _new_keys_sent(self) -> None:
         self._order.take(Step.SEND_NEWKEYS)
@@ -394,6 +368,7 @@ class PacketTransport(SSHTransportBase):
         assert self._keys.opener is not None
         self._reader.switch(self._keys.opener, restart=self._order.is_strict)
         self._keys = None
+        self._key_life.exchange_done()
 
     def _keySetup(self, sharedSecret: bytes, exchangeHash: bytes) -> None:
         super()._keySetup(sharedSecret, exchangeHash)

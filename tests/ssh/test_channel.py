@@ -13,6 +13,7 @@ from mezite.ssh.channel import (
     Receiving,
 )
 from mezite.ssh.error import OutgoingOverflow, SshProtocolError
+from mezite.ssh.keylife import KeyLimits
 from tests.ssh.pair import EchoingChannel, HearingChannel, Pair
 
 
@@ -324,7 +325,7 @@ class PressureTests(SynchronousTestCase):
         """New keys, asked for by either side amid data both ways, lose nothing."""
         for side in ("client", "server"):
             pair = Pair()
-            getattr(pair, side).key_bytes = 300_000
+            getattr(pair, side).key_limits = KeyLimits(octets=300_000)
             pair.connect()
             channel = pair.open()
             sent = bytes(range(256)) * 256
