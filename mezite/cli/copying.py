@@ -75,7 +75,7 @@ async def run_copy(reactor: Any, whom: Whom, request: CopyRequest) -> int:
     async def dial(node: NodeName | AgentId, login: LoginName) -> Any:
         return await dial_node(reactor, whom.profile, node, login)
 
-    nodes = CopyNodes(dial)
+    nodes = CopyNodes(reactor, dial)
 
     async def place(location: Location) -> Place:
         found = where[location]
@@ -93,8 +93,7 @@ async def run_copy(reactor: Any, whom: Whom, request: CopyRequest) -> int:
             try:
                 await copy_all(copier, sources, await _target(target))
             except FileTrouble as error:
-                copier.failures += 1
-                complain(str(error))
+                copier.failed(str(error))
         return 1 if copier.failures else 0
     finally:
         nodes.close()

@@ -67,7 +67,7 @@ async def open_session(reactor: Any, request: SftpRequest) -> OpenSession:
     async def dial(node: NodeName | AgentId, login: LoginName) -> Any:
         return await dial_node(reactor, whom.profile, node, login)
 
-    nodes = CopyNodes(dial)
+    nodes = CopyNodes(reactor, dial)
     thread = FileThread(reactor)
 
     async def run_shell(line: str | None, directory: str) -> int:

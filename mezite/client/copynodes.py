@@ -7,17 +7,21 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from mezite.client.node import NodeConnection
 from mezite.client.sftpchannel import begin_sftp
 from mezite.client.sftpfiles import RemoteFiles
 from mezite.names import AgentId, LoginName, NodeName
+from mezite.tasks import within
 
+# A node starts a process for it, and a busy one takes its time.
+BEGIN_SECONDS: Final = 30.0
 Dial = Callable[["NodeName | AgentId", LoginName], Awaitable[NodeConnection]]
 
 
@@ -25,6 +29,7 @@ Dial = Callable[["NodeName | AgentId", LoginName], Awaitable[NodeConnection]]
 class CopyNodes:
     """:param dial: logs in on a node; called once for each node and login."""
 
+    _clock: IReactorTime
     _dial: Dial
     _files: dict[tuple[str, str], RemoteFiles] = field(factory=dict)
     _connections: list[NodeConnection] = field(factory=list)
@@ -39,11 +44,16 @@ class CopyNodes:
         if key not in self._files:
             connected = await self._dial(node, login)
             self._connections.append(connected)
-            sftp = await begin_sftp(connected.connection, connected.lost_because)
-            files = RemoteFiles(sftp, node.text)
-            await files.learn_limits()
-            self._files[key] = files
+            begun = self._begin(node, connected)
+            doing = f"starting SFTP on {node}"
+            self._files[key] = await within(self._clock, BEGIN_SECONDS, begun, doing=doing)
         return self._files[key]
+
+    async def _begin(self, node: NodeName | AgentId, connected: NodeConnection) -> RemoteFiles:
+        sftp = await begin_sftp(connected.connection, connected.lost_because)
+        files = RemoteFiles(sftp, node.text)
+        await files.learn_limits()
+        return files
 
     def lost_because(self) -> Exception | None:
         """Why one of the connections is gone, if one is."""

@@ -70,8 +70,7 @@ async def copy_all(copier: Copier, sources: Sequence[Place], target: Place) -> N
         try:
             found = await _found(source)
         except FileTrouble as error:
-            copier.failures += 1
-            copier.complain(str(error))
+            copier.failed(str(error))
             continue
         if len(found) > 1 and not into:
             raise FileTrouble(f"{target}: not a directory")

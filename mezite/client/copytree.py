@@ -98,17 +98,19 @@ class Copier:
 
     async def copy(self, source: Place, target: Place) -> None:
         """Copy a file or a tree to exactly this place."""
-        await self._try(source, self._copy(source, target))
+        await self.attempt(source, self._copy(source, target))
 
-    async def _try(self, source: Place, work: Awaitable[None]) -> None:
+    async def attempt(self, source: Place, work: Awaitable[None]) -> None:
+        """Await this; trouble with the source, or with where it goes, is told and counted."""
         try:
             await work
         except FileTrouble as error:
-            self._failed(str(error))
+            self.failed(str(error))
         except (ChangedMeanwhile, Crumbs) as error:
-            self._failed(f"{source}: {error}")
+            self.failed(f"{source}: {error}")
 
-    def _failed(self, sentence: str) -> None:
+    def failed(self, sentence: str) -> None:
+        """Tell and count a file that made trouble."""
         self.failures += 1
         self.complain(sentence)
 
@@ -118,7 +120,7 @@ class Copier:
         try:
             if not is_directory(found):
                 meter.grow(found.size or 0)
-                await self._file(source, target, found, meter)
+                await self.copy_file(source, target, found, meter)
             elif not self.options.recursive:
                 raise FileTrouble(f"{source}: is a directory, which only -r copies")
             else:
@@ -128,7 +130,14 @@ class Copier:
 
     # One file.
 
-    async def _file(self, source: Place, target: Place, found: Attributes, meter: IMeter) -> None:
+    async def copy_file(
+        self, source: Place, target: Place, found: Attributes, meter: IMeter
+    ) -> None:
+        """
+        Copy one file to exactly this place.
+
+        :raises FileTrouble: with a sentence that names the one or the other.
+        """
         if not is_regular(found):
             raise FileTrouble(f"{source}: not a regular file")
         await self._refuse_itself(source, target)
@@ -219,7 +228,7 @@ class _Walk:
                 if is_link(what) or what.permissions is None:
                     what = await item.look()
             except FileTrouble as error:
-                self.copier._failed(str(error))
+                self.copier.failed(str(error))
                 continue
             (directories if is_directory(what) else files).append(
                 (item, target.inside(each.name), what)
@@ -229,12 +238,12 @@ class _Walk:
         await _each(files, self._one_file)
         for item, where, what in directories:
             deeper = self.directory(item, where, what, (*above, identity))
-            await self.copier._try(item, deeper)
+            await self.copier.attempt(item, deeper)
         await self._finish(target, found, is_new, permissions)
 
     async def _one_file(self, item: tuple[Place, Place, Attributes]) -> None:
         source, target, found = item
-        await self.copier._try(source, self.copier._file(source, target, found, self.meter))
+        await self.copier.attempt(source, self.copier.copy_file(source, target, found, self.meter))
 
     async def _make(self, target: Place, found: Attributes) -> tuple[bool, int]:
         # We write into it; what it is to be in the end is set in the end.

@@ -29,7 +29,7 @@ from mezite.client.copytree import IMeter, IProgress
 from mezite.client.error import NotLoggedIn
 from mezite.client.sftpfiles import RemoteFiles
 from mezite.client.sftpsession import SftpSession
-from mezite.error import BadInput, Unavailable
+from mezite.error import BadInput, TimedOut, Unavailable
 from mezite.names import LoginName, NodeName
 from tests.doubles.logins import Cluster
 from tests.doubles.sftp import DirectSftp, at_once
@@ -327,7 +327,7 @@ class CopyNodesTests(SynchronousTestCase):
             return DirectSftp()
 
         self.patch(copynodes, "begin_sftp", begin)
-        nodes = CopyNodes(dial)
+        nodes = CopyNodes(Clock(), dial)
 
         def files(node: str, login: str) -> RemoteFiles:
             asked = nodes.files(NodeName(node), LoginName(login))
@@ -343,6 +343,25 @@ class CopyNodesTests(SynchronousTestCase):
         self.assertIs(nodes.lost_because(), made[1].lost)
         nodes.close()
         self.assertTrue(all(each.is_closed for each in made))
+
+    def test_silence(self) -> None:
+        """A node that does not start its SFTP server is given up."""
+
+        async def dial(node: object, login: object) -> Any:
+            return FakeConnection()
+
+        async def begin(connection: object, lost_because: object) -> Any:
+            await Deferred()
+
+        self.patch(copynodes, "begin_sftp", begin)
+        clock = Clock()
+        nodes = CopyNodes(clock, dial)
+        asked = Deferred.fromCoroutine(nodes.files(NodeName("db1"), LoginName("root")))
+        clock.advance(copynodes.BEGIN_SECONDS)
+        self.assertEqual(
+            str(self.failureResultOf(asked, TimedOut).value),
+            "starting SFTP on db1 took longer than 30 s",
+        )
 
 
 class FileThreadTests(SynchronousTestCase):
