@@ -11,10 +11,13 @@ from collections.abc import Iterable
 
 from twisted.logger import Logger
 
-from mezite.identity.roles import Decision, UserRights, decide
+from mezite.auth.rights import Rights
+from mezite.identity.explain import Explanation, explain
+from mezite.identity.roles import AccessRules, Decision, decide
 from mezite.names import AgentId, LoginName, UserName
-from mezite.store.interfaces import INodes, IUsers
-from mezite.store.records import NodeRecord, UserRecord
+from mezite.store.error import NoSuchUser
+from mezite.store.interfaces import INodes
+from mezite.store.records import NodeRecord
 
 
 class AccessService:
@@ -22,21 +25,22 @@ class AccessService:
 
     _log = Logger()
 
-    def __init__(self, users: IUsers, nodes: INodes) -> None:
-        self._users = users
+    def __init__(self, rights: Rights, nodes: INodes) -> None:
+        self._rights = rights
         self._nodes = nodes
 
     async def may_reach(self, user: UserName, node: NodeRecord) -> Decision:
         """Whether the user may log in on this node under any login."""
-        rights = rights_of(await self._users.get(user))
+        rights = await self._rights.of(user)
         return self._noted(user, node, decide(rights, node_labels=node.labels, login=None))
 
     async def reachable(self, user: UserName, nodes: Iterable[NodeRecord]) -> list[NodeRecord]:
         """Those of these nodes that the user may reach, in their order."""
-        rights = rights_of(await self._users.get(user))
-        return [
-            node for node in nodes if decide(rights, node_labels=node.labels, login=None).allowed
-        ]
+        rights = await self._rights.of(user)
+        if rights is None:
+            return []
+        rules = AccessRules.of(rights)
+        return [node for node in nodes if rules.decide(node.labels, None).allowed]
 
     async def authorize_session(
         self, user: UserName, login: LoginName, agent_id: AgentId
@@ -45,8 +49,21 @@ class AccessService:
         node = await self._nodes.get(agent_id)
         if node is None:
             return Decision(False, "this node is not part of the cluster any more")
-        rights = rights_of(await self._users.get(user))
+        rights = await self._rights.of(user)
         return self._noted(user, node, decide(rights, node_labels=node.labels, login=login))
+
+    async def explain(
+        self, user: UserName, login: LoginName | None, node: NodeRecord
+    ) -> Explanation:
+        """
+        What would be decided, and which rule of which role decides it.
+
+        :raises NoSuchUser: also for a user who is disabled, and so has no rights.
+        """
+        rights = await self._rights.of(user)
+        if rights is None:
+            raise NoSuchUser(user)
+        return explain(rights, node_labels=node.labels, login=login)
 
     def _noted(self, user: UserName, node: NodeRecord, decision: Decision) -> Decision:
         if not decision.allowed:
@@ -57,15 +74,3 @@ class AccessService:
                 reason=decision.reason,
             )
         return decision
-
-
-def rights_of(record: UserRecord | None) -> UserRights | None:
-    """What a user may; None, which is nothing, for one who is not there or disabled."""
-    if record is None or record.disabled:
-        return None
-    return UserRights(
-        user=record.name,
-        logins=frozenset(record.logins),
-        node_labels=record.node_labels,
-        is_admin=record.is_admin,
-    )

@@ -5,7 +5,7 @@ Why somebody is not let in, or gets no certificate.
 from __future__ import annotations
 
 from mezite.error import AlreadyExists, BadInput, Denied, LimitReached, NotAuthenticated
-from mezite.names import NodeName, UserName
+from mezite.names import NodeName, RoleName, UserName
 
 
 class LoginRefused(NotAuthenticated):
@@ -67,6 +67,24 @@ class NoLogins(Denied):
     def __init__(self, user: UserName) -> None:
         super().__init__(f"{user} has no logins; an administrator can give some to a user")
         self.user = user
+
+
+class TooManyLoginNames(Denied):
+    """Roles that give more logins than a certificate can name."""
+
+    def __init__(self, user: UserName, number: int, limit: int) -> None:
+        super().__init__(
+            f"the roles of {user} give {number} logins, and a certificate names {limit} at most"
+        )
+        self.user = user
+
+
+class BuiltInRole(BadInput):
+    """A role that every cluster has, and that nobody changes."""
+
+    def __init__(self, name: RoleName) -> None:
+        super().__init__(f"the role {name} is built in")
+        self.name = name
 
 
 class NodeNameReserved(AlreadyExists):

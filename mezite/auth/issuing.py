@@ -14,11 +14,21 @@ from attrs import frozen
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.logger import Logger
 
-from mezite.auth.error import BadRequest, NoLogins, PasswordChangeRequired, UserDisabled
+from mezite.auth.error import (
+    BadRequest,
+    NoLogins,
+    PasswordChangeRequired,
+    TooManyLoginNames,
+    UserDisabled,
+)
+from mezite.auth.rights import Rights, is_auditor
 from mezite.identity import sshcert, x509
 from mezite.identity.authority import SshAuthority, X509Authority
+from mezite.identity.grants import NO_LOGIN, extensions_of
+from mezite.identity.roles import AccessRules
 from mezite.names import ClusterName, LoginName, UserName
 from mezite.store.interfaces import ISerials, IUsers
+from mezite.store.records import UserRecord
 
 DEFAULT_LIFETIME: Final = 12 * 3600.0
 LONGEST_LIFETIME: Final = 24 * 3600.0
@@ -50,6 +60,7 @@ class IssuingService:
     def __init__(
         self,
         users: IUsers,
+        rights: Rights,
         serials: ISerials,
         *,
         cluster: ClusterName,
@@ -59,6 +70,7 @@ class IssuingService:
         wall_clock: Callable[[], float],
     ) -> None:
         self._users = users
+        self._rights = rights
         self._serials = serials
         self._cluster = cluster
         self._user_ca = user_ca
@@ -80,10 +92,12 @@ class IssuingService:
         The rights are those of the store now, not of the login: a user who was
         removed meanwhile gets nothing.
 
-        :param ttl: seconds; more than ``LONGEST_LIFETIME`` is shortened to it.
+        :param ttl: seconds; more than ``LONGEST_LIFETIME``, or than the user's
+            roles allow, is shortened to that.
         :raises UserDisabled:
         :raises PasswordChangeRequired:
-        :raises NoLogins:
+        :raises NoLogins: but those who administer or audit need none.
+        :raises TooManyLoginNames:
         :raises BadRequest: the ttl is too short.
         :raises BadPublicKey:
         """
@@ -94,8 +108,13 @@ class IssuingService:
             raise UserDisabled(user)
         if record.must_change_password:
             raise PasswordChangeRequired()
-        if not record.logins:
+        rights = await self._rights.of_record(record)
+        if rights is None:
             raise NoLogins(user)
+        rules = AccessRules.of(rights)
+        logins = _logins(record, rules)
+        if rules.options.max_session_ttl is not None:
+            lifetime = min(lifetime, rules.options.max_session_ttl)
         serial = await self._serials.next()
         # Whole seconds, as certificates count, so that both end in the same one.
         now = float(int(self._wall_clock()))
@@ -112,10 +131,11 @@ class IssuingService:
             self._user_ca,
             ssh_public_line,
             user=record.name,
-            logins=record.logins,
+            logins=logins or (NO_LOGIN,),
             serial=serial,
             now=now,
             lifetime=valid_before - now,
+            extensions=extensions_of(rules.options),
         )
         self._log.info(
             "certificates {serial} issued to {user}, for {lifetime} s",
@@ -130,11 +150,22 @@ class IssuingService:
             ssh_certificate=ssh,
             tls_certificate_pem=tls.public_bytes(Encoding.PEM),
             valid_before=valid_before,
-            logins=record.logins,
+            logins=logins,
             user_ca_line=self._user_ca.public_line(f"{self._cluster}-user-ca"),
             host_ca_line=self._host_ca.public_line(f"{self._cluster}-host-ca"),
             cluster_ca_pem=self._cluster_ca.certificate_pem,
         )
+
+
+def _logins(record: UserRecord, rules: AccessRules) -> tuple[LoginName, ...]:
+    """The logins to be named, the user's own first, as they were given."""
+    own = [login for login in record.logins if login in rules.logins]
+    logins = tuple(dict.fromkeys((*own, *sorted(rules.logins))))
+    if not logins and not is_auditor(record):
+        raise NoLogins(record.name)
+    if len(logins) > sshcert.PRINCIPALS_LIMIT:
+        raise TooManyLoginNames(record.name, len(logins), sshcert.PRINCIPALS_LIMIT)
+    return logins
 
 
 def _lifetime(ttl: float | None) -> float:

@@ -8,14 +8,14 @@ change of a password. What a user then gets is :mod:`mezite.auth.issuing`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from argon2 import PasswordHasher
 from attrs import field, frozen
 from twisted.logger import Logger
 
-from mezite.auth.error import BadPassword, BadRequest, LoginRefused, TooManyLogins
+from mezite.auth.error import BadPassword, LoginRefused, TooManyLogins
 from mezite.auth.limiter import FailureLimiter
 from mezite.auth.passwords import (
     AT_ONCE,
@@ -24,10 +24,11 @@ from mezite.auth.passwords import (
     RunInThread,
     check_new_password,
 )
+from mezite.auth.people import check_logins, check_roles
 from mezite.identity.roles import LabelSelector
-from mezite.identity.sshcert import PRINCIPALS_LIMIT
 from mezite.identity.tokens import hash_token, new_bearer, new_password
-from mezite.names import InvalidName, LoginName, UserName, network_of
+from mezite.identity.traits import check_traits
+from mezite.names import InvalidName, LoginName, RoleName, UserName, network_of
 from mezite.store.error import NoSuchUser
 from mezite.store.interfaces import IBearers, IUsers
 from mezite.store.records import BearerRecord, UserRecord
@@ -171,17 +172,21 @@ class LoginService:
         node_labels: LabelSelector,
         is_admin: bool = False,
         password: str | None = None,
+        roles: Collection[RoleName] = (),
+        traits: Mapping[str, Iterable[str]] | None = None,
     ) -> NewUser:
         """
         Add a user; without a password they get one to be used once.
 
         :raises UserExists:
         :raises BadPassword:
-        :raises BadRequest: more logins than a certificate can name.
+        :raises BadRequest: more logins than a certificate can name, or too many
+            roles; BadTraits, likewise.
+        :raises NoSuchRole:
         """
-        kept = tuple(dict.fromkeys(logins))
-        if len(kept) > PRINCIPALS_LIMIT:
-            raise BadRequest(f"a user has at most {PRINCIPALS_LIMIT} logins")
+        kept = check_logins(tuple(logins))
+        kept_roles = check_roles(roles)
+        kept_traits = check_traits(traits or {})
         chosen = new_password() if password is None else password
         record = UserRecord(
             name=name,
@@ -191,6 +196,8 @@ class LoginService:
             is_admin=is_admin,
             must_change_password=password is None,
             created=self._wall_clock(),
+            roles=kept_roles,
+            traits=kept_traits,
         )
         await self._users.create(record)
         self._log.info("user {user} created, admin: {admin}", user=name, admin=is_admin)

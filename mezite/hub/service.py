@@ -25,6 +25,7 @@ from mezite.auth.access import AccessService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
 from mezite.auth.login import LoginService
+from mezite.auth.rights import Rights
 from mezite.config.hub import HubConfig
 from mezite.error import MeziteError
 from mezite.hub import adminsocket
@@ -166,7 +167,8 @@ class HubService(Service):
         cluster = authorities.cluster
         metrics = HubMetrics(self.registry)
         directory = NodeDirectory(store.nodes, self.registry)
-        access = AccessService(store.users, store.nodes)
+        rights = Rights(store.users, store.roles)
+        access = AccessService(rights, store.nodes)
         self._presence = Presence(store.nodes, self.registry, wall_clock)
         logins = LoginService(
             store.users, store.bearers, wall_clock=wall_clock, run_in_thread=self._run_in_thread
@@ -188,6 +190,7 @@ class HubService(Service):
             logins=logins,
             issuing=IssuingService(
                 store.users,
+                rights,
                 store.serials,
                 cluster=cluster,
                 wall_clock=wall_clock,

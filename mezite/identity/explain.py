@@ -46,6 +46,8 @@ class Explanation:
     @property
     def sentence(self) -> str:
         if self.deciding is None:
+            if any(finding.answer is Answer.ALLOW for finding in self.findings):
+                return self.decision.reason
             return "no role allows it"
         verb = "denied" if self.deciding.answer.is_denial else "allowed"
         return f"{verb} by {self.deciding.rule} of {self.deciding.role}"

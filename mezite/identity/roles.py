@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 from mezite.identity.error import BadSelector
 from mezite.identity.merging import merge
-from mezite.identity.rolesdoc import Options, Role
+from mezite.identity.rolesdoc import Options, Recording, Role
 from mezite.identity.terms import (
     Anything,
     Condition,
@@ -199,6 +199,15 @@ class AccessRules:
         )
         return cls(rights.user, roles, frozenset(logins), options)
 
+    @property
+    def obstacle(self) -> str | None:
+        """What the roles ask for and nothing can do yet, in a sentence."""
+        if self.options.require_session_mfa:
+            return f"the roles of {self.user} want a second factor, which is not there yet"
+        if self.options.record_session is Recording.REQUIRED:
+            return f"the roles of {self.user} want recorded sessions, which are not there yet"
+        return None
+
     def answers(
         self, labels: Mapping[str, str], login: LoginName | None
     ) -> list[tuple[RoleRules, Answer]]:
@@ -217,6 +226,8 @@ class AccessRules:
         if Answer.DENY_NODE_LABELS in answers:
             return Decision(False, f"{user} may not reach this node")
         if Answer.ALLOW in answers and Answer.DENY_LOGINS not in answers:
+            if self.obstacle is not None:
+                return Decision(False, self.obstacle)
             if login is None:
                 return Decision(True, f"{user} may reach this node")
             return Decision(True, f"{user} may log in as {login} on this node")

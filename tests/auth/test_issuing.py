@@ -38,7 +38,7 @@ class IssuingTests(SynchronousTestCase):
         creating = self.world.logins.create_user(
             ADA,
             logins=[ROOT, LoginName("ada")],
-            node_labels=LabelSelector(),
+            node_labels=LabelSelector.parse(["*=*"]),
             password=PASSWORD,
         )
         self.successResultOf(Deferred.fromCoroutine(creating))

@@ -16,6 +16,9 @@ from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
 from mezite.auth.login import LoginService
 from mezite.auth.passwords import RunInThread
+from mezite.auth.people import UserService
+from mezite.auth.rights import Rights
+from mezite.auth.rolekeeping import RoleService
 from mezite.identity.authority import SshAuthority, X509Authority
 from mezite.names import ClusterName, LoginName, UserName
 from mezite.store.memory import MemoryStore
@@ -54,9 +57,12 @@ class World:
     issuing: IssuingService = field(init=False)
     joining: JoinService = field(init=False)
     access: AccessService = field(init=False)
+    roles: RoleService = field(init=False)
+    people: UserService = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         store = self.store
+        rights = Rights(store.users, store.roles)
         self.logins = LoginService(
             store.users,
             store.bearers,
@@ -66,6 +72,7 @@ class World:
         )
         self.issuing = IssuingService(
             store.users,
+            rights,
             store.serials,
             cluster=CLUSTER,
             user_ca=USER_CA,
@@ -85,7 +92,9 @@ class World:
             cluster_ca=CLUSTER_CA,
             wall_clock=self.time,
         )
-        self.access = AccessService(store.users, store.nodes)
+        self.access = AccessService(rights, store.nodes)
+        self.roles = RoleService(store.roles, wall_clock=self.time)
+        self.people = UserService(store.users, store.bearers)
 
     def time(self) -> float:
         return self.now

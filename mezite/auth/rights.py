@@ -1,0 +1,66 @@
+"""
+What somebody may, as it is in the store now.
+"""
+
+from __future__ import annotations
+
+from twisted.logger import Logger
+
+from mezite.identity.builtinroles import ADMIN, AUDITOR, BUILT_IN
+from mezite.identity.roles import UserRights
+from mezite.names import UserName
+from mezite.store.interfaces import IRoles, IUsers
+from mezite.store.records import UserRecord
+
+
+class Rights:
+    """Joins users with their roles."""
+
+    _log = Logger()
+
+    def __init__(self, users: IUsers, roles: IRoles) -> None:
+        self._users = users
+        self._roles = roles
+
+    async def of(self, user: UserName) -> UserRights | None:
+        """What a user may; None, which is nothing, for one who is not there or disabled."""
+        record = await self._users.get(user)
+        return None if record is None else await self.of_record(record)
+
+    async def of_record(self, record: UserRecord) -> UserRights | None:
+        """
+        What this user may; None for one who is disabled.
+
+        None also for one with a role that is not there, which the store does
+        not let happen: nobody knows what it denied.
+        """
+        if record.disabled:
+            return None
+        written = [name for name in record.roles if name not in BUILT_IN]
+        found = await self._roles.named(written) if written else {}
+        roles = dict(BUILT_IN) | {name: each.role for name, each in found.items()}
+        if missing := [name for name in record.roles if name not in roles]:
+            self._log.error(
+                "{user} has no rights: there is no role {role}",
+                user=record.name,
+                role=missing[0],
+            )
+            return None
+        return UserRights(
+            user=record.name,
+            logins=frozenset(record.logins),
+            node_labels=record.node_labels,
+            is_admin=is_administrator(record),
+            roles=tuple(roles[name] for name in dict.fromkeys(record.roles)),
+            traits=record.traits,
+        )
+
+
+def is_administrator(record: UserRecord) -> bool:
+    """Whether this user administers the cluster."""
+    return record.is_admin or ADMIN in record.roles
+
+
+def is_auditor(record: UserRecord) -> bool:
+    """Whether this user sees what administrators see."""
+    return is_administrator(record) or AUDITOR in record.roles
