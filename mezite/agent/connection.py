@@ -8,6 +8,7 @@ connection, whichever way that ends.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.conch.ssh import connection as conch
@@ -17,7 +18,7 @@ from twisted.logger import Logger
 
 from mezite.agent.agentforward import AgentForwarding
 from mezite.agent.error import ForwardRefused
-from mezite.agent.forward import ForwardedChannel
+from mezite.agent.forward import ForwardedChannel, LocalForwardedChannel
 from mezite.agent.globalrequests import OrderedAnswers
 from mezite.agent.remoteforward import RemoteForwards
 from mezite.agent.session import SessionChannel, SessionSetting
@@ -63,10 +64,11 @@ class NodeConnection(FlowConnection):
         self._agent = AgentForwarding(self, sockets)
         self._answers = OrderedAnswers(self._send_answer)
         self._forwards = RemoteForwards(
-            self, ports, is_root=setting.account.uid == 0, anywhere=is_gateway
+            self, ports, sockets, is_root=setting.account.uid == 0, anywhere=is_gateway
         )
         self._sessions = 0
         self._takes_sessions = True
+        self._has_ended = False
         self._alive: IDelayedCall | None = None
 
     def _permits(self, extension: str) -> bool:
@@ -75,11 +77,18 @@ class NodeConnection(FlowConnection):
     def make_channel(self, kind: bytes) -> FlowChannel:
         if kind == b"session":
             return self._session()
-        if kind == b"direct-tcpip":
+        make = _CHANNELS.get(kind)
+        if make is not None:
             if not self._permits(_FORWARDING):
                 raise ChannelRefused("your certificate does not permit port forwarding")
-            return ForwardedChannel(self._destinations)
+            return make(self)
         return super().make_channel(kind)
+
+    def _to_network(self) -> FlowChannel:
+        return ForwardedChannel(self._destinations)
+
+    def _to_file(self) -> FlowChannel:
+        return LocalForwardedChannel(self._sockets)
 
     def _session(self) -> SessionChannel:
         if not self._takes_sessions:
@@ -90,7 +99,7 @@ class NodeConnection(FlowConnection):
             )
         self._sessions += 1
         agent = self._agent if self._permits("permit-agent-forwarding") else None
-        return SessionChannel(self._setting, self._session_gone, agent)
+        return SessionChannel(self._setting, self._session_gone, self._answers.settled, agent)
 
     def _session_gone(self) -> None:
         self._sessions -= 1
@@ -116,6 +125,8 @@ class NodeConnection(FlowConnection):
 
     def _tell(self, sentence: str) -> None:
         # A refusal of a global request has no room for words; ``ssh -v`` shows these.
+        if self._has_ended:
+            return
         self._log.info("forwarding refused: {sentence}", sentence=sentence)
         self.transport.sendDebug(f"{sentence}\r\n".encode())
 
@@ -142,6 +153,24 @@ class NodeConnection(FlowConnection):
         reader.end()
         return b"" if self._forwards.cancel(host, port) else None
 
+    def global_streamlocal_forward(self, reader: FieldReader) -> Deferred[bytes | None]:
+        path = reader.string()
+        reader.end()
+        return Deferred.fromCoroutine(self._listen_on_file(path))
+
+    async def _listen_on_file(self, path: bytes) -> bytes | None:
+        try:
+            await self._forwards.listen_on_file(path)
+        except ForwardRefused as error:
+            self._tell(str(error))
+            return None
+        return b""
+
+    def global_cancel_streamlocal_forward(self, reader: FieldReader) -> bytes | None:
+        path = reader.string()
+        reader.end()
+        return b"" if self._forwards.cancel_file(path) else None
+
     # The connection's life.
 
     def serviceStarted(self) -> None:
@@ -151,6 +180,7 @@ class NodeConnection(FlowConnection):
     def serviceStopped(self) -> None:
         if self._alive is not None and self._alive.active():
             self._alive.cancel()
+        self._has_ended = True
         self._answers.stop()
         self._forwards.close()
         self._agent.close()
@@ -165,9 +195,16 @@ class NodeConnection(FlowConnection):
         self._alive = self._clock.callLater(ALIVE_SECONDS, self._stay_alive)
 
 
-_REQUESTS: Final = {
+_CHANNELS: Final[Mapping[bytes, Callable[[NodeConnection], FlowChannel]]] = {
+    b"direct-tcpip": NodeConnection._to_network,
+    b"direct-streamlocal@openssh.com": NodeConnection._to_file,
+}
+_Answer = bytes | Deferred[bytes | None] | None
+_REQUESTS: Final[Mapping[bytes, Callable[[NodeConnection, FieldReader], _Answer]]] = {
     b"tcpip-forward": NodeConnection.global_tcpip_forward,
     b"cancel-tcpip-forward": NodeConnection.global_cancel_tcpip_forward,
+    b"streamlocal-forward@openssh.com": NodeConnection.global_streamlocal_forward,
+    b"cancel-streamlocal-forward@openssh.com": NodeConnection.global_cancel_streamlocal_forward,
 }
 
 

@@ -3,7 +3,8 @@ Connections that are joined to a channel, and those that a client opens from the
 
 :class:`SocketChannel` is a channel with a socket at its other end, whoever
 opened which. :class:`ForwardedChannel` is ``direct-tcpip`` (RFC 4254, section
-7.2); what others open to the node comes from :mod:`mezite.agent.remoteforward`.
+7.2), :class:`LocalForwardedChannel` the same with a unix socket; what others
+open to the node comes from :mod:`mezite.agent.remoteforward`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from mezite.agent.error import SocketRefused
 from mezite.ssh.channel import FlowChannel
 from mezite.ssh.error import OPEN_CONNECT_FAILED, ChannelRefused
 from mezite.ssh.fields import FieldReader, printable
@@ -141,6 +143,35 @@ class ForwardedChannel(SocketChannel):
 
     def _connected(self, socket: ForwardedSocket) -> None:
         self.socket = socket
+
+
+class LocalForwardedChannel(SocketChannel):
+    """A ``direct-streamlocal@openssh.com`` channel, confirmed once its connection stands."""
+
+    def __init__(self, sockets: Any, **rest: Any) -> None:
+        super().__init__(**rest)
+        self._sockets = sockets
+
+    def open_requested(self, data: bytes) -> Deferred[None]:
+        reader = FieldReader(data)
+        path = reader.string()
+        reader.string(), reader.uint32()  # reserved (OpenSSH's PROTOCOL, section 2.4)
+        reader.end()
+        socket = ForwardedSocket(self)
+        connecting: Deferred[Any] = self._sockets.connect(path, socket)
+        return connecting.addCallbacks(
+            lambda _: self._connected(socket), _not_there, errbackArgs=(path,)
+        )
+
+    def _connected(self, socket: ForwardedSocket) -> None:
+        self.socket = socket
+
+
+def _not_there(failure: Failure, path: bytes) -> None:
+    failure.trap(SocketRefused)
+    raise ChannelRefused(
+        f"{printable(path)} on the node: {failure.value}", OPEN_CONNECT_FAILED
+    ) from None
 
 
 def _not_connected(failure: Failure, host: str, port: int) -> None:

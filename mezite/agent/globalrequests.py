@@ -37,6 +37,7 @@ class OrderedAnswers:
 
     send: Callable[[bytes | None], None]
     _waiting: deque[_Answer] = field(init=False, factory=deque)
+    _watching: list[Deferred[None]] = field(init=False, factory=list)
 
     def add(self, answer: bytes | Deferred[bytes | None] | None, *, wants_reply: bool) -> None:
         """
@@ -51,9 +52,23 @@ class OrderedAnswers:
         else:
             self._know(waiting, answer)
 
+    def settled(self) -> Deferred[None]:
+        """Fires when all that has been asked until now, and meanwhile, is answered."""
+        watching: Deferred[None] = Deferred()
+        self._watching.append(watching)
+        self._tell()
+        return watching
+
     def stop(self) -> None:
         """Nobody is there to be answered any more."""
         self._waiting.clear()
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self._waiting:
+            watching, self._watching = self._watching, []
+            for each in watching:
+                each.callback(None)
 
     def _failed(self, failure: Failure) -> None:
         self._log.failure("a request could not be answered", failure=failure)
@@ -64,3 +79,4 @@ class OrderedAnswers:
             first = self._waiting.popleft()
             if first.wants_reply:
                 self.send(first.value)
+        self._tell()

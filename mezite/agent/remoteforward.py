@@ -18,10 +18,10 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from zope.interface import Interface
 
-from mezite.agent.error import ForwardRefused
+from mezite.agent.error import ForwardRefused, SocketRefused
 from mezite.agent.forward import ForwardedSocket, SocketChannel
 from mezite.ssh.connection import FlowConnection
-from mezite.ssh.fields import string, uint32
+from mezite.ssh.fields import printable, string, uint32
 
 # Each is a descriptor or two of the agent; a person's tools come by with a handful.
 LISTENERS: Final = 32
@@ -119,6 +119,7 @@ class RemoteForwards:
 
     :param connection: where channels are opened to.
     :param ports: an :class:`IPorts`.
+    :param sockets: an :class:`~mezite.agent.loginsockets.ILoginSockets`.
     :param is_root: whether the login may have privileged ports.
     :param anywhere: whether others than this machine may connect.
     """
@@ -127,9 +128,12 @@ class RemoteForwards:
 
     connection: FlowConnection
     ports: Any
+    sockets: Any
     is_root: bool
     anywhere: bool
     _listeners: dict[tuple[str, int], Any] = field(init=False, factory=dict)
+    # None while the file is being made.
+    _files: dict[bytes, Any] = field(init=False, factory=dict)
 
     def listen(self, host: str, port: int) -> int:
         """
@@ -141,8 +145,7 @@ class RemoteForwards:
             raise ForwardRefused("there is no such port")
         if 0 < port < _UNPRIVILEGED and not self.is_root:
             raise ForwardRefused(f"port {port} is for root only")
-        if len(self._listeners) >= LISTENERS:
-            raise ForwardRefused(f"a connection listens on {LISTENERS} ports at most")
+        self._check_room()
         hosts = bind_addresses(host, anywhere=self.anywhere)
         if (host, port) in self._listeners:
             raise ForwardRefused(f"port {port} is forwarded already")
@@ -153,6 +156,45 @@ class RemoteForwards:
         self._log.info("port {port} leads to the client now", port=chosen, host=hosts[0])
         return chosen
 
+    async def listen_on_file(self, path: bytes) -> None:
+        """
+        Listen on a unix socket that only the login may use.
+
+        :raises ForwardRefused:
+        """
+        self._check_room()
+        if path in self._files:
+            raise ForwardRefused("this socket is forwarded already")
+        self._files[path] = None
+
+        def make() -> ForwardedSocket | None:
+            # OpenSSH's PROTOCOL, section 2.4: the path, and a reserved string.
+            extra = string(path) + string(b"")
+            return incoming(self.connection, b"forwarded-streamlocal@openssh.com", extra)
+
+        try:
+            listener = await self.sockets.listen(path, make)
+        except SocketRefused as error:
+            self._files.pop(path, None)
+            raise ForwardRefused(f"{printable(path)} on the node: {error}") from None
+        if path in self._files:
+            self._files[path] = listener
+        else:
+            # The connection has ended meanwhile.
+            listener.stop()
+
+    def cancel_file(self, path: bytes) -> bool:
+        """Whether there was such a listener; it is gone now, and its file soon."""
+        if self._files.get(path) is None:
+            return False
+        self._files.pop(path).stop()
+        self.sockets.remove(path)
+        return True
+
+    def _check_room(self) -> None:
+        if len(self._listeners) + len(self._files) >= LISTENERS:
+            raise ForwardRefused(f"a connection has {LISTENERS} forwarded ports at most")
+
     def cancel(self, host: str, port: int) -> bool:
         """Whether there was such a listener; it is gone now."""
         listeners = self._listeners.pop((host, port), None)
@@ -162,10 +204,12 @@ class RemoteForwards:
         return True
 
     def close(self) -> None:
-        """The connection has ended."""
-        given_up, self._listeners = self._listeners, {}
-        for listeners in given_up.values():
-            listeners.stop()
+        """The connection has ended; what was made goes with :attr:`sockets`."""
+        given_up = [*self._listeners.values(), *self._files.values()]
+        self._listeners, self._files = {}, {}
+        for listener in given_up:
+            if listener is not None:
+                listener.stop()
 
     def _incoming(self, host: str, port: int, address: Any) -> ForwardedSocket | None:
         origin = string(address.host.encode()) + uint32(address.port)

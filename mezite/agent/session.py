@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from mezite.agent import ttymodes
@@ -81,6 +82,8 @@ class SessionSetting:
 class SessionChannel(FlowChannel):
     """
     :param on_gone: called when the session is no longer there.
+    :param settled: fires when what was asked for before is there, so that a
+        command finds the sockets that ``ssh -R`` was to make.
     :param agent: the person's :class:`~mezite.agent.agentforward.AgentForwarding`,
         if the session may have it.
     """
@@ -91,10 +94,12 @@ class SessionChannel(FlowChannel):
         self,
         setting: SessionSetting,
         on_gone: Callable[[], None],
+        settled: Callable[[], Deferred[None]] = lambda: succeed(None),
         agent: AgentForwarding | None = None,
         **rest: Any,
     ) -> None:
         super().__init__(**rest)
+        self._settled = settled
         self._agent = agent
         self._wants_agent = False
         self._setting = setting
@@ -186,6 +191,7 @@ class SessionChannel(FlowChannel):
             self.loseConnection()
 
     async def _begin(self, prepared: Launch) -> None:
+        await self._settled()
         if self._wants_agent and self._agent is not None:
             address = await self._agent.address()
             if address is not None:

@@ -12,9 +12,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mezite.agent.forward import ForwardedChannel, IDestinations, NetworkDestinations
+from mezite.agent.forward import (
+    ForwardedChannel,
+    IDestinations,
+    LocalForwardedChannel,
+    NetworkDestinations,
+)
 from mezite.ssh.error import ChannelRefused
 from mezite.ssh.fields import string, uint32
+from tests.doubles.loginsockets import PlayedLoginSockets
 from tests.doubles.ports import PlayedSocket
 from tests.ssh.pair import HearingChannel, Pair
 
@@ -163,3 +169,49 @@ class ForwardTests(SynchronousTestCase):
         self.pair.client.close()
         self.pair.pump.flush()
         self.assertEqual(len(cancelled), 1)
+
+
+class LocalForwardTests(SynchronousTestCase):
+    """A connection to a unix socket of the node."""
+
+    def setUp(self) -> None:
+        self.sockets = PlayedLoginSockets()
+        self.pair = Pair(make_channel=lambda: LocalForwardedChannel(self.sockets)).connect()
+        self.channel = HearingChannel()
+
+    def ask(self, path: bytes = b"/run/docker.sock", more: bytes = b"") -> None:
+        extra = string(path) + string(b"") + uint32(0) + more
+        self.pair.connection.openChannel(self.channel, extra)
+        self.pair.pump.flush()
+
+    def test_both_ways(self) -> None:
+        """The channel is confirmed when the connection stands, and carries data both ways."""
+        self.sockets.is_held = True
+        self.ask()
+        self.assertEqual(self.channel.happened, [])
+        self.sockets.go_on()
+        self.pair.pump.flush()
+        self.assertEqual(self.channel.happened, ["open"])
+        self.channel.write(b"GET")
+        self.pair.pump.flush()
+        self.assertEqual(self.sockets.connected[b"/run/docker.sock"].written, b"GET")
+
+    def test_refused(self) -> None:
+        """A refusal names the path and the reason."""
+        self.sockets.refusal = "permission denied"
+        self.ask()
+        [error] = self.channel.happened
+        self.assertEqual(str(error), "/run/docker.sock on the node: permission denied")
+
+    def test_longer(self) -> None:
+        """A request longer than its fields breaks the protocol."""
+        self.ask(more=b"x")
+        self.assertTrue(self.pair.client.disconnecting)
+
+    def test_client_gone_before(self) -> None:
+        """A connection that comes about too late is closed."""
+        self.sockets.is_held = True
+        self.ask()
+        self.pair.client.close()
+        self.pair.pump.flush()
+        self.assertEqual(self.sockets.connected, {})

@@ -33,6 +33,20 @@ class OrderedAnswersTests(SynchronousTestCase):
         first.callback(b"1")
         self.assertEqual(self.sent, [b"1", b"2", b"3"])
 
+    def test_settled(self) -> None:
+        """One can wait until nothing is asked any more, or nobody is there."""
+        self.successResultOf(self.answers.settled())
+        first: Deferred[bytes | None] = Deferred()
+        self.answers.add(first, wants_reply=False)
+        watching = self.answers.settled()
+        self.assertNoResult(watching)
+        first.callback(None)
+        self.successResultOf(watching)
+        self.answers.add(Deferred(), wants_reply=False)
+        watching = self.answers.settled()
+        self.answers.stop()
+        self.successResultOf(watching)
+
     def test_failure(self) -> None:
         """What fails unforeseen is refused, and holds up nothing."""
         first: Deferred[bytes | None] = Deferred()

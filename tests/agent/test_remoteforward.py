@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,6 +21,7 @@ from mezite.ssh.channel import FlowChannel
 from mezite.ssh.connection import FlowConnection
 from mezite.ssh.error import OPEN_CONNECT_FAILED, ChannelRefused
 from mezite.ssh.fields import FieldReader
+from tests.doubles.loginsockets import PlayedLoginSockets
 from tests.doubles.ports import PlayedListeners, PlayedPorts, PlayedSocket
 from tests.ssh.pair import HearingChannel, Pair
 
@@ -27,14 +29,18 @@ from tests.ssh.pair import HearingChannel, Pair
 class TakingChannel(HearingChannel):
     """What a client gives to a connection that came in on the node."""
 
-    def __init__(self, refusal: ChannelRefused | None) -> None:
+    def __init__(self, kind: bytes, refusal: ChannelRefused | None) -> None:
         super().__init__()
+        self.kind = kind
         self.refusal = refusal
         self.about: tuple[object, ...] = ()
 
     def open_requested(self, data: bytes) -> None:
         reader = FieldReader(data)
-        self.about = (reader.string(), reader.uint32(), reader.string(), reader.uint32())
+        if self.kind == b"forwarded-tcpip":
+            self.about = (reader.string(), reader.uint32(), reader.string(), reader.uint32())
+        else:
+            self.about = (reader.string(), reader.string())
         reader.end()
         if self.refusal is not None:
             raise self.refusal
@@ -49,19 +55,26 @@ class TakingConnection(FlowConnection):
         self.taken: list[TakingChannel] = []
 
     def make_channel(self, kind: bytes) -> FlowChannel:
-        if kind != b"forwarded-tcpip":
+        if kind not in (b"forwarded-tcpip", b"forwarded-streamlocal@openssh.com"):
             return super().make_channel(kind)
-        self.taken.append(TakingChannel(self.refusal))
+        self.taken.append(TakingChannel(kind, self.refusal))
         return self.taken[-1]
 
 
-class RemoteForwardsTests(SynchronousTestCase):
+class RemoteForwardsTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.client = TakingConnection()
         self.pair = Pair(connection=self.client).connect()
         [self.server] = self.pair.served
         self.ports = PlayedPorts()
-        self.forwards = RemoteForwards(self.server, self.ports, is_root=False, anywhere=False)
+        self.sockets = PlayedLoginSockets()
+        self.forwards = RemoteForwards(
+            self.server, self.ports, self.sockets, is_root=False, anywhere=False
+        )
+
+
+class RemoteForwardsTests(RemoteForwardsTestCase):
+    """Ports of the node that lead to the client."""
 
     def listening(self, host: str = "localhost", port: int = 8080) -> PlayedListeners:
         self.forwards.listen(host, port)
@@ -175,6 +188,63 @@ class RemoteForwardsTests(SynchronousTestCase):
             self.forwards.listen("localhost", 8000 + port)
         with self.assertRaises(ForwardRefused):
             self.forwards.listen("localhost", 9000)
+
+
+class ForwardedFileTests(RemoteForwardsTestCase):
+    """Unix sockets of the node that lead to the client."""
+
+    def listen(self, path: bytes = b"/home/ada/socket") -> Deferred[None]:
+        return Deferred.fromCoroutine(self.forwards.listen_on_file(path))
+
+    def test_opened(self) -> None:
+        """A connection is told to the client by the path that it asked for."""
+        self.successResultOf(self.listen())
+        protocol, transport = self.sockets.listeners[b"/home/ada/socket"].connect()
+        self.pair.pump.flush()
+        [channel] = self.client.taken
+        self.assertEqual(channel.about, (b"/home/ada/socket", b""))
+        protocol.dataReceived(b"GET")
+        channel.write(b"200")
+        self.pair.pump.flush()
+        self.assertEqual((channel.heard, transport.written), (b"GET", b"200"))
+
+    def test_refused(self) -> None:
+        """What cannot be made is refused with path and reason, and may be asked for again."""
+        self.sockets.refusal = "permission denied"
+        error = self.failureResultOf(self.listen(b"/root/\x1b[2Jx"), ForwardRefused).value
+        self.assertEqual(str(error), "/root/ [2Jx on the node: permission denied")
+        self.sockets.refusal = None
+        self.successResultOf(self.listen(b"/root/\x1b[2Jx"))
+
+    def test_cancelled(self) -> None:
+        """What was asked for can be taken back, and its file is removed."""
+        self.successResultOf(self.listen())
+        self.assertFalse(self.forwards.cancel_file(b"/home/ada/other"))
+        self.assertTrue(self.forwards.cancel_file(b"/home/ada/socket"))
+        self.assertTrue(self.sockets.listeners[b"/home/ada/socket"].is_stopped)
+        self.assertEqual(self.sockets.removed, [b"/home/ada/socket"])
+        self.assertFalse(self.forwards.cancel_file(b"/home/ada/socket"))
+
+    def test_refusals(self) -> None:
+        """One path is listened on once, also while it is waited for, and not too many."""
+        self.sockets.is_held = True
+        waiting = self.listen()
+        self.failureResultOf(self.listen(), ForwardRefused)
+        self.assertFalse(self.forwards.cancel_file(b"/home/ada/socket"))
+        for number in range(LISTENERS - 1):
+            self.listen(b"/tmp/%d" % number)
+        self.failureResultOf(self.listen(b"/tmp/more"), ForwardRefused)
+        self.sockets.go_on()
+        self.successResultOf(waiting)
+
+    def test_closed(self) -> None:
+        """At the end of the connection nothing listens, also what comes about later."""
+        self.successResultOf(self.listen())
+        self.sockets.is_held = True
+        self.listen(b"/tmp/later")
+        self.forwards.close()
+        self.sockets.go_on()
+        self.assertTrue(all(each.is_stopped for each in self.sockets.listeners.values()))
 
 
 class BindAddressTests(SynchronousTestCase):

@@ -80,7 +80,9 @@ class SessionTestCase(SynchronousTestCase):
 
     def begin(self, *, agent: Any = None, **changes: Any) -> None:
         setting = evolve(self.setting, **changes)
-        self.pair = Pair(make_channel=lambda: SessionChannel(setting, self._gone, agent)).connect()
+        self.pair = Pair(
+            make_channel=lambda: SessionChannel(setting, self._gone, agent=agent)
+        ).connect()
         self.channel = AskingChannel()
         self.pair.open(self.channel)
 

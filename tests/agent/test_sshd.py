@@ -244,6 +244,38 @@ class NodeSshTests(SynchronousTestCase):
         pair.pump.flush()
         self.assertEqual([each.is_stopped for each in self.ports.made], [True, True])
 
+    def test_listening_on_file(self) -> None:
+        """A unix socket is made for who may have it; later requests wait their turn."""
+        pair = self.connect()
+        self.sockets.is_held = True
+        first = self.ask(pair, b"streamlocal-forward@openssh.com", string(b"/tmp/s"))
+        second = self.ask(pair, b"tcpip-forward", string(b"") + uint32(0))
+        self.assertNoResult(first)
+        self.assertNoResult(second)
+        self.sockets.go_on()
+        pair.pump.flush()
+        self.assertEqual(self.successResultOf(first), b"")
+        self.assertEqual(self.successResultOf(second), uint32(40000))
+        cancel = b"cancel-streamlocal-forward@openssh.com"
+        self.assertEqual(self.successResultOf(self.ask(pair, cancel, string(b"/tmp/s"))), b"")
+        self.failureResultOf(self.ask(pair, cancel, string(b"/tmp/s")))
+        self.sockets.refusal = "permission denied"
+        self.failureResultOf(self.ask(pair, b"streamlocal-forward@openssh.com", string(b"/root/s")))
+        pair = self.connect(key=user_key(extensions=["permit-pty"]))
+        self.failureResultOf(self.ask(pair, b"streamlocal-forward@openssh.com", string(b"/tmp/s")))
+
+    def test_file_permitted(self) -> None:
+        """A unix socket of the node is for those whose certificate permits forwarding."""
+        channel = HearingChannel()
+        channel.name = b"direct-streamlocal@openssh.com"
+        extra = string(b"/run/s") + string(b"") + uint32(0)
+        pair = self.connect(key=user_key(extensions=["permit-pty"]))
+        pair.connection.openChannel(channel, extra)
+        pair.pump.flush()
+        [error] = channel.happened
+        self.assertIn("does not permit", str(error))
+        self.assertEqual(self.sockets.connected, {})
+
     def request(self, pair: NodePair, name: bytes) -> Any:
         session = pair.open(SessionNamed())
         asked = pair.connection.sendRequest(session, name, b"", wantReply=1)

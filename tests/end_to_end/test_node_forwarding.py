@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -148,6 +150,103 @@ class RemotePortTests(ForwardingTestCase):
         self.assertIn(b"address already in use", done.stderr)
 
 
+class UnixSocketTests(ForwardingTestCase):
+    """Unix sockets, forwarded either way."""
+
+    def setUp(self) -> None:
+        self.directory = tempfile.mkdtemp(prefix="mz")
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.here, self.there = f"{self.directory}/here", f"{self.directory}/there"
+
+    def test_local(self) -> None:
+        """-L leads from a socket here to one there."""
+        with (
+            reversing(socket.AF_UNIX, self.there),
+            self.holding(f"-L{self.here}:{self.there}"),
+        ):
+            _wait_for(lambda: os.path.exists(self.here))
+            for _ in range(3):
+                self.assertEqual(ask(socket.AF_UNIX, self.here, QUESTION), QUESTION[::-1])
+
+    def test_local_many(self) -> None:
+        """Many connections at once are kept apart."""
+        with (
+            reversing(socket.AF_UNIX, self.there),
+            self.holding(f"-L{self.here}:{self.there}"),
+        ):
+            _wait_for(lambda: os.path.exists(self.here))
+            with ThreadPoolExecutor(30) as threads:
+                questions = [b"%d" % n * 50_000 for n in range(10, 40)]
+                answers = threads.map(lambda q: ask(socket.AF_UNIX, self.here, q), questions)
+                self.assertEqual(list(answers), [each[::-1] for each in questions])
+
+    def test_local_nobody(self) -> None:
+        """A socket where nobody listens is a refusal with the reason."""
+        with self.holding(f"-L{self.here}:{self.there}") as client:
+            _wait_for(lambda: os.path.exists(self.here))
+            with contextlib.suppress(ConnectionResetError):
+                self.assertEqual(ask(socket.AF_UNIX, self.here, b""), b"")
+            client.terminate()
+            assert client.stderr is not None
+            said = client.stderr.read()
+        self.assertIn(b"there on the node: no such file or directory", said)
+
+    def test_remote(self) -> None:
+        """-R leads from a socket there, which is for its owner only, to one here."""
+        with (
+            reversing(socket.AF_UNIX, self.here),
+            self.holding(f"-R{self.there}:{self.here}"),
+        ):
+            _wait_for(lambda: os.path.exists(self.there))
+            self.assertEqual(os.stat(self.there).st_mode & 0o777, 0o600)
+            self.assertEqual(ask(socket.AF_UNIX, self.there, QUESTION), QUESTION[::-1])
+        _wait_for(lambda: not os.path.exists(self.there))
+
+    def test_remote_taken(self) -> None:
+        """What is there already is left as it is."""
+        Path(self.there).write_text("precious")
+        option = f"-R{self.there}:{self.here}"
+        done = self.node.run("true", "-v", "-oExitOnForwardFailure=yes", option)
+        self.assertEqual(done.returncode, 255)
+        self.assertIn(b"there on the node: address already in use", done.stderr)
+        self.assertEqual(Path(self.there).read_text(), "precious")
+
+    def test_cancelled(self) -> None:
+        """A shared connection can take back what it asked for."""
+        control = f"-S{self.directory}/control"
+        forward = f"-R{self.there}:{self.here}"
+        subprocess.run(
+            self.node.ssh("-MNf", control, forward, "127.0.0.1"), timeout=SECONDS, check=True
+        )
+        _wait_for(lambda: os.path.exists(self.there))
+        self.tell(control, "-Ocancel", forward)
+        _wait_for(lambda: not os.path.exists(self.there))
+        self.tell(control, "-Oforward", forward)
+        _wait_for(lambda: os.path.exists(self.there))
+        self.tell(control, "-Oexit")
+        _wait_for(lambda: not os.path.exists(self.there))
+
+    def tell(self, *words: str) -> None:
+        """Something to the client that holds a shared connection."""
+        subprocess.run(
+            self.node.ssh(*words, "127.0.0.1"), capture_output=True, timeout=SECONDS, check=True
+        )
+
+    def test_killed(self) -> None:
+        """A server that is killed leaves neither file nor process behind."""
+        node = NodeSshd(self.logins)
+        self.addCleanup(node.stop)
+        client = subprocess.Popen(
+            node.ssh("-N", f"-R{self.there}:{self.here}", "127.0.0.1"),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_for(lambda: os.path.exists(self.there))
+        node.process.kill()
+        client.wait(SECONDS)
+        _wait_for(lambda: not os.path.exists(self.there))
+
+
 class Agent:
     """A client's ssh-agent, which holds one key."""
 
@@ -239,6 +338,70 @@ class OtherAccountTests(SynchronousTestCase):
         self.assertIn(b"ada's key", done.stdout, done.stderr)
         self.assertEqual(done.stdout.split()[-2:], [self.account.encode()] * 2)
 
+    def holding(self, *options: str) -> subprocess.Popen[bytes]:
+        client = subprocess.Popen(
+            self.node.ssh(
+                "-N", "-oExitOnForwardFailure=yes", *options, "127.0.0.1", login=self.account
+            ),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        self.addCleanup(client.communicate, timeout=SECONDS)
+        self.addCleanup(client.terminate)
+        return client
+
+    def test_files(self) -> None:
+        """A socket is made as the account, where it may make one."""
+        there, here = f"/home/{self.account}/there", f"{self.node.directory}/here"
+        with reversing(socket.AF_UNIX, here):
+            self.holding(f"-R{there}:{here}")
+            _wait_for(lambda: os.path.exists(there))
+            self.assertEqual(
+                (os.stat(there).st_uid, os.stat(there).st_mode & 0o777), (self.uid, 0o600)
+            )
+            self.assertEqual(ask(socket.AF_UNIX, there, b"abc"), b"cba")
+        for forbidden in ("/root/mezite-was-here", "/etc/mezite-was-here"):
+            done = self.node.run(
+                "true",
+                "-v",
+                "-oExitOnForwardFailure=yes",
+                f"-R{forbidden}:{here}",
+                login=self.account,
+            )
+            self.assertEqual(done.returncode, 255)
+            self.assertIn(b"permission denied", done.stderr)
+            self.assertFalse(os.path.exists(forbidden))
+
+    def test_others_removed(self) -> None:
+        """Nothing is removed on the account's behalf that it could not remove itself."""
+        directory = Path(f"/home/{self.account}/d")
+        there = directory / "s"
+        self.node.run("mkdir d", login=self.account)
+        client = self.holding(f"-R{there}:/nowhere")
+        _wait_for(there.exists)
+        target = Path(tempfile.mkdtemp(prefix="mz"))
+        self.addCleanup(shutil.rmtree, target)
+        (target / "s").write_text("precious")
+        self.node.run(f"mv d e; ln -s {target} d", login=self.account)
+        client.terminate()
+        client.wait(SECONDS)
+        _wait_for(lambda: not _processes(self.uid))
+        self.assertEqual((target / "s").read_text(), "precious")
+
+    def test_roots_socket(self) -> None:
+        """A socket that is root's cannot be connected to by others."""
+        directory = tempfile.mkdtemp(prefix="mz")
+        self.addCleanup(shutil.rmtree, directory)
+        here, there = f"{self.node.directory}/here", f"{directory}/there"
+        with reversing(socket.AF_UNIX, there):
+            client = self.holding(f"-L{here}:{there}")
+            _wait_for(lambda: os.path.exists(here))
+            with contextlib.suppress(ConnectionResetError):
+                self.assertEqual(ask(socket.AF_UNIX, here, b"abc"), b"")
+            client.terminate()
+            assert client.stderr is not None
+            self.assertIn(b"permission denied", client.stderr.read())
+
     def test_privileged_port(self) -> None:
         """Ports below 1024 are root's."""
         done = self.node.run(
@@ -246,3 +409,13 @@ class OtherAccountTests(SynchronousTestCase):
         )
         self.assertEqual(done.returncode, 255)
         self.assertIn(b"port 81 is for root only", done.stderr)
+
+
+def _processes(uid: int) -> list[str]:
+    """The processes of this account."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if f"\nUid:\t{uid}\t" in path.read_text():
+                found.append(path.parent.name)
+    return found
