@@ -30,6 +30,8 @@ from mezite.tasks import background
 
 # execve(2) takes 128 KiB for one argument.
 COMMAND_LENGTH: Final = 128 * 1024 - 1
+# As a forced command it means this program's SFTP server (sshd_config(5), ForceCommand).
+INTERNAL_SFTP: Final = "internal-sftp"
 TERMINAL_NAME_LENGTH: Final = 64
 # RFC 4254, section 6.10.
 SIGNALS: Final[Mapping[str, signal.Signals]] = {
@@ -143,32 +145,43 @@ class SessionChannel(FlowChannel):
 
     def request_shell(self, reader: FieldReader) -> bool:
         reader.end()
-        return self._run(self._shell(None))
+        return self._run(self._prepared(None))
 
     def request_exec(self, reader: FieldReader) -> bool:
         command = reader.string()
         if len(command) > COMMAND_LENGTH or b"\0" in command:
             return False
-        return self._run(self._shell(command.decode("utf-8", "surrogateescape")))
+        return self._run(self._prepared(command.decode("utf-8", "surrogateescape")))
 
     def request_subsystem(self, reader: FieldReader) -> bool:
         if reader.string() != b"sftp":
             return False
+        if self._setting.certificate.forced_command not in (None, INTERNAL_SFTP):
+            return False
+        return self._run(self._sftp())
+
+    def _prepared(self, asked: str | None) -> Launch:
+        """The shell, with this command or the one that the certificate forces."""
+        setting = self._setting
+        forced = setting.certificate.forced_command
+        if forced == INTERNAL_SFTP:
+            return self._sftp()
+        variables = environment(
+            setting.account,
+            self._variables.values,
+            client_address=setting.client_address,
+            original_command=None if forced is None else asked,
+        )
+        command = asked if forced is None else forced
+        prepared = launch(setting.account, command, own_uid=setting.own_uid)
+        return evolve(prepared, environment=variables)
+
+    def _sftp(self) -> Launch:
         self._terminal = None
         setting = self._setting
         prepared = sftp_launch(setting.account, own_uid=setting.own_uid)
         # Nothing that the client sent: the interpreter may still be root.
         variables = environment(setting.account, {}, client_address=setting.client_address)
-        return self._run(evolve(prepared, environment=variables))
-
-    def _shell(self, command: str | None) -> Launch:
-        setting = self._setting
-        variables = environment(
-            setting.account,
-            self._variables.values,
-            client_address=setting.client_address,
-        )
-        prepared = launch(setting.account, command, own_uid=setting.own_uid)
         return evolve(prepared, environment=variables)
 
     def _run(self, prepared: Launch) -> bool:

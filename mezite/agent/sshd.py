@@ -89,6 +89,7 @@ class NodeCertificates:
             now=self.wall_clock(),
             login=login,
             source_address=_address(self.header.client_address),
+            enforces=[sshcert.FORCE_COMMAND],
         )
         if self.header.user and self.header.user != str(certificate.user):
             raise Denied(

@@ -245,6 +245,41 @@ class BeginningTests(SessionTestCase):
         self.assertEqual(self.processes, [])
         self.assertEqual(self.gone, 1)
 
+    def force(self, command: bytes) -> None:
+        self.begin(certificate=evolve(CERTIFICATE, critical_options={"force-command": command}))
+
+    def test_forced(self) -> None:
+        """A certificate's command is run whatever was asked for, which it can read."""
+        self.force(b"/usr/bin/backup --all")
+        self.assertTrue(self.ask(b"exec", string(b"rm -rf /")))
+        self.force(b"/usr/bin/backup --all")
+        self.assertTrue(self.ask(b"shell"))
+        asked_for, nothing = (process.launched for process in self.processes)
+        assert asked_for is not None
+        assert nothing is not None
+        for launched in (asked_for, nothing):
+            self.assertEqual(list(launched.arguments), ["bash", "-c", "/usr/bin/backup --all"])
+        self.assertEqual(asked_for.environment["SSH_ORIGINAL_COMMAND"], "rm -rf /")
+        self.assertNotIn("SSH_ORIGINAL_COMMAND", nothing.environment)
+
+    def test_forced_and_files(self) -> None:
+        """With a forced command there is no file transfer, unless that is what is forced."""
+        self.force(b"/usr/bin/backup")
+        self.assertFalse(self.ask(b"subsystem", string(b"sftp")))
+        for name, data in (
+            (b"subsystem", string(b"sftp")),
+            (b"shell", b""),
+            (b"exec", string(b"id")),
+        ):
+            self.force(b"internal-sftp")
+            self.assertTrue(self.ask(name, data))
+            launched = self.processes[-1].launched
+            assert launched is not None
+            self.assertIn("mezite.agent.sftp", launched.arguments)
+        # Options of it are not known here, and what is not known is not left out.
+        self.force(b"internal-sftp -R")
+        self.assertFalse(self.ask(b"subsystem", string(b"sftp")))
+
     def test_impossible_commands(self) -> None:
         """Commands that no process can be given are refused."""
         self.assertFalse(self.ask(b"exec", string(b"a\0b")))

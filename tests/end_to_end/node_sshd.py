@@ -53,22 +53,28 @@ def write_identity(directory: Path, authority: SshAuthority, logins: list[str]) 
     path = directory / "id"
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     path.chmod(0o600)
-    line = sshcert.issue_user(
-        authority,
-        public_line(key),
-        user=UserName.parse("ada"),
-        logins=[LoginName.parse(login) for login in logins],
-        serial=1,
-        now=time.time(),
-        lifetime=3600.0,
-        extensions=[
-            "permit-pty",
-            "permit-port-forwarding",
-            "permit-agent-forwarding",
-            "permit-file-copy@mezite",
-        ],
-    )
-    (directory / "id-cert.pub").write_text(line + "\n")
+    for name, options in (
+        ("id-cert.pub", {}),
+        ("forced-cert.pub", {"force-command": b"echo forced $SSH_ORIGINAL_COMMAND"}),
+        ("files-cert.pub", {"force-command": b"internal-sftp"}),
+    ):
+        line = sshcert.issue_user(
+            authority,
+            public_line(key),
+            user=UserName.parse("ada"),
+            logins=[LoginName.parse(login) for login in logins],
+            serial=1,
+            now=time.time(),
+            lifetime=3600.0,
+            extensions=[
+                "permit-pty",
+                "permit-port-forwarding",
+                "permit-agent-forwarding",
+                "permit-file-copy@mezite",
+            ],
+            critical_options=options,
+        )
+        (directory / name).write_text(line + "\n")
 
 
 def main() -> None:

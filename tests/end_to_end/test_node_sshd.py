@@ -140,6 +140,18 @@ class ExecTests(NodeSshdTestCase):
         self.assertNotIn("LD_MEZITE", got)
         self.assertNotIn("SSH_TTY", got)
 
+    def test_forced_command(self) -> None:
+        """A certificate with a command runs that one and no other, nor copies files."""
+        certificate = f"-oCertificateFile={self.node.directory}/forced-cert.pub"
+        done = self.node.run("id; ls", certificate)
+        self.assertEqual(done.stdout, b"forced id; ls\n")
+        done = self.node.run("sftp", certificate, "-s")
+        self.assertIn(b"subsystem request failed", done.stderr)
+        certificate = f"-oCertificateFile={self.node.directory}/files-cert.pub"
+        # SSH_FXP_INIT, and the version that comes back.
+        done = self.node.run("id", certificate, input=b"\0\0\0\5\1\0\0\0\3")
+        self.assertEqual(done.stdout[4:9], b"\2\0\0\0\3")
+
     def test_bulk_out(self) -> None:
         """100 MiB of standard output arrive whole."""
         path = self.node.directory / "bulk"
