@@ -223,7 +223,8 @@ class LocalCluster:
         """
         done = self.run(*command, given=given)
         if done.returncode != 0:
-            raise ProgramFailed(" ".join(command[:3]), (done.stdout + done.stderr).decode())
+            what = f"{' '.join(command[:3])} (status {done.returncode})"
+            raise ProgramFailed(what, (done.stdout + done.stderr).decode())
         return done.stdout
 
     def admin(self, *command: str, given: str | None = None) -> list[dict[str, Any]]:
