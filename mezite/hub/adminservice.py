@@ -1,8 +1,9 @@
 """
-The auth service as administrators call it.
+The auth service as administrators and auditors call it.
 
-What everybody else calls is :mod:`mezite.hub.authservice`; who is an
-administrator is decided in :mod:`mezite.hub.callers`.
+What everybody else calls is :mod:`mezite.hub.authservice`, what is about roles
+:mod:`mezite.hub.roleservice`; who may call is decided in
+:mod:`mezite.hub.callers`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from mezite.hub.authservice import Handler, page
 from mezite.hub.callers import Subject
 from mezite.hub.nodes import NodeDirectory
 from mezite.hub.tunnels import TunnelRegistry
+from mezite.hub.usermessages import read_traits, user_message
 from mezite.hub.web.site import HubFacts
 from mezite.identity.roles import LabelSelector
-from mezite.names import LoginName, UserName
+from mezite.names import LoginName, RoleName, UserName
 from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.server import Call
 from mezite.store.interfaces import IStore
-from mezite.store.records import JoinTokenRecord, UserRecord
+from mezite.store.records import JoinTokenRecord
 
 
 @frozen
@@ -88,6 +90,8 @@ class AdminService:
             node_labels=LabelSelector.parse(request.node_labels),
             is_admin=request.is_admin,
             password=request.password or None,
+            roles=[RoleName.parse(role) for role in request.roles],
+            traits=read_traits(request.traits),
         )
         self._log.info("{who} created the user {user}", who=who.name, user=created.record.name)
         return pb.CreateUserResponse(
@@ -186,19 +190,6 @@ class AdminService:
             tunnels=len(self.registry),
             streams=sum(tunnel.mux.stream_count for tunnel in self.registry),
         )
-
-
-def user_message(record: UserRecord) -> pb.User:
-    """A user as administrators see them."""
-    return pb.User(
-        name=str(record.name),
-        logins=[str(login) for login in record.logins],
-        node_labels=record.node_labels.pairs(),
-        is_admin=record.is_admin,
-        must_change_password=record.must_change_password,
-        created=int(record.created),
-        disabled=record.disabled,
-    )
 
 
 def token_message(record: JoinTokenRecord) -> pb.Token:

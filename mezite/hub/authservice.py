@@ -130,7 +130,7 @@ class AuthService:
     async def list_nodes(self, who: Subject, _call: Call, request: pb.ListNodesRequest) -> Message:
         wanted = parse_labels(request.labels)
         statuses = await self.directory.listing()
-        if who.user is not None and not who.is_admin:
+        if who.user is not None and not who.is_auditor:
             reachable = await self.access.reachable(who.user.name, [s.record for s in statuses])
             ids = {record.agent_id for record in reachable}
             statuses = [status for status in statuses if status.record.agent_id in ids]

@@ -16,6 +16,7 @@ from attrs import frozen
 
 from mezite.auth.error import PasswordChangeRequired
 from mezite.auth.login import LoginService
+from mezite.auth.rights import is_administrator, is_auditor
 from mezite.error import Denied, NotAuthenticated
 from mezite.identity.x509 import NodeIdentity, UserIdentity
 from mezite.names import ClusterName
@@ -31,6 +32,7 @@ class Permission(enum.Enum):
     PASSWORD_LOGIN = "a login by password a moment ago"  # noqa: S105 - names a right
     USER = "a user's login"
     NODE = "a node's certificate"
+    AUDITOR = "an auditor's or an administrator's login, or the admin socket"
     ADMIN = "an administrator's login, or the admin socket"
 
 
@@ -46,14 +48,20 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "AgentHeartbeat": Permission.NODE,
     "DeregisterAgent": Permission.NODE,
     "AuthorizeSession": Permission.NODE,
+    "ListUsers": Permission.AUDITOR,
+    "ListTokens": Permission.AUDITOR,
+    "GetStatus": Permission.AUDITOR,
+    "ListRoles": Permission.AUDITOR,
+    "GetRole": Permission.AUDITOR,
+    "ExplainAccess": Permission.AUDITOR,
     "DeleteNode": Permission.ADMIN,
     "CreateUser": Permission.ADMIN,
-    "ListUsers": Permission.ADMIN,
+    "UpdateUser": Permission.ADMIN,
     "DeleteUser": Permission.ADMIN,
     "CreateToken": Permission.ADMIN,
-    "ListTokens": Permission.ADMIN,
     "DeleteToken": Permission.ADMIN,
-    "GetStatus": Permission.ADMIN,
+    "CreateRole": Permission.ADMIN,
+    "DeleteRole": Permission.ADMIN,
 }
 
 
@@ -62,12 +70,14 @@ class Subject:
     """
     The proved caller of one call; at most one of the two records is there.
 
-    ``is_admin`` is also true for the admin socket, which has no user.
+    ``is_admin`` is also true for the admin socket, which has no user. Every
+    administrator is an auditor, too.
     """
 
     user: UserRecord | None = None
     node: NodeRecord | None = None
     is_admin: bool = False
+    is_auditor: bool = False
 
     @property
     def name(self) -> str:
@@ -105,6 +115,8 @@ class Callers:
         subject = await self._person(call, bearer_only=permission is Permission.PASSWORD_LOGIN)
         if permission is Permission.ADMIN and not subject.is_admin:
             raise Denied("this is for administrators")
+        if permission is Permission.AUDITOR and not subject.is_auditor:
+            raise Denied("this is for administrators and auditors")
         return subject
 
     async def _node(self, call: Call) -> Subject:
@@ -125,7 +137,7 @@ class Callers:
         if bearer is not None:
             user = await self._logins.caller_of(bearer)
         elif call.caller.is_local_admin and not bearer_only:
-            return Subject(is_admin=True)
+            return Subject(is_admin=True, is_auditor=True)
         elif (
             isinstance(identity, UserIdentity)
             and identity.cluster == self._cluster
@@ -137,7 +149,7 @@ class Callers:
         if user.must_change_password:
             # Whoever reads a one-time password over a shoulder gets no further with it.
             raise PasswordChangeRequired()
-        return Subject(user=user, is_admin=user.is_admin)
+        return Subject(user=user, is_admin=is_administrator(user), is_auditor=is_auditor(user))
 
 
 def _bearer(metadata: Mapping[str, str]) -> str | None:

@@ -25,7 +25,9 @@ from mezite.auth.access import AccessService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
 from mezite.auth.login import LoginService
+from mezite.auth.people import UserService
 from mezite.auth.rights import Rights
+from mezite.auth.rolekeeping import RoleService
 from mezite.config.hub import HubConfig
 from mezite.error import MeziteError
 from mezite.hub import adminsocket
@@ -38,6 +40,7 @@ from mezite.hub.jumphost import jump_host
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory
 from mezite.hub.presence import Presence
+from mezite.hub.roleservice import RoleMethods
 from mezite.hub.router import Router
 from mezite.hub.sessions import SessionOpener
 from mezite.hub.sshproxy import SshProxyFactory
@@ -216,7 +219,13 @@ class HubService(Service):
             wall_clock=wall_clock,
         )
         callers = Callers(cluster=cluster, users=store.users, nodes=store.nodes, logins=logins)
-        table = methods(callers, auth.handlers(), admin.handlers())
+        roles = RoleMethods(
+            roles=RoleService(store.roles, wall_clock=wall_clock),
+            people=UserService(store.users, store.bearers),
+            access=access,
+            directory=directory,
+        )
+        table = methods(callers, auth.handlers(), admin.handlers(), roles.handlers())
         opener = SessionOpener(
             directory=directory,
             access=access,

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from mezite.error import LimitReached
@@ -139,6 +140,8 @@ class AuthClient:
         node_labels: Iterable[str] = (),
         is_admin: bool = False,
         password: str = "",
+        roles: Iterable[str] = (),
+        traits: Mapping[str, Iterable[str]] | None = None,
     ) -> pb.CreateUserResponse:
         request = pb.CreateUserRequest(
             name=name,
@@ -146,8 +149,15 @@ class AuthClient:
             node_labels=node_labels,
             is_admin=is_admin,
             password=password,
+            roles=roles,
+            traits=trait_messages(traits or {}),
         )
         return await self._call(request, pb.CreateUserResponse)
+
+    async def update_user(self, user: pb.User, changed: Iterable[str]) -> pb.User:
+        """Replace these fields of a user by what the message has in them."""
+        request = pb.UpdateUserRequest(user=user, update_mask=FieldMask(paths=changed))
+        return (await self._call(request, pb.UpdateUserResponse)).user
 
     async def list_users(self) -> list[pb.User]:
         async def page(token: str) -> tuple[Iterable[pb.User], str]:
@@ -178,6 +188,33 @@ class AuthClient:
     async def get_status(self) -> pb.GetStatusResponse:
         return await self._call(pb.GetStatusRequest(), pb.GetStatusResponse)
 
+    # Roles.
+
+    async def create_role(self, document: str, *, replace: bool = False) -> pb.Role:
+        request = pb.CreateRoleRequest(document=document, replace=replace)
+        return (await self._call(request, pb.CreateRoleResponse)).role
+
+    async def get_role(self, name: str) -> pb.Role:
+        return (await self._call(pb.GetRoleRequest(name=name), pb.GetRoleResponse)).role
+
+    async def list_roles(self) -> list[pb.Role]:
+        """All roles, without their documents."""
+
+        async def page(token: str) -> tuple[Iterable[pb.Role], str]:
+            request = pb.ListRolesRequest(page_token=token)
+            answer = await self._call(request, pb.ListRolesResponse)
+            return answer.roles, answer.next_page_token
+
+        return await _all_pages(page)
+
+    async def delete_role(self, name: str) -> None:
+        await self._call(pb.DeleteRoleRequest(name=name), pb.DeleteRoleResponse)
+
+    async def explain_access(self, user: str, login: str, node: str) -> pb.ExplainAccessResponse:
+        """Why a user may (not) use a login on a node; any login, if it is empty."""
+        request = pb.ExplainAccessRequest(user=user, login=login, node=node)
+        return await self._call(request, pb.ExplainAccessResponse)
+
     async def _call(self, request: Message, response_type: type[M]) -> M:
         method = request.DESCRIPTOR.name.removesuffix("Request")
         metadata = [("authorization", f"Bearer {self.bearer}")] if self.bearer else []
@@ -188,6 +225,11 @@ class AuthClient:
             timeout=self.timeout,
             metadata=metadata,
         )
+
+
+def trait_messages(traits: Mapping[str, Iterable[str]]) -> list[pb.Trait]:
+    """Traits as messages carry them."""
+    return [pb.Trait(name=name, values=values) for name, values in traits.items()]
 
 
 async def _all_pages(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ from mezite.identity.x509 import Identity, NodeIdentity, UserIdentity, issue_nod
 from mezite.mux.frames import Role
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
-from mezite.names import AgentId, ClusterName, HostPort, LoginName, NodeName, UserName
+from mezite.names import AgentId, ClusterName, HostPort, LoginName, NodeName, RoleName, UserName
 from mezite.store.keyfiles import Authorities
 from mezite.store.memory import MemoryStore
 from mezite.store.records import JoinTokenRecord, NodeRecord, UserRecord
@@ -144,6 +144,7 @@ class HubWorld:
         labels: str = "*=*",
         admin: bool = False,
         must_change: bool = False,
+        roles: Iterable[str] = (),
     ) -> None:
         """A user whose password nobody knows."""
         self.done(
@@ -156,6 +157,7 @@ class HubWorld:
                     is_admin=admin,
                     must_change_password=must_change,
                     created=self.clock.seconds(),
+                    roles=tuple(map(RoleName, roles)),
                 )
             )
         )
