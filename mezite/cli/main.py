@@ -14,7 +14,6 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mezite.error import (
     AlreadyExists,
@@ -26,8 +25,11 @@ from mezite.error import (
     Unavailable,
 )
 
+# As typing has it, whose import alone would be felt in every msh proxy ssh.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import Any, Final, TypeVar
 
     import click
     from twisted.logger import ILogObserver
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from mezite.cli.options import Invocation
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 # The first kind that fits decides, so a kind stands before what it is a kind of.
 EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
