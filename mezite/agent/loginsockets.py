@@ -29,6 +29,7 @@ from mezite.agent.childprocess import ChildProcess, Ended, Launch
 from mezite.agent.error import SocketRefused
 from mezite.agent.localtransport import LocalListener, LocalTransport
 from mezite.agent.usersockets import PACKET_SIZE, PATH_LENGTH, Kind, decode, encode
+from mezite.ssh.fields import printable
 
 # Each waits for a file system, mostly for a millisecond.
 WAITING: Final = 64
@@ -214,14 +215,19 @@ class LoginSockets(FileDescriptor):
                 if error.errno not in (errno.EAGAIN, errno.EINTR):
                     self._hang_up()
                 return
-            opened = socket.socket(fileno=descriptors[0]) if descriptors else None
-            if not packet:
+            try:
+                opened = _socket(descriptors[0]) if descriptors else None
+                if packet:
+                    self._answered(decode(packet), opened)
+                else:
+                    self._hang_up()
+            except (OSError, ValueError) as error:
+                # It is the person's process, whatever became of it.
+                self._log.warn("what opens a login's sockets talks nonsense: {e}", e=error)
                 self._hang_up()
-            else:
-                self._answered(packet, opened)
 
-    def _answered(self, packet: bytes, opened: socket.socket | None) -> None:
-        number, is_done, text = decode(packet)
+    def _answered(self, answer: tuple[int, int, bytes], opened: socket.socket | None) -> None:
+        number, is_done, text = answer
         asked = self._waiting.pop(number, None)
         if asked is None:
             # Given up meanwhile.
@@ -230,7 +236,7 @@ class LoginSockets(FileDescriptor):
         elif is_done:
             asked.callback((text, opened))
         else:
-            asked.errback(SocketRefused(text.decode("utf-8", "replace")))
+            asked.errback(SocketRefused(printable(text)))
 
     def _hang_up(self) -> None:
         """The process removes its files, and ends."""
@@ -253,6 +259,15 @@ def _check(path: bytes) -> None:
         raise SocketRefused("a socket is named by an absolute path")
     if len(path) > PATH_LENGTH:
         raise SocketRefused(f"the path of a socket has {PATH_LENGTH} bytes at most")
+
+
+def _socket(descriptor: int) -> socket.socket:
+    """:raises OSError: if it is none; it is closed then."""
+    try:
+        return socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 def _checked(opened: socket.socket | None, *, listens: bool) -> socket.socket:
