@@ -117,6 +117,8 @@ def create_user(
     is_admin: bool,
     password: str,
     output_format: str,
+    roles: Iterable[str] = (),
+    traits: Mapping[str, Iterable[str]] | None = None,
 ) -> None:
     """Make a user, and say how they log in."""
 
@@ -126,7 +128,13 @@ def create_user(
         # Asked first, so that a user whose password nobody saw cannot come to be.
         status = await client.get_status()
         created = await client.create_user(
-            name, logins=logins, node_labels=node_labels, is_admin=is_admin, password=password
+            name,
+            logins=logins,
+            node_labels=node_labels,
+            is_admin=is_admin,
+            password=password,
+            roles=roles,
+            traits=traits,
         )
         return created, status
 
@@ -143,6 +151,22 @@ def create_user(
     click.echo(f"They log in with:\n\n    {command}\n")
 
 
+def update_user(name: str, changes: Mapping[str, Any], output_format: str) -> None:
+    """Change these fields of a user, and show them as they are then."""
+    from mezite.rpc.client import trait_messages
+    from mezite.rpc.proto import auth_pb2 as pb
+
+    fields = dict(changes)
+    if "traits" in fields:
+        fields["traits"] = trait_messages(fields["traits"])
+    changed = ask(lambda client: client.update_user(pb.User(name=name, **fields), fields))
+    row = _user_row(changed)
+    if output_format == "json":
+        tables.print_rows([row], list(row), "json")
+    else:
+        click.echo(f"User {name} was changed.")
+
+
 async def user_rows(client: AuthClient) -> list[Row]:
     return [_user_row(user) for user in await client.list_users()]
 
@@ -152,6 +176,8 @@ def _user_row(user: pb.User) -> Row:
         "name": user.name,
         "logins": list(user.logins),
         "node_labels": list(user.node_labels),
+        "roles": list(user.roles),
+        "traits": {trait.name: list(trait.values) for trait in user.traits},
         "is_admin": user.is_admin,
         "must_change_password": user.must_change_password,
         "disabled": user.disabled,
@@ -162,13 +188,20 @@ def _user_row(user: pb.User) -> Row:
 def user_columns() -> list[str | tables.Column]:
     return [
         "name",
+        "roles",
         "logins",
         "node_labels",
+        tables.Column("traits", text=_traits_text),
         tables.Column("is_admin", "admin"),
         tables.Column("must_change_password", "one-time password"),
         "disabled",
         tables.Column("created", text=tables.ago(time.time())),
     ]
+
+
+def _traits_text(value: object) -> str:
+    traits = value if isinstance(value, dict) else {}
+    return tables.cell({name: ",".join(values) for name, values in traits.items()})
 
 
 # ----------------------------------------------------------------------- tokens

@@ -1,8 +1,10 @@
 """
-The administrators' program: users, join tokens, nodes, and how the hub is.
+The administrators' program: join tokens, nodes, and how the hub is.
 
 How the hub is reached and what its answers look like is
-:mod:`mezite.cli.administration`'s; this owns the commands and their options.
+:mod:`mezite.cli.administration`'s; this owns the commands and their options,
+but those of users (:mod:`mezite.cli.usercommands`) and of roles
+(:mod:`mezite.cli.rolecommands`).
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ import mezite
 from mezite.cli import administration as admin
 from mezite.cli import tables
 from mezite.cli.options import Address, Duration, debug_option, format_option
+from mezite.cli.rolecommands import access, roles
+from mezite.cli.usercommands import users
 from mezite.error import BadInput
-from mezite.identity.roles import LabelSelector
-from mezite.names import HostPort, LoginName, UserName, parse_labels
+from mezite.names import HostPort, parse_labels
 
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 # The number that travels has 32 bits; the hub's own cap is far below.
@@ -36,6 +39,7 @@ def _examples(*lines: str) -> str:
     context_settings=_SETTINGS,
     epilog=_examples(
         "users create ada --logins ada,root",
+        "users create alice --roles access,admin",
         "tokens create --ttl 1h",
         "nodes ls --format json",
         "--data-dir /srv/mezite status",
@@ -69,81 +73,9 @@ def mezctl(ctx: click.Context, data_dir: Path | None, proxy: HostPort | None) ->
     ctx.meta[admin.DOOR] = admin.Door(data_dir, proxy)
 
 
-# ------------------------------------------------------------------------ users
-
-
-@mezctl.group(context_settings=_SETTINGS)
-def users() -> None:
-    """People: who may log in, as whom, and on which nodes."""
-
-
-@users.command(
-    name="create",
-    epilog=_examples(
-        "users create ada --logins ada,root",
-        "users create bob --logins bob --node-labels env=dev,env=staging",
-        "users create eve --logins eve --admin --password-stdin < password",
-    ),
-)
-@click.argument("name")
-@click.option("--logins", required=True, metavar="LOGIN,…", help="The accounts to be used.")
-@click.option(
-    "--node-labels",
-    multiple=True,
-    metavar="KEY=VALUE,…",
-    help="Only nodes with these labels; several values of a key are alternatives."
-    " All nodes, if none are given.",
-)
-@click.option("--admin", "is_admin", is_flag=True, help="May use mezctl, and sees all nodes.")
-@click.option(
-    "--password-stdin",
-    is_flag=True,
-    help="Read the password from standard input; else a one-time password is made.",
-)
-@format_option
-def create_user(
-    name: str,
-    logins: str,
-    node_labels: tuple[str, ...],
-    is_admin: bool,
-    password_stdin: bool,
-    output_format: str,
-) -> None:
-    """Make a user."""
-    user = UserName.parse(name).text
-    accounts = [LoginName.parse(login).text for login in _split(logins)]
-    if not accounts:
-        raise BadInput("a user needs at least one login: give --logins LOGIN,…")
-    selector = [pair for pairs in node_labels for pair in _split(pairs)] or ["*=*"]
-    LabelSelector.parse(selector)
-    password = admin.read_password() if password_stdin else ""
-    admin.create_user(
-        user,
-        logins=accounts,
-        node_labels=selector,
-        is_admin=is_admin,
-        password=password,
-        output_format=output_format,
-    )
-
-
-@users.command(name="ls")
-@format_option
-def list_users(output_format: str) -> None:
-    """Show all users."""
-    rows = admin.ask(admin.user_rows)
-    tables.print_rows(rows, admin.user_columns(), output_format)
-
-
-@users.command(name="rm")
-@click.argument("name")
-@format_option
-def remove_user(name: str, output_format: str) -> None:
-    """Remove a user, whose logins end with it."""
-    user = UserName.parse(name).text
-    admin.ask(lambda client: client.delete_user(user))
-    admin.print_removed({"name": user}, f"User {user} was removed.", output_format)
-
+mezctl.add_command(users)
+mezctl.add_command(roles)
+mezctl.add_command(access)
 
 # ----------------------------------------------------------------------- tokens
 
@@ -236,8 +168,3 @@ def remove_node(node: str, output_format: str) -> None:
 def status(output_format: str) -> None:
     """Show what the hub is, and how it is."""
     admin.print_status(output_format)
-
-
-def _split(text: str) -> list[str]:
-    """The parts between commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]

@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import define, field
 
+from mezite.config.roles import parse_role_text
 from mezite.error import AlreadyExists, NotFound
 from mezite.rpc.calls import Call
 from mezite.rpc.proto import auth_pb2 as pb
@@ -26,6 +27,9 @@ class AdminDouble:
     passwords: dict[str, str] = field(factory=dict)
     tokens: dict[str, pb.Token] = field(factory=dict)
     nodes: dict[str, pb.Node] = field(factory=dict)
+    roles: dict[str, pb.Role] = field(factory=dict)
+    explained: list[pb.ExplainAccessRequest] = field(factory=list)
+    explanation: pb.ExplainAccessResponse = field(factory=pb.ExplainAccessResponse)
 
     async def get_status(self, call: Call, request: pb.GetStatusRequest) -> pb.GetStatusResponse:
         return pb.GetStatusResponse(
@@ -52,6 +56,8 @@ class AdminDouble:
             is_admin=request.is_admin,
             must_change_password=not request.password,
             created=NOW,
+            roles=request.roles,
+            traits=request.traits,
         )
         self.passwords[request.name] = request.password
         return pb.CreateUserResponse(
@@ -66,6 +72,44 @@ class AdminDouble:
         if self.users.pop(request.name, None) is None:
             raise NotFound(f"there is no user {request.name}")
         return pb.DeleteUserResponse()
+
+    async def update_user(self, call: Call, request: pb.UpdateUserRequest) -> pb.UpdateUserResponse:
+        user = self.users.get(request.user.name)
+        if user is None:
+            raise NotFound(f"there is no user {request.user.name}")
+        for name in request.update_mask.paths:
+            user.ClearField(name)
+        request.update_mask.MergeMessage(request.user, user)
+        return pb.UpdateUserResponse(user=user)
+
+    async def create_role(self, call: Call, request: pb.CreateRoleRequest) -> pb.CreateRoleResponse:
+        name = parse_role_text(request.document).name.text
+        if name in self.roles and not request.replace:
+            raise AlreadyExists(f"there is a role {name} already: --force replaces it")
+        self.roles[name] = pb.Role(
+            name=name, description="what it is", document=request.document, created=NOW, changed=NOW
+        )
+        return pb.CreateRoleResponse(role=self.roles[name])
+
+    async def get_role(self, call: Call, request: pb.GetRoleRequest) -> pb.GetRoleResponse:
+        if request.name not in self.roles:
+            raise NotFound(f"there is no role {request.name}")
+        return pb.GetRoleResponse(role=self.roles[request.name])
+
+    async def list_roles(self, call: Call, request: pb.ListRolesRequest) -> pb.ListRolesResponse:
+        built_in = pb.Role(name="access", description="every node", built_in=True)
+        return pb.ListRolesResponse(roles=[built_in, *self.roles.values()])
+
+    async def delete_role(self, call: Call, request: pb.DeleteRoleRequest) -> pb.DeleteRoleResponse:
+        if self.roles.pop(request.name, None) is None:
+            raise NotFound(f"there is no role {request.name}")
+        return pb.DeleteRoleResponse()
+
+    async def explain_access(
+        self, call: Call, request: pb.ExplainAccessRequest
+    ) -> pb.ExplainAccessResponse:
+        self.explained.append(request)
+        return self.explanation
 
     async def create_token(
         self, call: Call, request: pb.CreateTokenRequest
