@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from zope.interface import implementer
 
-from mezite.ssh.packets import IOpener, ISealer, checked_length, forged, padded, unpadded
+from mezite.ssh.packets import IOpener, ISealer, Parts, checked_length, forged, padded, unpadded
 
 KEY_LENGTHS: Final = {b"aes256-ctr": 32, b"aes192-ctr": 24, b"aes128-ctr": 16}
 _BLOCK: Final = 16
@@ -31,8 +31,8 @@ class Mac:
     length: int
     key: bytes = b""
 
-    def of(self, sequence: int, packet: bytes) -> bytes:
-        return hmac.digest(self.key, sequence.to_bytes(4, "big") + packet, self.digest)
+    def of(self, sequence: int, *packet: bytes | memoryview) -> bytes:
+        return hmac.digest(self.key, b"".join((sequence.to_bytes(4, "big"), *packet)), self.digest)
 
 
 MACS: Final = {
@@ -47,10 +47,10 @@ class CtrSealer:
         self._cipher = Cipher(AES(key), CTR(counter[:_BLOCK])).encryptor()
         self._mac = mac
 
-    def seal(self, sequence: int, payload: bytes) -> bytes:
+    def seal(self, sequence: int, payload: Parts) -> Parts:
         packet = padded(payload, _BLOCK, apart=4)
-        sealed = packet[:4] + self._cipher.update(memoryview(packet)[4:])
-        return sealed + self._mac.of(sequence, sealed)
+        head, sealed = packet[:4], self._cipher.update(memoryview(packet)[4:])
+        return head, sealed, self._mac.of(sequence, head, sealed)
 
 
 @implementer(IOpener)
@@ -66,9 +66,9 @@ class CtrOpener:
         length = checked_length(int.from_bytes(head[:4], "big"), _BLOCK, apart=4)
         return 4 + length + self._mac.length
 
-    def open(self, sequence: int, packet: bytes) -> bytes:
+    def open(self, sequence: int, packet: memoryview) -> memoryview:
         end = len(packet) - self._mac.length
         sealed, tag = packet[:end], packet[end:]
         if not hmac.compare_digest(self._mac.of(sequence, sealed), tag):
             raise forged()
-        return unpadded(self._cipher.update(memoryview(sealed)[4:]))
+        return unpadded(self._cipher.update(sealed[4:]))

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from zope.interface import implementer
 
-from mezite.ssh.packets import IOpener, ISealer, checked_length, forged, padded, unpadded
+from mezite.ssh.packets import IOpener, ISealer, Parts, checked_length, forged, padded, unpadded
 
 KEY_LENGTHS: Final = {b"aes256-gcm@openssh.com": 32, b"aes128-gcm@openssh.com": 16}
 _BLOCK: Final = 16
@@ -40,10 +40,10 @@ class GcmSealer:
         self._cipher = AESGCM(key)
         self._nonces = _Invocations(first_nonce)
 
-    def seal(self, sequence: int, payload: bytes) -> bytes:
+    def seal(self, sequence: int, payload: Parts) -> Parts:
         packet = padded(payload, _BLOCK, apart=4)
         head = packet[:4]
-        return head + self._cipher.encrypt(self._nonces.next(), memoryview(packet)[4:], head)
+        return head, self._cipher.encrypt(self._nonces.next(), memoryview(packet)[4:], head)
 
 
 @implementer(IOpener)
@@ -58,9 +58,9 @@ class GcmOpener:
     def measure(self, sequence: int, head: bytes) -> int:
         return 4 + checked_length(int.from_bytes(head[:4], "big"), _BLOCK, apart=4) + _TAG
 
-    def open(self, sequence: int, packet: bytes) -> bytes:
+    def open(self, sequence: int, packet: memoryview) -> memoryview:
         try:
-            plain = self._cipher.decrypt(self._nonces.next(), memoryview(packet)[4:], packet[:4])
+            plain = self._cipher.decrypt(self._nonces.next(), packet[4:], packet[:4])
         except InvalidTag:
             raise forged() from None
         return unpadded(plain)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 from zope.interface import implementer
 
-from mezite.ssh.packets import IOpener, ISealer, checked_length, forged, padded, unpadded
+from mezite.ssh.packets import IOpener, ISealer, Parts, checked_length, forged, padded, unpadded
 
 KEY_LENGTH: Final = 64
 _HALF: Final = 32
@@ -57,7 +57,7 @@ class ChaChaPolySealer:
     def __init__(self, key: bytes) -> None:
         self._keys = _Keys(key)
 
-    def seal(self, sequence: int, payload: bytes) -> bytes:
+    def seal(self, sequence: int, payload: Parts) -> Parts:
         packet = padded(payload, _BLOCK, apart=4)
         one_time = self._keys.one_time(sequence)
         self._keys.length.at(sequence)
@@ -67,7 +67,7 @@ class ChaChaPolySealer:
                 self._keys.packet.apply(memoryview(packet)[4:]),
             )
         )
-        return sealed + Poly1305.generate_tag(one_time, sealed)
+        return sealed, Poly1305.generate_tag(one_time, sealed)
 
 
 @implementer(IOpener)
@@ -83,8 +83,8 @@ class ChaChaPolyOpener:
         length = int.from_bytes(self._keys.length.apply(head[:4]), "big")
         return 4 + checked_length(length, _BLOCK, apart=4) + _TAG
 
-    def open(self, sequence: int, packet: bytes) -> bytes:
-        sealed, tag = memoryview(packet)[:-_TAG], packet[-_TAG:]
+    def open(self, sequence: int, packet: memoryview) -> memoryview:
+        sealed, tag = packet[:-_TAG], packet[-_TAG:]
         one_time = self._keys.one_time(sequence)
         if not hmac.compare_digest(Poly1305.generate_tag(one_time, sealed), tag):
             raise forged()

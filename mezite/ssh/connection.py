@@ -24,6 +24,7 @@ from mezite.ssh.error import (
     OPEN_RESOURCE_SHORTAGE,
     OPEN_UNKNOWN_TYPE,
     ChannelRefused,
+    MalformedMessage,
     SshProtocolError,
 )
 from mezite.ssh.fields import FieldReader, printable, string, uint32
@@ -108,14 +109,13 @@ class FlowConnection(SSHConnection):
 
     def sendData(self, channel: Any, data: bytes | memoryview) -> None:
         remote = self.channelsToRemoteChannel[channel]
-        self.transport.sendPacket(
-            conch.MSG_CHANNEL_DATA, b"".join((uint32(remote), uint32(len(data)), data))
-        )
+        head = uint32(remote) + uint32(len(data))
+        self.transport.send_parts(conch.MSG_CHANNEL_DATA, head, data)
 
     def sendExtendedData(self, channel: Any, dataType: int, data: bytes | memoryview) -> None:
         remote = self.channelsToRemoteChannel[channel]
         head = uint32(remote) + uint32(dataType) + uint32(len(data))
-        self.transport.sendPacket(conch.MSG_CHANNEL_EXTENDED_DATA, b"".join((head, data)))
+        self.transport.send_parts(conch.MSG_CHANNEL_EXTENDED_DATA, head, data)
 
     def sendClose(self, channel: Any) -> None:
         if channel.localClosed or channel not in self.channelsToRemoteChannel:
@@ -256,10 +256,12 @@ class FlowConnection(SSHConnection):
         reader = FieldReader(packet)
         self._channel(reader).addWindowBytes(reader.uint32())
 
-    def ssh_CHANNEL_DATA(self, packet: bytes) -> None:
-        reader = FieldReader(packet)
+    def ssh_CHANNEL_DATA(self, packet: bytes | memoryview) -> None:
+        reader = FieldReader(bytes(packet[:8]))
         channel = self._channel(reader)
-        data = reader.string()
+        length, data = reader.uint32(), bytes(packet[8:])
+        if len(data) != length:
+            raise MalformedMessage("a message is not as long as its fields")
         if not channel.localClosed:
             channel.data_arrived(0, data)
 

@@ -22,11 +22,15 @@ VERSION_LINE_LENGTH: Final = 255
 LINES_BEFORE_VERSION: Final = 32
 _SEQUENCE_NUMBERS: Final = 1 << 32
 
+# Pieces that follow each other. Each time that 64 KiB are put together costs as
+# much as AES does, so it is done once for the cipher and once for the transport.
+Parts = tuple[bytes | memoryview, ...]
+
 
 class ISealer(Interface):
     """One direction of a cipher, for sending."""
 
-    def seal(sequence: int, payload: bytes) -> bytes:
+    def seal(sequence: int, payload: Parts) -> Parts:
         """The whole packet as it goes on the wire."""
 
 
@@ -43,9 +47,9 @@ class IOpener(Interface):
         :raises SshProtocolError: if it cannot be right.
         """
 
-    def open(sequence: int, packet: bytes) -> bytes:
+    def open(sequence: int, packet: memoryview) -> memoryview:
         """
-        The payload.
+        The payload, in memory of its own.
 
         :raises SshProtocolError: if anything about the packet was changed.
         """
@@ -62,28 +66,23 @@ def checked_length(length: int, block: int, *, apart: int) -> int:
     return length
 
 
-def padded(payload: bytes, block: int, *, apart: int) -> bytes:
+def padded(payload: Parts, block: int, *, apart: int) -> bytes:
     """Length, padding length, payload and padding (RFC 4253, section 6)."""
-    padding = block - (5 - apart + len(payload)) % block
+    length = sum(map(len, payload))
+    padding = block - (5 - apart + length) % block
     if padding < 4:
         padding += block
-    return b"".join(
-        (
-            (1 + len(payload) + padding).to_bytes(4, "big"),
-            padding.to_bytes(1, "big"),
-            payload,
-            os.urandom(padding),
-        )
-    )
+    head = (1 + length + padding).to_bytes(4, "big") + padding.to_bytes(1, "big")
+    return b"".join((head, *payload, os.urandom(padding)))
 
 
-def unpadded(plain: bytes) -> bytes:
+def unpadded(plain: bytes) -> memoryview:
     """The payload in ``padding length || payload || padding``."""
     padding = plain[0]
     end = len(plain) - padding
     if padding < 4 or end < 2:
         raise SshProtocolError("a packet is nothing but padding")
-    return plain[1:end]
+    return memoryview(plain)[1:end]
 
 
 def forged() -> SshProtocolError:
@@ -97,8 +96,8 @@ class Unprotected:
 
     _BLOCK: Final = 8
 
-    def seal(self, sequence: int, payload: bytes) -> bytes:
-        return padded(payload, self._BLOCK, apart=0)
+    def seal(self, sequence: int, payload: Parts) -> Parts:
+        return (padded(payload, self._BLOCK, apart=0),)
 
     def head_length(self) -> int:
         return 4
@@ -106,8 +105,8 @@ class Unprotected:
     def measure(self, sequence: int, head: bytes) -> int:
         return 4 + checked_length(int.from_bytes(head[:4], "big"), self._BLOCK, apart=0)
 
-    def open(self, sequence: int, packet: bytes) -> bytes:
-        return unpadded(packet[4:])
+    def open(self, sequence: int, packet: memoryview) -> memoryview:
+        return unpadded(bytes(packet[4:]))
 
 
 class PacketWriter:
@@ -118,7 +117,11 @@ class PacketWriter:
         self._sequence = 0
 
     def seal(self, payload: bytes) -> bytes:
-        packet: bytes = self._sealer.seal(self._sequence, payload)
+        return b"".join(self.seal_parts(payload))
+
+    def seal_parts(self, *payload: bytes | memoryview) -> Parts:
+        """The same, with a payload in pieces and a packet in pieces."""
+        packet: Parts = self._sealer.seal(self._sequence, payload)
         self._sequence = (self._sequence + 1) % _SEQUENCE_NUMBERS
         return packet
 
@@ -166,6 +169,11 @@ class PacketReader:
                 raise SshProtocolError("this is not an SSH version")
 
     def next_payload(self) -> bytes | None:
+        """As :meth:`next_view`, in memory of its own."""
+        view = self.next_view()
+        return None if view is None else bytes(view)
+
+    def next_view(self) -> memoryview | None:
         """
         The next packet's payload, or None if it is not all here.
 
@@ -178,10 +186,12 @@ class PacketReader:
             self._measured = self._opener.measure(self.sequence, bytes(self._buffer[:head]))
         if len(self._buffer) < self._measured:
             return None
-        packet = bytes(memoryview(self._buffer)[: self._measured])
+        # No view of the buffer may be left when it is cut.
+        payload: memoryview = self._opener.open(
+            self.sequence, memoryview(self._buffer)[: self._measured]
+        )
         del self._buffer[: self._measured]
         self._measured = None
-        payload: bytes = self._opener.open(self.sequence, packet)
         self.sequence = (self.sequence + 1) % _SEQUENCE_NUMBERS
         return payload
 

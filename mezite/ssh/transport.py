@@ -41,6 +41,8 @@ from mezite.ssh.kexorder import KeyExchangeOrder, Phase, Step
 from mezite.ssh.keylife import DEFAULT_LIMITS, KeyLife
 from mezite.ssh.packets import IOpener, ISealer, PacketReader, PacketWriter
 
+# The one message of RFC 4254 of which there is much.
+MSG_CHANNEL_DATA: Final = 94
 VERSION: Final = b"SSH-2.0-Mezite"
 # Packets that leave together are joined up to this; above 128 KiB malloc maps anew each time.
 BATCH: Final = 96 * 1024
@@ -107,7 +109,7 @@ class PacketTransport(SSHTransportBase):
         self._writer = PacketWriter()
         self._order = KeyExchangeOrder()
         self._keys: NextKeys | None = None
-        self._batch: list[bytes] = []
+        self._batch: list[bytes | memoryview] = []
         self._batched = 0
         self._depth = 0
         self._held: list[tuple[int, bytes]] = []
@@ -160,15 +162,17 @@ class PacketTransport(SSHTransportBase):
             self.otherVersionString = version
             self.gotVersion = True
         while not self.disconnecting:
-            payload = self._reader.next_payload()
+            payload = self._reader.next_view()
             if payload is None:
                 return
             self._order.read(payload[0])
             self._key_life.used(len(payload))
-            self.dispatchMessage(payload[0], payload[1:])
+            # What there is much of stays a view, until its consumer gets it.
+            body = payload[1:] if payload[0] == MSG_CHANNEL_DATA else bytes(payload[1:])
+            self.dispatchMessage(payload[0], body)
             self._renew_keys(heard=True)
 
-    def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
+    def dispatchMessage(self, messageNum: int, payload: bytes | memoryview) -> None:
         if messageNum >= 50:
             if self.service is None:
                 self.sendUnimplemented()
@@ -226,23 +230,28 @@ class PacketTransport(SSHTransportBase):
                 self._flush()
 
     def sendPacket(self, messageType: int, payload: bytes) -> None:
+        self.send_parts(messageType, payload)
+
+    def send_parts(self, messageType: int, *payload: bytes | memoryview) -> None:
+        """Send a message whose payload is these, one behind the other."""
         if self.disconnecting:
             return
         if self._order.holds_data and (messageType >= 50 or 5 <= messageType <= 19):
-            self._hold(messageType, payload)
+            self._hold(messageType, b"".join(payload))
             return
-        packet = self._writer.seal(messageType.to_bytes(1, "big") + payload)
-        self._batch.append(packet)
-        self._batched += len(packet)
+        packet = self._writer.seal_parts(messageType.to_bytes(1, "big"), *payload)
+        self._batch += packet
+        length = sum(map(len, packet))
+        self._batched += length
         if self._is_paused:
-            self._unread_answers += len(packet)
+            self._unread_answers += length
             if self._unread_answers > UNREAD_ANSWERS and not self._stopped_reading:
                 self._stopped_reading = True
                 self.transport.pauseProducing()
         if messageType == MSG_NEWKEYS:
             self._new_keys_sent()
         elif messageType >= 50:
-            self._key_life.used(len(packet))
+            self._key_life.used(length)
             self._renew_keys(heard=False)
         if self._depth == 0 or self._batched >= BATCH:
             self._flush()
@@ -255,7 +264,7 @@ class PacketTransport(SSHTransportBase):
 
     def _flush(self) -> None:
         if self._batch:
-            data = self._batch[0] if len(self._batch) == 1 else b"".join(self._batch)
+            data = b"".join(self._batch)
             self._batch.clear()
             self._batched = 0
             self.transport.write(data)
