@@ -235,6 +235,16 @@ class UserAuthServer(SSHService):
         if self._state is not State.ADMISSION:
             avatar.logout()
             return
+        self._log.info(
+            "{user} is in as {login}, by certificate {key_id}, serial {serial},"
+            " with {extensions}, bound by {options}",
+            user=certificate.user,
+            login=login,
+            key_id=certificate.key_id,
+            serial=certificate.serial,
+            extensions=", ".join(sorted(certificate.extensions)) or "no extensions",
+            options=", ".join(sorted(certificate.critical_options)) or "no options",
+        )
         self._succeed(avatar)
 
     def _succeed(self, avatar: Any) -> None:

@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -127,6 +128,22 @@ class UserAuthServerTests(SynchronousTestCase):
         self.assertEqual(self.messages(), [SUCCESS])
         self.assertEqual(self.transport.services, [b"ssh-connection"])
         self.assertTrue(self.transport.deadline_stopped)
+
+    def test_logged(self) -> None:
+        """Whoever comes in is logged with their certificate: which it is, and what it allows."""
+        seen: list[str] = []
+
+        def observe(event: LogEvent) -> None:
+            seen.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.offer(signed=True)
+        self.assertIn(
+            "ada is in as root, by certificate ada, serial 7,"
+            " with permit-port-forwarding, permit-pty, bound by no options",
+            seen,
+        )
 
     def test_wrong_signature(self) -> None:
         """A signature over anything else does not, and the client hears why."""
