@@ -12,16 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mezite.error import MeziteError
 from mezite.hub.sessions import OpenedSession, SessionOpener
-from mezite.identity.sshcert import UserCertificate, check_user
+from mezite.identity.sshcert import FORCE_COMMAND, UserCertificate, check_user
 from mezite.names import HostPort, LoginName
 from mezite.ssh.channel import FlowChannel, Receiving
 from mezite.ssh.connection import FlowConnection
@@ -55,15 +55,22 @@ class _Passport:
     Admits everybody with a certificate of this cluster.
 
     The login is not looked at, since the hub has no accounts: the node that
-    they go to asks for it, and the access rules are asked for each channel.
+    they go to asks for it, and the access rules are asked for each channel. So
+    it is with a forced command: there is none here to run instead.
     """
 
     _trusted: Callable[[], Collection[bytes]]
     _wall_clock: Callable[[], float]
+    _source_address: str | None = None
 
     def check(self, blob: bytes, login: LoginName) -> UserCertificate:
         return check_user(
-            blob, trusted=self._trusted(), now=self._wall_clock(), login=None, source_address=None
+            blob,
+            trusted=self._trusted(),
+            now=self._wall_clock(),
+            login=None,
+            source_address=self._source_address,
+            enforces={FORCE_COMMAND},
         )
 
     def admit(self, certificate: UserCertificate, login: LoginName) -> Deferred[Any]:
@@ -161,6 +168,12 @@ class NodeChannel(FlowChannel):
         protocol.connectionLost(Failure(ConnectionDone() if ended else ConnectionLost()))
 
 
+class _JumpHost(SshServerFactory):
+    def certificates_for(self, peer: IAddress | None) -> _Passport:
+        passport: _Passport = self._certificates
+        return evolve(passport, source_address=getattr(peer, "host", None))
+
+
 def jump_host(
     *,
     host_key: ReplaceableHostKey,
@@ -171,7 +184,7 @@ def jump_host(
     wall_clock: Callable[[], float],
 ) -> SshServerFactory:
     """The virtual listener of the jump host."""
-    return SshServerFactory(
+    return _JumpHost(
         host_key,
         _Passport(user_authorities, wall_clock),
         lambda avatar: _JumpConnection(_Way(opener, hub_names), avatar.certificate),

@@ -54,6 +54,7 @@ class ServerTransport(PacketTransport, SSHServerTransport):
         self.supportedKeyExchanges = list(algorithms.KEY_EXCHANGES)
         self.supportedPublicKeys = list(host_key.algorithms)
         self._told_extensions = False
+        self.peer: IAddress | None = None
 
     def connectionMade(self) -> None:
         self._login_deadline = self._clock.callLater(
@@ -126,14 +127,19 @@ class SshServerFactory(Factory[Any]):
     def buildProtocol(self, addr: IAddress | None) -> ServerTransport:
         transport = ServerTransport(self._host_key.current, self._clock)
         transport.factory = self  # type: ignore[assignment]
+        transport.peer = addr
         return transport
+
+    def certificates_for(self, peer: IAddress | None) -> Any:
+        """What certificates are worth to this peer; to all the same, if not overridden."""
+        return self._certificates
 
     def getService(
         self, transport: ServerTransport, service: bytes
     ) -> Callable[[], SSHService] | None:
         """What makes the service of this name, for Conch."""
         if service == b"ssh-userauth" and not hasattr(transport, "avatar"):
-            return lambda: UserAuthServer(self._certificates)
+            return lambda: UserAuthServer(self.certificates_for(transport.peer))
         if service == b"ssh-connection" and hasattr(transport, "avatar"):
             return lambda: self._make_connection(transport.avatar)
         return None
