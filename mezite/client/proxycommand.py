@@ -9,6 +9,7 @@ standard error, and every failure of its own is exit code 255, as ssh's are.
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import signal
@@ -186,10 +187,7 @@ def dial(target: Target, deadline: float) -> Connection:
 
 def _connect(host: str, port: int, deadline: float) -> socket.socket:
     latest: OSError | None = None
-    # As bytes the name is taken as it is; text would import the codec of IDNA.
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host.encode(), port, type=socket.SOCK_STREAM
-    ):
+    for family, kind, protocol, _, address in _resolve(host, port, deadline):
         connected = socket.socket(family, kind, protocol)
         try:
             connected.settimeout(max(0.001, deadline - time.monotonic()))
@@ -202,6 +200,37 @@ def _connect(host: str, port: int, deadline: float) -> socket.socket:
         else:
             return connected
     raise latest if latest is not None else OSError("its name has no address")
+
+
+def _resolve(host: str, port: int, deadline: float) -> list[tuple]:  # type: ignore[type-arg]
+    """
+    The addresses of the hub.
+
+    The system's resolver knows no deadline, so it gets a thread, which is left
+    behind when it takes too long. (The module threading would take a while itself.)
+
+    :raises TimeoutError: at the deadline.
+    """
+    found: list[list[tuple]] = []  # type: ignore[type-arg]
+    failed: list[OSError] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def resolve() -> None:
+        try:
+            # As bytes the name is taken as it is; text would import the codec of IDNA.
+            found.append(socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            failed.append(error)
+        finally:
+            done.release()
+
+    _thread.start_new_thread(resolve, ())
+    if not done.acquire(timeout=max(0.001, deadline - time.monotonic())):
+        raise TimeoutError
+    if failed:
+        raise failed[0]
+    return found[0]
 
 
 def _context(target: Target) -> ssl.SSLContext:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
+import threading
+import time
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -133,6 +136,28 @@ class TargetTests(SynchronousTestCase):
             return
         self.assertTrue(name.endswith("hub.example.com"))
         name.encode("ascii")
+
+
+class ResolveTests(SynchronousTestCase):
+    def test_slow_resolver(self) -> None:
+        """A resolver that does not answer is given up at the deadline."""
+        release = threading.Event()
+        self.addCleanup(release.set)
+        self.patch(proxycommand.socket, "getaddrinfo", lambda *_, **__: release.wait(20))
+        begun = time.monotonic()
+        with self.assertRaises(TimeoutError):
+            proxycommand._resolve("hub.example.com", 443, begun + 0.05)
+        self.assertLess(time.monotonic() - begun, 10)
+
+    def test_failure(self) -> None:
+        """What the resolver says is what is raised."""
+
+        def unknown(*arguments: object, **rest: object) -> None:
+            raise socket.gaierror(-2, "Name or service not known")
+
+        self.patch(proxycommand.socket, "getaddrinfo", unknown)
+        with self.assertRaises(socket.gaierror):
+            proxycommand._resolve("hub.example.com", 443, time.monotonic() + 10)
 
 
 class TlsFailureTests(SynchronousTestCase):
