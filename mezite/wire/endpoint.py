@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from mezite.names import HostPort
 from mezite.wire.contexts import ClientContext, HubContexts
-from mezite.wire.error import AlpnLost, HubUnreachable
+from mezite.wire.error import AlpnLost, HubUnreachable, why_unreachable
 from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
 
 
@@ -97,7 +97,7 @@ class TlsClientEndpoint:
         try:
             await endpoint.connect(dial)
         except (ConnectError, DNSLookupError) as error:
-            raise HubUnreachable(self._address, str(error).rstrip(".")) from error
+            raise HubUnreachable(self._address, why_unreachable(error)) from error
         return await dial.done
 
 

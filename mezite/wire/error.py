@@ -4,7 +4,16 @@ What goes wrong on the TLS port, and in first trusting one.
 
 from __future__ import annotations
 
+import os
+
 from OpenSSL import SSL
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TCPTimedOutError,
+    TimeoutError,
+)
 
 from mezite.error import BadInput, Denied, LimitReached, RemoteError, TimedOut, Unavailable
 
@@ -65,6 +74,20 @@ class HubUnreachable(Unavailable):
 
 class NotThisHub(Denied):
     """What answered has not proved that it is the hub that was meant."""
+
+
+def why_unreachable(error: Exception) -> str:
+    """Why no TCP connection came about, as the system says it and without Twisted's words."""
+    if isinstance(error, DNSLookupError):
+        return "its name cannot be resolved"
+    number = error.osError if isinstance(error, ConnectError) else None
+    if isinstance(number, int):
+        return os.strerror(number).lower()
+    if isinstance(error, TCPTimedOutError | TimeoutError | TimedOut):
+        return "it did not answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return str(error).rstrip(".")
 
 
 def detail_of(error: BaseException) -> str:

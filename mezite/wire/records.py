@@ -28,7 +28,7 @@ from mezite.wire.error import HandshakeFailed, detail_of
 Piece = bytes | memoryview
 
 # Bytes given to OpenSSL at once. Its memory BIOs never shrink, so that this bounds what a
-# connection keeps: twice 4/3 of it. Larger slices are not faster.
+# connection in use keeps: twice 4/3 of it. Larger slices are not faster.
 _SLICE: Final = 64 * 1024
 # RFC 8446, section 5.1: a record carries at most 2^14 bytes.
 _RECORD: Final = 16 * 1024
@@ -153,12 +153,18 @@ class DirectRecords(PlainRecords):
     _ssl: Any = field(init=False)
     _into: Any = field(init=False)
     _from: Any = field(init=False)
+    # The BIOs have held more than a few bytes, and keep the memory.
+    _is_grown: bool = field(init=False, default=True)
 
     def __attrs_post_init__(self) -> None:
         connection: Any = self._connection
         self._ssl = connection._ssl
         self._into = connection._into_ssl
         self._from = connection._from_ssl
+
+    def hold(self, data: Piece) -> None:
+        super().hold(data)
+        self._is_grown |= len(data) > _RECORD
 
     def open(self, data: Piece) -> tuple[bytes, SSL.Error | None]:
         chunks: list[bytes] = []
@@ -172,6 +178,7 @@ class DirectRecords(PlainRecords):
                 if _bio_write(self._into, source + start, count) != count:
                     raise MemoryError("OpenSSL has no memory for what arrived")
                 start += count
+                self._is_grown |= count > _RECORD
             while (count := read(ssl, target + filled, _RECORD)) > 0:
                 filled += count
                 if filled > last:
@@ -183,6 +190,8 @@ class DirectRecords(PlainRecords):
                 return b"".join((*chunks, _opened_view[:filled], opened)), end
             if start >= size:
                 break
+        if self._is_grown and size < _RECORD:
+            self._renew()
         whole = bytes(_opened_view[:filled])
         return (b"".join((*chunks, whole)) if chunks else whole), None
 
@@ -195,11 +204,32 @@ class DirectRecords(PlainRecords):
                 self._connection.send(slice_)  # which raises, and says why
             count = _bio_read(self._from, target + filled, room - filled)
             filled += max(count, 0)
+            self._is_grown |= count > _RECORD
             if room - filled < _SEALED_SLICE:
                 yield _sealed_view[:filled]
                 filled = 0
         if filled:
             yield _sealed_view[:filled]
+
+    def _renew(self) -> None:
+        """
+        Take new BIOs, now that nothing arrives in bulk.
+
+        Nothing is lost: OpenSSL has just found the one empty, and the other is
+        emptied before anything is read. An idle connection keeps 5 KB of the
+        handshake otherwise, and one that has carried a file 170 KB.
+        """
+        if _waiting(self._into, _where) > 0 or _waiting(self._from, _where) > 0:
+            return
+        into, from_ = _new_bio(_memory()), _new_bio(_memory())
+        if not into or not from_:
+            raise MemoryError("OpenSSL has no memory for a connection's bytes")
+        self._is_grown = False
+        # OpenSSL owns them from here on, and frees those that it had.
+        _set_bio(self._ssl, into, from_)
+        connection: Any = self._connection
+        self._into = connection._into_ssl = into
+        self._from = connection._from_ssl = from_
 
 
 def records_of(connection: SSL.Connection) -> PlainRecords:
@@ -244,12 +274,15 @@ def _slices(pieces: Sequence[Piece]) -> Iterator[Piece]:
 def _choose() -> type[PlainRecords]:
     """:class:`DirectRecords`, if pyOpenSSL still has the names that it needs."""
     global _ssl_read, _ssl_write, _bio_read, _bio_write, _get_error, _from_buffer
+    global _new_bio, _memory, _set_bio, _waiting, _where
     global _WANT_READ, _opened_at, _sealed_at
     try:
         library, ffi = SSL._lib, SSL._ffi  # type: ignore[attr-defined]
         _ssl_read, _ssl_write = library.SSL_read, library.SSL_write
         _bio_read, _bio_write = library.BIO_read, library.BIO_write
         _get_error, _WANT_READ = library.SSL_get_error, library.SSL_ERROR_WANT_READ
+        _new_bio, _memory, _set_bio = library.BIO_new, library.BIO_s_mem, library.SSL_set_bio
+        _waiting, _where = library.BIO_get_mem_data, ffi.new("char **")
         _from_buffer = ffi.from_buffer
         _opened_at, _sealed_at = ffi.from_buffer(_opened), ffi.from_buffer(_sealed)
         DirectRecords(SSL.Connection(SSL.Context(SSL.TLS_METHOD), None))
@@ -264,6 +297,11 @@ _bio_read: Any
 _bio_write: Any
 _get_error: Any
 _from_buffer: Any
+_new_bio: Any
+_memory: Any
+_set_bio: Any
+_waiting: Any
+_where: Any
 _WANT_READ: int
 _opened_at: Any
 _sealed_at: Any

@@ -46,6 +46,9 @@ from mezite.wire.records import Piece, PlainRecords, records_of
 from mezite.wire.tlsstate import READABLE, TRANSITIONS, WRITABLE, Input, State
 
 HANDSHAKE_TIMEOUT: Final = 10.0
+# Bytes that arrived at once, of which most should open to something, unless they are a flood of
+# records that carry nothing. One record may have begun in them and not ended.
+_TELLING: Final = 32 * 1024
 # Written bytes that wait for the end of the turn; above this they are sealed at once.
 _COALESCE: Final = 64 * 1024
 # Seconds that the last bytes may take to leave after loseConnection: 128 KiB at 1 KiB/s.
@@ -234,6 +237,8 @@ class TLSTransport(Protocol):
             return
         self._held = False
         opened, end = self._records.open(data)
+        if len(data) >= _TELLING:
+            self._carrier.is_cautious = 2 * len(opened) < len(data)
         if opened:
             self._inner.dataReceived(opened)
         if not self._is_receiving():

@@ -32,7 +32,7 @@ from mezite.tasks import within
 from mezite.wire.alpn import MEZITE_AUTH
 from mezite.wire.contexts import unverified_context
 from mezite.wire.endpoint import TlsClientEndpoint
-from mezite.wire.error import HubUnreachable, NotThisHub
+from mezite.wire.error import HubUnreachable, NotThisHub, why_unreachable
 
 # Seconds for each of these conversations.
 _TIMEOUT: Final = 10.0
@@ -86,7 +86,7 @@ async def publicly_trusted_pin(
     try:
         body = await within(reactor, _TIMEOUT, _get(agent, url), doing=f"asking {hub} for its pin")
     except (ConnectError, DNSLookupError, TimedOut) as error:
-        raise HubUnreachable(hub, str(error).rstrip(".")) from error
+        raise HubUnreachable(hub, why_unreachable(error)) from error
     except (ResponseFailed, SSL.Error):
         # The certificate is not publicly trusted, or it is no web server.
         return None
@@ -144,7 +144,9 @@ async def _chain_of(reactor: Any, hub: HostPort) -> tuple[x509.Certificate, ...]
         server_name=None if is_address(hub.host) else hub.host,
         timeout=_TIMEOUT,
     )
-    look: Any = await endpoint.connect(Factory.forProtocol(_Look))
+    factory = Factory.forProtocol(_Look)
+    factory.noisy = False
+    look: Any = await endpoint.connect(factory)
     chain: tuple[x509.Certificate, ...] = look.chain
     return chain
 

@@ -48,12 +48,12 @@ class FakeSocket:
         buffer = bytearray(size)
         return bytes(buffer[: self.recv_into(buffer)])
 
-    def recv_into(self, buffer: Any) -> int:
+    def recv_into(self, buffer: Any, size: int = 0) -> int:
         if self.broken is not None:
             raise self.broken
         if not self.arrived and not self.is_ended:
             raise BlockingIOError(11, "empty")
-        count = min(len(buffer), len(self.arrived))
+        count = min(size or len(buffer), len(self.arrived))
         buffer[:count] = self.arrived[:count]
         del self.arrived[:count]
         return count

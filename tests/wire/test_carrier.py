@@ -12,7 +12,13 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.wire.carrier import READ_SIZE, SocketCarrier, TransportCarrier, carrier_of
+from mezite.wire.carrier import (
+    CAUTIOUS_READ_SIZE,
+    READ_SIZE,
+    SocketCarrier,
+    TransportCarrier,
+    carrier_of,
+)
 from mezite.wire.contexts import client_context
 from mezite.wire.transport import TLSTransport
 from tests.doubles.certificates import certificate_set
@@ -84,11 +90,19 @@ class ReceivingTests(CarrierTestCase):
     def test_read(self) -> None:
         """One read takes what is there, up to its size; none there is no news."""
         pair = self.carry(2 * READ_SIZE)
+        self.carrier.is_cautious = False
         pair.sockets[0].arrived += b"x" * (READ_SIZE + 1)
         self.assertIsNone(pair.ends[0].doRead())
         self.assertIsNone(pair.ends[0].doRead())
         self.assertIsNone(pair.ends[0].doRead())
         self.assertEqual(self.heard, [b"x" * READ_SIZE, b"x"])
+
+    def test_cautious(self) -> None:
+        """Little is read at once from a connection of which little has come so far."""
+        pair = self.carry(2 * READ_SIZE)
+        pair.sockets[0].arrived += b"x" * (CAUTIOUS_READ_SIZE + 1)
+        pair.ends[0].doRead()
+        self.assertEqual(self.heard, [b"x" * CAUTIOUS_READ_SIZE])
 
     def test_ends(self) -> None:
         """The end of the connection and its loss are what Twisted calls them."""

@@ -7,7 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionDone,
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoRouteError,
+    TimeoutError,
+)
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
@@ -23,6 +30,7 @@ from mezite.wire.error import (
     HandshakeTimedOut,
     HubUnreachable,
     TlsBroken,
+    why_unreachable,
 )
 from tests.doubles.certificates import HUB_NAME, certificate_set
 from tests.doubles.link import Link, link
@@ -78,7 +86,19 @@ class DialTests(DialTestCase):
             None, Failure(ConnectionRefusedError())
         )
         self.reactor.advance(30)
-        self.failureResultOf(dialed, HubUnreachable)
+        error = self.failureResultOf(dialed, HubUnreachable).value
+        self.assertEqual(str(error).rpartition(": ")[2], "connection refused")
+
+    def test_why(self) -> None:
+        """What the system says is said once, in its own words."""
+        for error, sentence in (
+            (ConnectionRefusedError(osError=111), "connection refused"),
+            (NoRouteError(osError=113), "no route to host"),
+            (DNSLookupError("no results for hub.test"), "its name cannot be resolved"),
+            (TimeoutError(), "it did not answer in time"),
+            (ConnectError(string="something else."), "something else"),
+        ):
+            self.assertTrue(why_unreachable(error).endswith(sentence), why_unreachable(error))
 
     def test_impostor(self) -> None:
         """Another cluster's hub fails the dial, with a reason in words."""

@@ -25,11 +25,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mezite.wire.contexts import HubContexts, client_context
+from mezite.wire.contexts import ClientContext, HubContexts, client_context
 from mezite.wire.error import HandshakeFailed, HandshakeTimedOut, TlsBroken
 from mezite.wire.tlsstate import TRANSITIONS, Input, State
 from mezite.wire.transport import TLSTransport
 from tests.doubles.certificates import HUB_NAME, certificate_set, leaf_of
+from tests.doubles.handmade import (
+    APPLICATION_DATA,
+    HANDSHAKE,
+    KEY_UPDATE_REQUESTED,
+    HandMadeRecords,
+    watch_secrets,
+)
 from tests.doubles.link import Link, link
 
 
@@ -144,9 +151,16 @@ class TransportTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
 
-    def connect(self, client: Any, server: Any, *, flush: bool = True) -> Link:
-        ours = certificate_set()
-        context = client_context(b"mezite-auth", ours.ca_pem)
+    def connect(
+        self,
+        client: Any,
+        server: Any,
+        *,
+        flush: bool = True,
+        context: ClientContext | None = None,
+    ) -> Link:
+        if context is None:
+            context = client_context(b"mezite-auth", certificate_set().ca_pem)
         self.client = Side(client)
         self.server = Side(server)
         for side, connection in (
@@ -459,6 +473,43 @@ class ClosingTests(TransportTestCase):
                     wire.flush()
                     self.assertIsNotNone(self.client.inner.lost)
                     self.assertIsNotNone(inner.lost)
+
+
+class FloodTests(TransportTestCase):
+    """A peer whose records cost much and carry nothing."""
+
+    def test_key_updates(self) -> None:
+        """New keys are made and answered as asked for; little is read at once meanwhile."""
+        context = client_context(b"mezite-auth", certificate_set().ca_pem)
+        secrets = watch_secrets(context._context)
+        wire = self.connect(Speaker(), Speaker(), context=context)
+        byhand = HandMadeRecords(secrets["CLIENT_TRAFFIC_SECRET_0"])
+        self.server.tls.dataReceived(byhand.seal(APPLICATION_DATA, b"x" * 16_000))
+        bulk = b"".join(byhand.seal(APPLICATION_DATA, b"x" * 16_000) for _ in range(4))
+        self.server.tls.dataReceived(bulk)
+        self.assertFalse(self.server.tls._carrier.is_cautious)
+        flood = b"".join(byhand.seal(HANDSHAKE, KEY_UPDATE_REQUESTED) for _ in range(1_300))
+        before = wire.server.written
+        self.server.tls.dataReceived(flood)
+        self.assertTrue(self.server.tls._carrier.is_cautious)
+        self.assertLessEqual(wire.server.written - before, len(flood))
+        self.server.tls.dataReceived(byhand.seal(APPLICATION_DATA, b"still here"))
+        self.assertTrue(self.server.inner.received.endswith(b"still here"))
+
+    def test_unread_answers(self) -> None:
+        """A peer that asks for new keys and reads no answer is not read any more."""
+        context = client_context(b"mezite-auth", certificate_set().ca_pem)
+        secrets = watch_secrets(context._context)
+        wire = self.connect(Speaker(), Speaker(), context=context)
+        byhand = HandMadeRecords(secrets["CLIENT_TRAFFIC_SECRET_0"])
+        wire.client.pauseProducing()
+        for _ in range(100):
+            if not wire.server.is_reading:
+                break
+            flood = b"".join(byhand.seal(HANDSHAKE, KEY_UPDATE_REQUESTED) for _ in range(100))
+            self.server.tls.dataReceived(flood)
+        self.assertFalse(wire.server.is_reading)
+        self.assertLess(len(wire.server.out), 128 * 1024)
 
 
 class StateTests(SynchronousTestCase):
