@@ -8,7 +8,6 @@ which streams take turns. It reads no clock and writes to nothing:
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from mezite.mux.error import (
@@ -43,7 +42,7 @@ from mezite.mux.frames import (
     Header,
     Role,
 )
-from mezite.mux.limits import MuxLimits
+from mezite.mux.limits import DEFAULT_LIMITS, MuxLimits
 from mezite.mux.sendqueue import SendQueue
 from mezite.mux.stream import Input, State, Stream
 from mezite.mux.streamids import StreamIds
@@ -63,7 +62,7 @@ class Connection:
     """
 
     def __init__(self, role: Role, limits: MuxLimits | None = None) -> None:
-        self._limits = limits or MuxLimits()
+        self._limits = limits or DEFAULT_LIMITS
         self._reader = FrameReader(self._limits.frame_length)
         self._streams: dict[int, Stream] = {}
         self._ids = StreamIds(role)
@@ -73,7 +72,7 @@ class Connection:
         self._body_of: Stream | None = None
         self._body_left = 0
         self._body_ends_stream = False
-        self._control: deque[bytes] = deque()
+        self._control: list[bytes] = []
         self._updates: dict[Stream, None] = {}
         self._queue = SendQueue(self._limits)
         self._unconsumed = 0
@@ -228,7 +227,7 @@ class Connection:
 
         Control frames go first, then streams in turn, a quantum each.
         """
-        pieces: list[bytes | memoryview] = list(self._control)
+        pieces: list[bytes | memoryview] = [*self._control]
         self._control.clear()
         for stream in self._updates:
             if stream.may_receive:

@@ -50,3 +50,7 @@ class MuxLimits:
     nuisances: int = 4096
     # Control frames that wait because the peer reads nothing: 96 KiB.
     control_frames: int = 8192
+
+
+# One for all tunnels.
+DEFAULT_LIMITS: Final = MuxLimits()
