@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from attrs import define, frozen
 from h2.config import H2Configuration
@@ -114,6 +115,38 @@ class Sent:
     stream_id: int
 
 
+class _Values(list[int | None]):
+    """
+    The value of a setting, and those that wait to be acknowledged.
+
+    h2 keeps a deque for each, of 760 bytes, which was most of an idle
+    connection's memory.
+    """
+
+    __slots__ = ()
+
+    def popleft(self) -> int | None:
+        return self.pop(0)
+
+
+class _Settings(Settings):
+    """h2's, without those that h2 does not know: a peer may name 65,536 of them."""
+
+    def __init__(self, client: bool, initial_values: dict[SettingCodes, int] | None = None) -> None:
+        super().__init__(client, initial_values)
+        self._settings: Any = {code: _Values(value) for code, value in self._settings.items()}
+
+    def __setitem__(self, key: SettingCodes | int, value: int) -> None:
+        if key not in self._settings:
+            if key not in _KNOWN_SETTINGS:
+                return
+            self._settings[key] = _Values([None])
+        super().__setitem__(key, value)
+
+
+_KNOWN_SETTINGS = frozenset(SettingCodes)
+
+
 class _H2(H2Connection):
     MAX_CLOSED_STREAMS = _ENDED_STREAMS
 
@@ -136,7 +169,8 @@ class Http2Connection:
         self._raw = b""
         # h2 would hold the peer to these only once the peer has acknowledged them,
         # had they been changed after the connection was made.
-        self._h2.local_settings = Settings(
+        self._h2.remote_settings = _Settings(client=not client_side)
+        self._h2.local_settings = _Settings(
             client=client_side,
             initial_values={
                 SettingCodes.ENABLE_PUSH: 0,

@@ -336,6 +336,14 @@ class HostileTests(SynchronousTestCase):
         frame = len(block).to_bytes(3, "big") + b"\x01\x04\0\0\0\1" + block
         self.cut_off_by(peer, frame, ErrorCodes.ENHANCE_YOUR_CALM)
 
+    def test_unknown_settings(self) -> None:
+        """Settings that nobody knows are not kept, however many there are."""
+        peer = RawPeer()
+        body = b"".join(code.to_bytes(2, "big") + b"\0\0\0\1" for code in range(100, 2_000))
+        peer.server.dataReceived(len(body).to_bytes(3, "big") + b"\x04\0\0\0\0\0" + body)
+        self.assertFalse(peer.is_cut_off)
+        self.assertLess(len(peer.server._http2._h2.remote_settings), 20)
+
     def test_rapid_reset(self) -> None:
         """Streams that are opened and reset at once soon cost the connection."""
         peer = RawPeer()
