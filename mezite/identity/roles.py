@@ -181,7 +181,8 @@ class AccessRules:
         person = Person(rights.user, rights.logins, rights.traits)
         own = RoleRules(
             name=f"user:{rights.user}",
-            options=Options(),
+            # What an SSH server permits where nobody has said anything.
+            options=Options(agent_forwarding=True),
             allowed_labels=_conditions_of(rights.node_labels),
             allowed_logins=rights.logins,
         )

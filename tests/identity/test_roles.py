@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.identity.error import BadSelector
-from mezite.identity.roles import LabelSelector, UserRights, decide
+from mezite.identity.roles import AccessRules, LabelSelector, UserRights, decide
 from mezite.names import LoginName, UserName
 
 LABELS = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"), max_size=3)
@@ -113,3 +113,20 @@ class DecideTests(SynchronousTestCase):
         for taken in rights.logins:
             fewer = attrs.evolve(rights, logins=rights.logins - {taken})
             self.assertLessEqual(decide(fewer, node_labels=labels, login=login).allowed, before)
+
+
+class OwnRoleTests(SynchronousTestCase):
+    """The role that nobody writes: a user's own logins on their own labels."""
+
+    def test_options(self) -> None:
+        """It permits what an SSH server permits that nobody has configured."""
+        rights = UserRights(
+            user=UserName("ada"),
+            logins=frozenset({LoginName("root")}),
+            node_labels=LabelSelector.parse(["*=*"]),
+            is_admin=False,
+        )
+        options = AccessRules.of(rights).options
+        self.assertTrue(options.port_forwarding)
+        self.assertTrue(options.agent_forwarding)
+        self.assertTrue(options.file_copy)
