@@ -91,7 +91,8 @@ class NodeCertificates:
             source_address=_address(self.header.client_address),
             enforces=[sshcert.FORCE_COMMAND],
         )
-        if self.header.user and self.header.user != str(certificate.user):
+        # Also an empty one, which no hub sends: it would be a way around the comparison.
+        if self.header.user != str(certificate.user):
             raise Denied(
                 f"the certificate is {certificate.user}'s, but the connection to the hub is not"
             )

@@ -159,9 +159,9 @@ class NodeSshTests(SynchronousTestCase):
         self.assertEqual(self.authorizer.asked, [])
 
     def test_user_not_named(self) -> None:
-        """A hub that does not know the person leaves it to the certificate."""
+        """A stream that names nobody lets nobody in: there is nothing to compare with."""
         self.header.user = ""
-        self.successResultOf(self.connect().client.authenticated())
+        self.assertIn("the connection to the hub is not", self.refusal(self.connect()))
 
     def test_expired(self) -> None:
         """An expired certificate is refused before the hub is asked."""
