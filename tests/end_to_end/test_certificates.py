@@ -19,6 +19,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from mezite.identity import sshcert, x509
 from mezite.identity.authority import SshAuthority, X509Authority
 from mezite.names import AgentId, ClusterName, LoginName, NodeName, UserName
+from tests.identity import forge
 from tests.identity.forge import PrivateKey, public_line
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
@@ -80,6 +81,24 @@ class KeygenTests(SynchronousTestCase):
             self.assertIn("Valid: from 2027-01-15T07:59:00 to 2027-01-15T20:00:00", text)
             self.assertIn("Principals: ada root Critical Options: (none)", text)
             self.assertIn("Extensions: permit-port-forwarding permit-pty", text)
+
+    def test_token(self) -> None:
+        """ssh-keygen reads certificates over keys on tokens, and critical options."""
+        for key in (Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())):
+            text = self.described(
+                sshcert.issue_user(
+                    SshAuthority.generate(),
+                    forge.public_line(forge.Token(key)),
+                    user=ADA,
+                    logins=[LoginName("root")],
+                    serial=7,
+                    now=1_800_000_000,
+                    lifetime=43200,
+                    critical_options={"verify-required": b"", "force-command": b"/bin/w -h"},
+                )
+            )
+            self.assertIn("Type: sk-", text)
+            self.assertIn("Critical Options: force-command /bin/w -h verify-required", text)
 
     def test_host(self) -> None:
         """ssh-keygen reads in a host's certificate what was put there."""
