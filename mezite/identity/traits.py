@@ -14,10 +14,13 @@ from typing import Final
 from mezite.identity.error import BadTraits
 
 OWN_LOGINS: Final = "logins"
-# Nobody types more. All of them together stay below 600 KB, and below one message of gRPC.
+# Nobody types more.
 TRAITS_LIMIT: Final = 32
 VALUES_LIMIT: Final = 64
 VALUE_LENGTH: Final = 255
+# All names and values of a user: a hundred users, a page of a list, with four bytes for each
+# character are 3.3 MB, and stock gRPC clients take messages of 4 MiB.
+TRAITS_LENGTH: Final = 8192
 
 TRAIT: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 _TRAIT: Final = re.compile(TRAIT)
@@ -51,6 +54,8 @@ def check_traits(traits: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ..
                     f"a value of the trait {name} is empty, not printable,"
                     f" or longer than {VALUE_LENGTH} characters"
                 )
+    if sum(len(name) + sum(map(len, values)) for name, values in checked.items()) > TRAITS_LENGTH:
+        raise BadTraits(f"all traits of a user have at most {TRAITS_LENGTH} characters")
     return {name: values for name, values in sorted(checked.items()) if values}
 
 

@@ -129,6 +129,9 @@ class TraitTests(SynchronousTestCase):
         self.assertRaises(BadTraits, parse_traits, [f"t{number}=x" for number in range(33)])
         self.assertRaises(BadTraits, parse_traits, [f"t={number}" for number in range(65)])
         self.assertRaises(BadTraits, parse_traits, ["t=" + "x" * 256])
+        long = [f"t={number:0255}" for number in range(32)]
+        parse_traits(long)
+        self.assertRaises(BadTraits, parse_traits, [*long, f"u={0:0255}"])
 
 
 class MergedTests(SynchronousTestCase):
