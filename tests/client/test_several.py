@@ -57,8 +57,13 @@ class RunOnEachTests(SynchronousTestCase):
         running = Deferred.fromCoroutine(
             run_on_each(self.reactor, errand, nodes, parallel, self.output)
         )
+        self.addCleanup(self.stop, running)
         self.flush()
         return running
+
+    def stop(self, running: Deferred[list[Outcome]]) -> None:
+        running.addErrback(lambda _: None)
+        running.cancel()
 
     def flush(self) -> None:
         for pair in tuple(self.pairs.values()):
