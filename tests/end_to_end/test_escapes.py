@@ -111,7 +111,8 @@ class EscapeTests:
         tmux.run("resize-window", "-x", "77", "-y", "22")
         tmux.type("fg")
         tmux.press("Enter")
-        time.sleep(0.5)
+        tmux.wait_for("fg\nmsh ssh -e")  # so the shell has let go of the keyboard
+        time.sleep(1)
         tmux.type("stty size; echo re''mote")
         tmux.press("Enter")
         tmux.wait_for("remote")
