@@ -24,7 +24,7 @@ from mezite.agent.childprocess import Ended, Launch
 from mezite.agent.environment import AcceptedVariables, environment
 from mezite.agent.shell import Terminal, WindowSize, launch, sftp_launch
 from mezite.identity.sshcert import UserCertificate
-from mezite.ssh.channel import STDERR, FlowChannel
+from mezite.ssh.channel import STDERR, FlowChannel, Sending
 from mezite.ssh.fields import FieldReader, string, uint32
 from mezite.tasks import background
 
@@ -286,6 +286,17 @@ class SessionChannel(FlowChannel):
                     string(name.encode()) + core + string(b"") + string(b"en"),
                 )
         self.loseConnection()
+
+    def closeReceived(self) -> None:
+        """
+        The client has closed the channel, in good order or by going.
+
+        A client that sent its end of input and has had our end of output closes
+        at once, and may do so before the process is reaped: as with sshd it
+        still hears how that ended, and the channel closes then.
+        """
+        if self._state is not State.RUNNING or self._sending is not Sending.ENDED:
+            super().closeReceived()
 
     def closed(self) -> None:
         if self._process is not None:

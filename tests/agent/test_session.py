@@ -389,6 +389,37 @@ class RunningTests(SessionTestCase):
         self.served.output_ended()
         self.served.process_ended(Ended(0, signal.SIGHUP))
 
+    def test_client_closes_first(self) -> None:
+        """A client that closes because all was said still hears how the process ended."""
+        sent: list[bytes] = []
+        send = self.served.conn.sendRequest
+
+        def note(channel: Any, name: bytes, data: bytes) -> None:
+            sent.append(name + data)
+            send(channel, name, data)
+
+        self.patch(self.served.conn, "sendRequest", note)
+        self.served.output_ended()
+        self.pair.pump.flush()
+        self.channel.loseConnection()
+        self.pair.pump.flush()
+        self.assertFalse(self.process.hung_up)
+        self.assertEqual(self.gone, 0)
+        self.served.process_ended(Ended(7))
+        self.pair.pump.flush()
+        self.assertEqual(sent, [b"exit-status" + uint32(7)])
+        self.assertEqual(self.gone, 1)
+
+    def test_connection_lost_meanwhile(self) -> None:
+        """Whoever closed and went away without waiting leaves no process behind."""
+        self.served.output_ended()
+        self.channel.loseConnection()
+        self.pair.pump.flush()
+        self.pair.server.transport.loseConnection()
+        self.pair.pump.flush()
+        self.assertTrue(self.process.hung_up)
+        self.served.process_ended(Ended(0, signal.SIGHUP))
+
     def test_connection_lost(self) -> None:
         """When the connection goes, the process is hung up."""
         self.pair.server.transport.loseConnection()
