@@ -230,8 +230,10 @@ class ReadinessTests(SynchronousTestCase):
         self.checks[0].callback(None)
         for _, transport in asking[500:]:
             self.assertIn(b"200 OK", transport.value())
-        self.ask()
+        _, transport = self.ask()
         self.assertEqual(len(self.checks), 2)
+        self.checks[1].callback(None)
+        self.assertIn(b"200 OK", transport.value())
 
     def test_unforeseen(self) -> None:
         """A check that fails oddly is an answer, too."""

@@ -18,6 +18,7 @@ from typing import Final
 from attrs import frozen
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.web import http
 from twisted.web.error import UnsupportedMethod
 from twisted.web.http import REQUEST_ENTITY_TOO_LARGE
@@ -166,6 +167,8 @@ class _Readiness(_Page):
     often as they like, and must not fill the queue of the database.
     """
 
+    _log = Logger()
+
     def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
         self._check = check
@@ -182,19 +185,21 @@ class _Readiness(_Page):
         return NOT_DONE_YET
 
     async def _answer(self) -> None:
-        status, text = 503, "not ready: the check failed\n"
         try:
             await self._check()
             status, text = 200, "ready\n"
         except MeziteError as error:
-            text = f"not ready: {error}\n"
-        finally:
-            self._is_checking = False
-            asking, self._asking = self._asking, {}
-            for request in asking.values():
-                request.setResponseCode(status)
-                request.write(text.encode())
-                request.finish()
+            status, text = 503, f"not ready: {error}\n"
+        except Exception:
+            # Nobody cancels this, and whoever asked is to have an answer.
+            self._log.failure("the check of readiness failed")
+            status, text = 503, "not ready: the check failed\n"
+        self._is_checking = False
+        asking, self._asking = self._asking, {}
+        for request in asking.values():
+            request.setResponseCode(status)
+            request.write(text.encode())
+            request.finish()
 
 
 class _Metrics(_Page):
