@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 
 import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
+    """
+    Call plain test functions as pytest itself does.
+
+    pytest-twisted calls them from within the running reactor. After the first
+    one trial's TestCases, which run the reactor themselves, find it taken.
+    """
+    if inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+    return True
 
 
 @pytest.fixture(autouse=True, scope="session")
