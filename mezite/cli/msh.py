@@ -166,14 +166,16 @@ for command in (ssh, scp, sftp):
 @click.option(
     "--host", "hosts", multiple=True, metavar="PATTERN", help="Only for these hosts, not for all."
 )
-def config(proxy: HostPort | None, hosts: tuple[str, ...]) -> None:
+@click.option("--save", is_flag=True, help="Write it beside the login, and print the file's name.")
+def config(proxy: HostPort | None, hosts: tuple[str, ...], save: bool) -> None:
     """
     Print a configuration for OpenSSH.
 
-    Use it as ssh -F <(msh config) login@node, or put it into ~/.ssh/config with
-    --host patterns that fit your nodes.
+    Use it as ssh -F "$(msh config --save)" login@node, or put it into
+    ~/.ssh/config with --host patterns that fit your nodes.
     """
     from mezite.client.openssh import ssh_config
+    from mezite.client.profile import write_private
 
     # One that has expired will do: the next login fills the same files.
     profile = Profiles().load(proxy)
@@ -184,7 +186,12 @@ def config(proxy: HostPort | None, hosts: tuple[str, ...]) -> None:
     is_local = any(each.text == local for each in profile.logins)
     login = None if is_local or not profile.logins else choose_login(profile, None)
     text = ssh_config(profile, program(), hosts=hosts or ("*",), login=login)
-    click.echo(text, nl=False)
+    if save:
+        path = profile.directory / "ssh_config"
+        write_private(path, text.encode())
+        click.echo(path)
+    else:
+        click.echo(text, nl=False)
 
 
 @msh.group(name="proxy")

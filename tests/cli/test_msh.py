@@ -188,6 +188,14 @@ class ConfigTests(MshTests):
         """Without a login there is nothing to configure."""
         self.assertIsInstance(self.invoke("config").exception, NotLoggedIn)
 
+    def test_config_saved(self) -> None:
+        """--save prints the name of a file, private, with what else is printed."""
+        self.log_in()
+        printed = self.invoke("config").output
+        path = Path(self.invoke("config", "--save").output.strip())
+        self.assertEqual(path.read_text(), printed)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+
     def test_program(self) -> None:
         """The program is named by an absolute path."""
         self.assertTrue(Path(program()[0]).is_absolute())
