@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -187,12 +188,16 @@ def tell(error: MeziteError) -> None:
 def _in_shell(line: str | None, directory: str) -> int:
     shell = os.environ.get("SHELL") or "/bin/sh"
     words = [shell] if line is None else [shell, "-c", line]
+    # What is begun inherits what its thread blocks, and Ctrl-C is for it then.
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     try:
         # To run what a person types is what "!" is for.
-        done = subprocess.run(words, cwd=directory, check=False)  # noqa: S603
+        process = subprocess.Popen(words, cwd=directory)  # noqa: S603
     except OSError as error:
         raise FileTrouble(f"{shell}: {(error.strerror or 'failed').lower()}") from error
-    return done.returncode
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return process.wait()
 
 
 def _width() -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -39,9 +40,13 @@ class ReactorThread:
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
-        self._thread = threading.Thread(
-            target=lambda: reactor.run(installSignalHandlers=False), name="reactor", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="reactor", daemon=True)
+
+    def _run(self) -> None:
+        # Ctrl-C must wake the main thread from its waiting for a line. Whichever
+        # thread the kernel gives it to, Python notes it, and the prompt sleeps on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        self.reactor.run(installSignalHandlers=False)
 
     def start(self) -> None:
         globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pty
 import random
+import select
 import signal
 import stat
 import subprocess
@@ -277,7 +278,8 @@ class SftpTests:
             nonlocal seen
             deadline = time.monotonic() + 30
             while wanted not in seen:
-                assert time.monotonic() < deadline, seen
+                readable, _, _ = select.select([master], [], [], deadline - time.monotonic())
+                assert readable, seen
                 seen += os.read(master, 65536)
             seen = seen[seen.index(wanted) + len(wanted) :]
 
