@@ -17,8 +17,10 @@ from sqlalchemy.dialects.sqlite import insert as insert_or
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from mezite.audit.events import AuditEvent
 from mezite.names import AgentId, NodeName, UserName
 from mezite.store import rows, schema
+from mezite.store.databaseaudit import DatabaseAudit
 from mezite.store.databaseroles import DatabaseRoles, check_roles
 from mezite.store.error import (
     NodeNameTaken,
@@ -31,6 +33,7 @@ from mezite.store.error import (
 )
 from mezite.store.interfaces import (
     BEARERS_PER_USER,
+    IAuditLog,
     IBearers,
     IJoining,
     IJoinTokens,
@@ -58,14 +61,14 @@ class DatabaseUsers:
 
     _transactions: Transactions
 
-    def create(self, record: UserRecord) -> Deferred[None]:
+    def create(self, record: UserRecord, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
             statement = insert_or(_users).values(rows.of_user(record))
             if not connection.execute(statement.on_conflict_do_nothing()).rowcount:
                 raise UserExists(record.name)
             check_roles(connection, record.roles)  # whose refusal undoes the step
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
     def get(self, name: UserName) -> Deferred[UserRecord | None]:
         def step(connection: Connection) -> UserRecord | None:
@@ -81,15 +84,22 @@ class DatabaseUsers:
 
         return self._transactions.read(step)
 
-    def remove(self, name: UserName) -> Deferred[None]:
+    def remove(self, name: UserName, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
             # Bearers go with their user, by the foreign key.
             if not connection.execute(delete(_users).where(_users.c.name == name.text)).rowcount:
                 raise NoSuchUser(name)
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
-    def set_password(self, name: UserName, password_hash: str, must_change: bool) -> Deferred[None]:
+    def set_password(
+        self,
+        name: UserName,
+        password_hash: str,
+        must_change: bool,
+        *,
+        event: AuditEvent | None = None,
+    ) -> Deferred[None]:
         def step(connection: Connection) -> None:
             statement = (
                 update(_users)
@@ -99,10 +109,14 @@ class DatabaseUsers:
             if not connection.execute(statement).rowcount:
                 raise NoSuchUser(name)
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
     def change(
-        self, name: UserName, change: Callable[[UserRecord], UserRecord]
+        self,
+        name: UserName,
+        change: Callable[[UserRecord], UserRecord],
+        *,
+        event: AuditEvent | None = None,
     ) -> Deferred[UserRecord]:
         def step(connection: Connection) -> UserRecord:
             chosen = _users.c.name == name.text
@@ -117,7 +131,7 @@ class DatabaseUsers:
             written = update(_users).where(chosen).values(values).returning(*_users.c)
             return rows.user_of(connection.execute(written).one())
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
 
 @implementer(INodes)
@@ -149,13 +163,13 @@ class DatabaseNodes:
 
         return self._transactions.read(step)
 
-    def remove(self, agent_id: AgentId) -> Deferred[None]:
+    def remove(self, agent_id: AgentId, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
             chosen = delete(_nodes).where(_nodes.c.agent_id == agent_id.text)
             if not connection.execute(chosen).rowcount:
                 raise NoSuchNode(agent_id)
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
     def touch(
         self, agent_id: AgentId, *, last_seen: float, labels: Mapping[str, str], version: str
@@ -179,14 +193,14 @@ class DatabaseJoinTokens:
 
     _transactions: Transactions
 
-    def add(self, record: JoinTokenRecord) -> Deferred[None]:
+    def add(self, record: JoinTokenRecord, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
             connection.execute(delete(_tokens).where(_tokens.c.expires <= record.created))
             statement = insert_or(_tokens).values(rows.of_token(record))
             if not connection.execute(statement.on_conflict_do_nothing()).rowcount:
                 raise TokenExists(record.token_id)
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
     def list(self) -> Deferred[tuple[JoinTokenRecord, ...]]:
         def step(connection: Connection) -> tuple[JoinTokenRecord, ...]:
@@ -195,13 +209,13 @@ class DatabaseJoinTokens:
 
         return self._transactions.read(step)
 
-    def remove(self, token_id: str) -> Deferred[None]:
+    def remove(self, token_id: str, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
             chosen = delete(_tokens).where(_tokens.c.token_id == token_id)
             if not connection.execute(chosen).rowcount:
                 raise NoSuchToken(token_id)
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
     def is_valid(self, secret_hash: bytes, now: float) -> Deferred[bool]:
         def step(connection: Connection) -> bool:
@@ -220,7 +234,9 @@ class DatabaseJoining:
 
     _transactions: Transactions
 
-    def admit(self, secret_hash: bytes, node: NodeRecord, now: float) -> Deferred[None]:
+    def admit(
+        self, secret_hash: bytes, node: NodeRecord, now: float, *, event: AuditEvent | None = None
+    ) -> Deferred[None]:
         def step(connection: Connection) -> None:
             _spend(connection, secret_hash, now)
             chosen = select(_nodes.c.agent_id).where(_nodes.c.name == node.name.text)
@@ -229,7 +245,7 @@ class DatabaseJoining:
                 raise NodeNameTaken(node.name, AgentId(holder))  # which undoes the spending
             connection.execute(insert(_nodes).values(rows.of_node(node)))
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
 
 @implementer(IBearers)
@@ -239,7 +255,7 @@ class DatabaseBearers:
 
     _transactions: Transactions
 
-    def add(self, record: BearerRecord) -> Deferred[None]:
+    def add(self, record: BearerRecord, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
             user = record.user.text
             if (
@@ -261,7 +277,7 @@ class DatabaseBearers:
                 delete(_bearers).where(_bearers.c.user == user, _bearers.c.secret_hash.not_in(kept))
             )
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
     def find(self, secret_hash: bytes, now: float) -> Deferred[UserName | None]:
         def step(connection: Connection) -> UserName | None:
@@ -273,17 +289,17 @@ class DatabaseBearers:
 
         return self._transactions.read(step)
 
-    def remove(self, secret_hash: bytes) -> Deferred[None]:
+    def remove(self, secret_hash: bytes, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
             connection.execute(delete(_bearers).where(_bearers.c.secret_hash == secret_hash))
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
-    def remove_for(self, user: UserName) -> Deferred[None]:
+    def remove_for(self, user: UserName, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
             connection.execute(delete(_bearers).where(_bearers.c.user == user.text))
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
     def purge(self, now: float) -> Deferred[int]:
         def step(connection: Connection) -> int:
@@ -328,6 +344,7 @@ class DatabaseStore:
     joining: IJoining = field(init=False)
     bearers: IBearers = field(init=False)
     serials: ISerials = field(init=False)
+    audit: IAuditLog = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._transactions = Transactions(self._engine, self._threads)
@@ -338,6 +355,7 @@ class DatabaseStore:
         self.joining = DatabaseJoining(self._transactions)
         self.bearers = DatabaseBearers(self._transactions)
         self.serials = DatabaseSerials(self._transactions)
+        self.audit = DatabaseAudit(self._transactions)
 
     def check(self) -> Deferred[None]:
         def step(connection: Connection) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from mezite.audit.events import AuditEvent
 from mezite.identity.builtinroles import BUILT_IN
 from mezite.names import RoleName, UserName
 from mezite.store import rows, schema
@@ -34,7 +35,9 @@ class DatabaseRoles:
 
     _transactions: Transactions
 
-    def put(self, record: RoleRecord, *, replace: bool) -> Deferred[None]:
+    def put(
+        self, record: RoleRecord, *, replace: bool, event: AuditEvent | None = None
+    ) -> Deferred[None]:
         def step(connection: Connection) -> None:
             name = record.role.name
             if name in BUILT_IN:
@@ -52,7 +55,7 @@ class DatabaseRoles:
                 raise TooManyRoles(ROLES_LIMIT)
             connection.execute(insert(_roles).values(values))
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
     def get(self, name: RoleName) -> Deferred[RoleRecord | None]:
         def step(connection: Connection) -> RoleRecord | None:
@@ -77,7 +80,7 @@ class DatabaseRoles:
 
         return self._transactions.read(step)
 
-    def remove(self, name: RoleName) -> Deferred[None]:
+    def remove(self, name: RoleName, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
             if not _there(connection, [name]):
                 raise NoSuchRole(name)
@@ -89,7 +92,7 @@ class DatabaseRoles:
                 raise RoleInUse(name, holders)
             connection.execute(delete(_roles).where(_roles.c.name == name.text))
 
-        return self._transactions.write(step)
+        return self._transactions.write(step, event)
 
 
 def check_roles(connection: Connection, names: Collection[RoleName]) -> None:

@@ -7,6 +7,9 @@ and pass one contract. Every method is one atomic step, and a Deferred that
 fires without error means that the change survives the death of the process
 (of the double: as long as the double lives). Besides what is named in each
 method, all may fail with :class:`~mezite.store.error.StoreUnavailable`.
+
+A method that takes an ``event`` keeps it in the audit in the same step: the
+change and its event are both there afterwards, or neither.
 """
 
 from __future__ import annotations
@@ -17,8 +20,13 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from mezite.audit.chain import ChainedLine
+from mezite.audit.events import AuditEvent
 from mezite.names import AgentId, NodeName, RoleName, UserName
 from mezite.store.records import (
+    AuditChain,
+    AuditQuery,
+    AuditRecord,
     BearerRecord,
     JoinTokenRecord,
     NodeRecord,
@@ -36,7 +44,7 @@ ROLES_LIMIT: Final = 1000
 class IUsers(Interface):
     """The people who may log in."""
 
-    def create(record: UserRecord) -> Deferred[None]:
+    def create(record: UserRecord, *, event: AuditEvent | None = None) -> Deferred[None]:
         """
         Add a user.
 
@@ -50,21 +58,32 @@ class IUsers(Interface):
     def list() -> Deferred[tuple[UserRecord, ...]]:
         """All users, by name."""
 
-    def remove(name: UserName) -> Deferred[None]:
+    def remove(name: UserName, *, event: AuditEvent | None = None) -> Deferred[None]:
         """
         Forget a user, and with them every bearer secret they hold.
 
         :raises NoSuchUser:
         """
 
-    def set_password(name: UserName, password_hash: str, must_change: bool) -> Deferred[None]:
+    def set_password(
+        name: UserName,
+        password_hash: str,
+        must_change: bool,
+        *,
+        event: AuditEvent | None = None,
+    ) -> Deferred[None]:
         """
         Replace the password's hash. Bearer secrets stay; see :meth:`IBearers.remove_for`.
 
         :raises NoSuchUser:
         """
 
-    def change(name: UserName, change: Callable[[UserRecord], UserRecord]) -> Deferred[UserRecord]:
+    def change(
+        name: UserName,
+        change: Callable[[UserRecord], UserRecord],
+        *,
+        event: AuditEvent | None = None,
+    ) -> Deferred[UserRecord]:
         """
         Replace a user by what ``change`` makes of them, and fire with that.
 
@@ -79,7 +98,9 @@ class IUsers(Interface):
 class IRoles(Interface):
     """The roles that administrators wrote. The built-in ones are there without it."""
 
-    def put(record: RoleRecord, *, replace: bool) -> Deferred[None]:
+    def put(
+        record: RoleRecord, *, replace: bool, event: AuditEvent | None = None
+    ) -> Deferred[None]:
         """
         Add a role, or replace it, if that is wanted and it is there.
 
@@ -96,7 +117,7 @@ class IRoles(Interface):
     def list() -> Deferred[tuple[RoleRecord, ...]]:
         """All roles, by name."""
 
-    def remove(name: RoleName) -> Deferred[None]:
+    def remove(name: RoleName, *, event: AuditEvent | None = None) -> Deferred[None]:
         """
         Forget a role.
 
@@ -117,7 +138,7 @@ class INodes(Interface):
     def list() -> Deferred[tuple[NodeRecord, ...]]:
         """All nodes, by name."""
 
-    def remove(agent_id: AgentId) -> Deferred[None]:
+    def remove(agent_id: AgentId, *, event: AuditEvent | None = None) -> Deferred[None]:
         """
         Forget a node; its host name is free again.
 
@@ -137,7 +158,7 @@ class INodes(Interface):
 class IJoinTokens(Interface):
     """The join tokens that have been issued and not yet used up."""
 
-    def add(record: JoinTokenRecord) -> Deferred[None]:
+    def add(record: JoinTokenRecord, *, event: AuditEvent | None = None) -> Deferred[None]:
         """
         Keep a token, and forget those that had expired when it was created.
 
@@ -147,7 +168,7 @@ class IJoinTokens(Interface):
     def list() -> Deferred[tuple[JoinTokenRecord, ...]]:
         """All tokens, the oldest first; expired ones may be among them."""
 
-    def remove(token_id: str) -> Deferred[None]:
+    def remove(token_id: str, *, event: AuditEvent | None = None) -> Deferred[None]:
         """
         Forget a token, so that nobody joins with it any more.
 
@@ -165,7 +186,9 @@ class IJoinTokens(Interface):
 class IJoining(Interface):
     """The door by which nodes come in."""
 
-    def admit(secret_hash: bytes, node: NodeRecord, now: float) -> Deferred[None]:
+    def admit(
+        secret_hash: bytes, node: NodeRecord, now: float, *, event: AuditEvent | None = None
+    ) -> Deferred[None]:
         """
         Use up one use of a token and add the node, both or neither.
 
@@ -178,7 +201,7 @@ class IJoining(Interface):
 class IBearers(Interface):
     """The bearer secrets of users who have logged in."""
 
-    def add(record: BearerRecord) -> Deferred[None]:
+    def add(record: BearerRecord, *, event: AuditEvent | None = None) -> Deferred[None]:
         """
         Keep a secret. Beyond ``BEARERS_PER_USER`` the user's soonest to expire are forgotten.
 
@@ -188,10 +211,10 @@ class IBearers(Interface):
     def find(secret_hash: bytes, now: float) -> Deferred[UserName | None]:
         """Whose secret this is, if it has not expired."""
 
-    def remove(secret_hash: bytes) -> Deferred[None]:
+    def remove(secret_hash: bytes, *, event: AuditEvent | None = None) -> Deferred[None]:
         """Forget a secret; that it was not there is no error."""
 
-    def remove_for(user: UserName) -> Deferred[None]:
+    def remove_for(user: UserName, *, event: AuditEvent | None = None) -> Deferred[None]:
         """Forget every secret of this user."""
 
     def purge(now: float) -> Deferred[int]:
@@ -205,6 +228,42 @@ class ISerials(Interface):
         """A positive number that was never given before and never will be again."""
 
 
+class IAuditLog(Interface):
+    """The events of the audit, as a chain in which a changed one is found."""
+
+    def record(event: AuditEvent) -> Deferred[None]:
+        """Keep an event that no other change of the store is part of."""
+
+    def chain() -> Deferred[AuditChain]:
+        """Where the chain begins and ends now."""
+
+    def lines(after: int, limit: int) -> Deferred[tuple[ChainedLine, ...]]:
+        """
+        The lines after this number, as they are kept, for whoever checks them.
+
+        What was changed by hand comes as it is now, with a hash that does not
+        match it.
+        """
+
+    def search(
+        query: AuditQuery, *, after: int = 0, limit: int, newest_first: bool = False
+    ) -> Deferred[tuple[AuditRecord, ...]]:
+        """
+        Events that match, in the order of their numbers.
+
+        :param after: the number of the last one that is known; 0 begins at the
+            beginning, or with ``newest_first`` at the end.
+        """
+
+    def prune(before: float, *, event: AuditEvent | None = None) -> Deferred[int]:
+        """
+        Forget the oldest events, up to the first at or after this time.
+
+        Fires with how many; the chain can still be checked from there on. The
+        ``event`` is kept only if there were any.
+        """
+
+
 class IStore(Interface):
     """All that the hub remembers."""
 
@@ -215,6 +274,7 @@ class IStore(Interface):
     joining: IJoining = Attribute("the door by which nodes come in")
     bearers: IBearers = Attribute("the bearer secrets of those who have logged in")
     serials: ISerials = Attribute("the serial numbers of certificates")
+    audit: IAuditLog = Attribute("what was done, and by whom")
 
     def check() -> Deferred[None]:
         """

@@ -8,13 +8,13 @@ out: it passes the same contract, and forgets everything at the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import attrs
 from attrs import define, field
 from twisted.internet.defer import Deferred, execute
 from zope.interface import implementer
 
+from mezite.audit.events import AuditEvent
 from mezite.identity.builtinroles import BUILT_IN
 from mezite.names import AgentId, NodeName, RoleName, UserName
 from mezite.store.error import (
@@ -25,7 +25,6 @@ from mezite.store.error import (
     NoSuchUser,
     RoleExists,
     RoleInUse,
-    StoreUnavailable,
     TokenExists,
     TokenRefused,
     TooManyRoles,
@@ -34,6 +33,7 @@ from mezite.store.error import (
 from mezite.store.interfaces import (
     BEARERS_PER_USER,
     ROLES_LIMIT,
+    IAuditLog,
     IBearers,
     IJoining,
     IJoinTokens,
@@ -43,6 +43,8 @@ from mezite.store.interfaces import (
     IStore,
     IUsers,
 )
+from mezite.store.memoryaudit import MemoryAudit
+from mezite.store.memorytables import Tables, step
 from mezite.store.records import (
     BearerRecord,
     JoinTokenRecord,
@@ -51,92 +53,44 @@ from mezite.store.records import (
     UserRecord,
 )
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-@define(eq=False)
-class _Tables:
-    """What a :class:`MemoryStore` and its parts share."""
-
-    users: dict[UserName, UserRecord] = field(factory=dict)
-    roles: dict[RoleName, RoleRecord] = field(factory=dict)
-    nodes: dict[AgentId, NodeRecord] = field(factory=dict)
-    tokens: dict[str, JoinTokenRecord] = field(factory=dict)
-    bearers: dict[bytes, BearerRecord] = field(factory=dict)
-    serial: int = 0
-    is_closed: bool = False
-
-    def usable(self) -> _Tables:
-        if self.is_closed:
-            raise StoreUnavailable("the store is closed")
-        return self
-
-    def check_roles(self, record: UserRecord) -> None:
-        for name in record.roles:
-            if name not in self.roles and name not in BUILT_IN:
-                raise NoSuchRole(name)
-
-    def valid_token(self, secret_hash: bytes, now: float) -> JoinTokenRecord | None:
-        for record in self.tokens.values():
-            if record.secret_hash == secret_hash and now < record.expires and record.uses_left > 0:
-                return record
-        return None
-
-
-class _OverTables(Protocol):
-    _tables: _Tables
-
-
-S = TypeVar("S", bound=_OverTables)
-
-
-def _step(
-    method: Callable[Concatenate[S, P], T],
-) -> Callable[Concatenate[S, P], Deferred[T]]:
-    """The method, with its answer or its error in a Deferred that has fired."""
-
-    def stepped(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        def run() -> T:
-            self._tables.usable()
-            return method(self, *args, **kwargs)
-
-        return execute(run)
-
-    stepped.__doc__ = method.__doc__
-    return stepped
-
 
 @implementer(IUsers)
 @define(eq=False)
 class MemoryUsers:
     """Users in a dictionary."""
 
-    _tables: _Tables
+    _tables: Tables
 
-    @_step
-    def create(self, record: UserRecord) -> None:
+    @step
+    def create(self, record: UserRecord, *, event: AuditEvent | None = None) -> None:
         if record.name in self._tables.users:
             raise UserExists(record.name)
         self._tables.check_roles(record)
         self._tables.users[record.name] = record
 
-    @_step
+    @step
     def get(self, name: UserName) -> UserRecord | None:
         return self._tables.users.get(name)
 
-    @_step
+    @step
     def list(self) -> tuple[UserRecord, ...]:
         return tuple(record for _, record in sorted(self._tables.users.items()))
 
-    @_step
-    def remove(self, name: UserName) -> None:
+    @step
+    def remove(self, name: UserName, *, event: AuditEvent | None = None) -> None:
         if self._tables.users.pop(name, None) is None:
             raise NoSuchUser(name)
         _forget_bearers(self._tables, name)
 
-    @_step
-    def set_password(self, name: UserName, password_hash: str, must_change: bool) -> None:
+    @step
+    def set_password(
+        self,
+        name: UserName,
+        password_hash: str,
+        must_change: bool,
+        *,
+        event: AuditEvent | None = None,
+    ) -> None:
         record = self._tables.users.get(name)
         if record is None:
             raise NoSuchUser(name)
@@ -144,8 +98,14 @@ class MemoryUsers:
             record, password_hash=password_hash, must_change_password=must_change
         )
 
-    @_step
-    def change(self, name: UserName, change: Callable[[UserRecord], UserRecord]) -> UserRecord:
+    @step
+    def change(
+        self,
+        name: UserName,
+        change: Callable[[UserRecord], UserRecord],
+        *,
+        event: AuditEvent | None = None,
+    ) -> UserRecord:
         record = self._tables.users.get(name)
         if record is None:
             raise NoSuchUser(name)
@@ -166,10 +126,10 @@ class MemoryUsers:
 class MemoryRoles:
     """Roles in a dictionary."""
 
-    _tables: _Tables
+    _tables: Tables
 
-    @_step
-    def put(self, record: RoleRecord, *, replace: bool) -> None:
+    @step
+    def put(self, record: RoleRecord, *, replace: bool, event: AuditEvent | None = None) -> None:
         name, roles = record.role.name, self._tables.roles
         if name in BUILT_IN:
             raise RoleExists(name, is_built_in=True)
@@ -180,20 +140,20 @@ class MemoryRoles:
         created = roles[name].created if name in roles else record.created
         roles[name] = attrs.evolve(record, created=created)
 
-    @_step
+    @step
     def get(self, name: RoleName) -> RoleRecord | None:
         return self._tables.roles.get(name)
 
-    @_step
+    @step
     def named(self, names: Collection[RoleName]) -> Mapping[RoleName, RoleRecord]:
         return {name: self._tables.roles[name] for name in names if name in self._tables.roles}
 
-    @_step
+    @step
     def list(self) -> tuple[RoleRecord, ...]:
         return tuple(record for _, record in sorted(self._tables.roles.items()))
 
-    @_step
-    def remove(self, name: RoleName) -> None:
+    @step
+    def remove(self, name: RoleName, *, event: AuditEvent | None = None) -> None:
         if name not in self._tables.roles:
             raise NoSuchRole(name)
         users = sorted(user.name for user in self._tables.users.values() if name in user.roles)
@@ -207,26 +167,26 @@ class MemoryRoles:
 class MemoryNodes:
     """Nodes in a dictionary."""
 
-    _tables: _Tables
+    _tables: Tables
 
-    @_step
+    @step
     def get(self, agent_id: AgentId) -> NodeRecord | None:
         return self._tables.nodes.get(agent_id)
 
-    @_step
+    @step
     def by_name(self, name: NodeName) -> NodeRecord | None:
         return _holder(self._tables, name)
 
-    @_step
+    @step
     def list(self) -> tuple[NodeRecord, ...]:
         return tuple(sorted(self._tables.nodes.values(), key=lambda record: record.name))
 
-    @_step
-    def remove(self, agent_id: AgentId) -> None:
+    @step
+    def remove(self, agent_id: AgentId, *, event: AuditEvent | None = None) -> None:
         if self._tables.nodes.pop(agent_id, None) is None:
             raise NoSuchNode(agent_id)
 
-    @_step
+    @step
     def touch(
         self, agent_id: AgentId, *, last_seen: float, labels: Mapping[str, str], version: str
     ) -> None:
@@ -243,10 +203,10 @@ class MemoryNodes:
 class MemoryJoinTokens:
     """Join tokens in a dictionary."""
 
-    _tables: _Tables
+    _tables: Tables
 
-    @_step
-    def add(self, record: JoinTokenRecord) -> None:
+    @step
+    def add(self, record: JoinTokenRecord, *, event: AuditEvent | None = None) -> None:
         tokens = self._tables.tokens
         kept = {
             token_id: other for token_id, other in tokens.items() if record.created < other.expires
@@ -257,7 +217,7 @@ class MemoryJoinTokens:
             raise TokenExists(record.token_id)
         self._tables.tokens = {**kept, record.token_id: record}
 
-    @_step
+    @step
     def list(self) -> tuple[JoinTokenRecord, ...]:
         return tuple(
             sorted(
@@ -265,12 +225,12 @@ class MemoryJoinTokens:
             )
         )
 
-    @_step
-    def remove(self, token_id: str) -> None:
+    @step
+    def remove(self, token_id: str, *, event: AuditEvent | None = None) -> None:
         if self._tables.tokens.pop(token_id, None) is None:
             raise NoSuchToken(token_id)
 
-    @_step
+    @step
     def is_valid(self, secret_hash: bytes, now: float) -> bool:
         return self._tables.valid_token(secret_hash, now) is not None
 
@@ -280,10 +240,12 @@ class MemoryJoinTokens:
 class MemoryJoining:
     """The door to :class:`MemoryNodes`."""
 
-    _tables: _Tables
+    _tables: Tables
 
-    @_step
-    def admit(self, secret_hash: bytes, node: NodeRecord, now: float) -> None:
+    @step
+    def admit(
+        self, secret_hash: bytes, node: NodeRecord, now: float, *, event: AuditEvent | None = None
+    ) -> None:
         token = self._tables.valid_token(secret_hash, now)
         if token is None:
             raise TokenRefused
@@ -302,10 +264,10 @@ class MemoryJoining:
 class MemoryBearers:
     """Bearer secrets in a dictionary."""
 
-    _tables: _Tables
+    _tables: Tables
 
-    @_step
-    def add(self, record: BearerRecord) -> None:
+    @step
+    def add(self, record: BearerRecord, *, event: AuditEvent | None = None) -> None:
         if record.user not in self._tables.users:
             raise NoSuchUser(record.user)
         bearers = self._tables.bearers
@@ -318,20 +280,20 @@ class MemoryBearers:
         for other in held[BEARERS_PER_USER:]:
             del bearers[other.secret_hash]
 
-    @_step
+    @step
     def find(self, secret_hash: bytes, now: float) -> UserName | None:
         record = self._tables.bearers.get(secret_hash)
         return record.user if record is not None and now < record.expires else None
 
-    @_step
-    def remove(self, secret_hash: bytes) -> None:
+    @step
+    def remove(self, secret_hash: bytes, *, event: AuditEvent | None = None) -> None:
         self._tables.bearers.pop(secret_hash, None)
 
-    @_step
-    def remove_for(self, user: UserName) -> None:
+    @step
+    def remove_for(self, user: UserName, *, event: AuditEvent | None = None) -> None:
         _forget_bearers(self._tables, user)
 
-    @_step
+    @step
     def purge(self, now: float) -> int:
         bearers = self._tables.bearers
         kept = {key: record for key, record in bearers.items() if now < record.expires}
@@ -344,9 +306,9 @@ class MemoryBearers:
 class MemorySerials:
     """A number that grows."""
 
-    _tables: _Tables
+    _tables: Tables
 
-    @_step
+    @step
     def next(self) -> int:
         self._tables.serial += 1
         return self._tables.serial
@@ -357,7 +319,7 @@ class MemorySerials:
 class MemoryStore:
     """All of it, in dictionaries."""
 
-    _tables: _Tables = field(init=False, factory=_Tables)
+    _tables: Tables = field(init=False, factory=Tables)
     users: IUsers = field(init=False)
     roles: IRoles = field(init=False)
     nodes: INodes = field(init=False)
@@ -365,6 +327,7 @@ class MemoryStore:
     joining: IJoining = field(init=False)
     bearers: IBearers = field(init=False)
     serials: ISerials = field(init=False)
+    audit: IAuditLog = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.users = MemoryUsers(self._tables)
@@ -374,8 +337,9 @@ class MemoryStore:
         self.joining = MemoryJoining(self._tables)
         self.bearers = MemoryBearers(self._tables)
         self.serials = MemorySerials(self._tables)
+        self.audit = MemoryAudit(self._tables)
 
-    @_step
+    @step
     def check(self) -> None:
         return None
 
@@ -384,9 +348,9 @@ class MemoryStore:
         return execute(lambda: None)
 
 
-def _holder(tables: _Tables, name: NodeName) -> NodeRecord | None:
+def _holder(tables: Tables, name: NodeName) -> NodeRecord | None:
     return next((record for record in tables.nodes.values() if record.name == name), None)
 
 
-def _forget_bearers(tables: _Tables, user: UserName) -> None:
+def _forget_bearers(tables: Tables, user: UserName) -> None:
     tables.bearers = {key: record for key, record in tables.bearers.items() if record.user != user}

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from mezite.audit.chain import GENESIS
+from mezite.audit.events import AuditEvent
 from mezite.identity.roles import LabelSelector
 from mezite.identity.rolesdoc import Role
 from mezite.identity.traits import Traits
@@ -74,3 +76,40 @@ class BearerRecord:
     secret_hash: bytes = field(repr=False)
     user: UserName
     expires: float
+
+
+@frozen
+class AuditRecord:
+    """An event as it is kept: its number in the chain, and its hash."""
+
+    seq: int
+    event: AuditEvent
+    hash: bytes
+
+
+@frozen
+class AuditChain:
+    """Where the chain ends, and where it begins: after the last event that was pruned."""
+
+    first_seq: int = 0
+    first_hash: bytes = GENESIS
+    last_seq: int = 0
+    last_hash: bytes = GENESIS
+
+
+@frozen
+class AuditQuery:
+    """
+    Which events are wanted; what is empty matches all.
+
+    :param types: alternatives, each ``user.login`` or, for all below, ``user.*``.
+    :param user: who acted, or whom it was done to.
+    :param since: POSIX seconds, included; ``until`` is not.
+    """
+
+    types: tuple[str, ...] = ()
+    user: str = ""
+    node: str = ""
+    session_id: str = ""
+    since: float | None = None
+    until: float | None = None

@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     text,
 )
 
@@ -100,4 +101,30 @@ counters = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("value", Integer, nullable=False),
+)
+
+# The columns beside ``line`` are what it says, for look-ups; a test of the chain compares them.
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("time", Double, nullable=False, index=True),
+    Column("event_type", String, nullable=False, index=True),
+    Column("user", String, nullable=False, index=True),
+    Column("target", String, nullable=False, index=True),
+    Column("node", String, nullable=False, index=True),
+    Column("session_id", String, nullable=False, index=True),
+    Column("line", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+# One row: the number and the hash of the last event, and of the last that was pruned.
+audit_chain = Table(
+    "audit_chain",
+    metadata,
+    Column("chain", Integer, primary_key=True, autoincrement=False),
+    Column("first_seq", Integer, nullable=False),
+    Column("first_hash", LargeBinary, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column("last_hash", LargeBinary, nullable=False),
 )

@@ -24,7 +24,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from mezite.audit.events import AuditEvent
 from mezite.error import MeziteError
+from mezite.store.auditrows import append
 from mezite.store.error import StoreUnavailable
 from mezite.store.opening import reason_of
 
@@ -83,6 +85,7 @@ class _Write:
     """A step that waits, and who waits for it."""
 
     step: Step[Any]
+    event: AuditEvent | None
     answer: Deferred[Any]
 
 
@@ -112,9 +115,11 @@ class Transactions:
 
         return self._threads.run(lambda: self._read(step)).addBoth(done)
 
-    def write(self, step: Step[T]) -> Deferred[T]:
+    def write(self, step: Step[T], event: AuditEvent | None = None) -> Deferred[T]:
         """
         Do a step in a transaction that is committed before the answer.
+
+        The event that it is becomes part of the audit with it, or neither happens.
 
         A :class:`MeziteError` that the step raises undoes it and is the answer.
         Cancelling gives up the answer, not the step.
@@ -124,7 +129,7 @@ class Transactions:
         if len(self._waiting) >= WAITING:
             return fail(StoreUnavailable("too many writes wait already"))
         answer: Deferred[T] = Deferred()
-        self._waiting.append(_Write(step, answer))
+        self._waiting.append(_Write(step, event, answer))
         self._write_next()
         return answer
 
@@ -143,7 +148,6 @@ class Transactions:
         self._is_writing = True
         size = min(len(self._waiting), _BATCH)
         writes = [self._waiting.popleft() for _ in range(size)]
-        steps = [write.step for write in writes]
 
         def done(outcomes: Sequence[Any]) -> None:
             self._is_writing = False
@@ -155,7 +159,7 @@ class Transactions:
         def broken(failure: Failure) -> None:
             done([failure] * size)
 
-        self._threads.run(lambda: self._commit(steps)).addCallbacks(done, broken)
+        self._threads.run(lambda: self._commit(writes)).addCallbacks(done, broken)
 
     def _close_if_idle(self) -> None:
         closed = self._closed
@@ -175,15 +179,15 @@ class Transactions:
         except _DATABASE_ERRORS as error:
             raise _unavailable(error) from None
 
-    def _commit(self, steps: Sequence[Step[Any]]) -> Sequence[Any]:
+    def _commit(self, writes: Sequence[_Write]) -> Sequence[Any]:
         """The answer of each step, or the failure; all are committed, or none was done."""
         try:
             with self._engine.execution_options(writes=True).begin() as connection:
-                return [_attempt(connection, step) for step in steps]
+                return [_attempt(connection, write) for write in writes]
         except Exception as error:
-            if len(steps) > 1:
+            if len(writes) > 1:
                 # One of them spoiled it for all; alone, it spoils it for itself.
-                return [outcome for step in steps for outcome in self._commit([step])]
+                return [outcome for write in writes for outcome in self._commit([write])]
             if isinstance(error, _DATABASE_ERRORS):
                 return [Failure(_unavailable(error))]
             return [Failure()]
@@ -196,10 +200,12 @@ def _unavailable(error: Exception) -> StoreUnavailable:
     return StoreUnavailable(reason)
 
 
-def _attempt(connection: Connection, step: Step[Any]) -> Any:
+def _attempt(connection: Connection, write: _Write) -> Any:
     savepoint = connection.begin_nested()
     try:
-        answer = step(connection)
+        answer = write.step(connection)
+        if write.event is not None:
+            append(connection, write.event)
     except MeziteError:
         savepoint.rollback()
         return Failure()

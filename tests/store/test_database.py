@@ -18,6 +18,7 @@ from mezite.store.database import DatabaseStore, open_store
 from mezite.store.error import StoreUnavailable, TokenRefused
 from mezite.store.opening import open_engine
 from mezite.store.transactions import IReactorOfThreads
+from tests.contracts import audit as audit_contracts
 from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
 from tests.contracts.store import ADA, DB1, NOW, TOKEN
@@ -45,6 +46,10 @@ class SqliteUsersTests(_InSqlite, contracts.UsersContract):
 
 class SqliteRolesTests(_InSqlite, role_contracts.RolesContract):
     """Roles in SQLite."""
+
+
+class SqliteAuditTests(_InSqlite, audit_contracts.AuditContract):
+    """The audit in SQLite."""
 
 
 class SqliteNodesTests(_InSqlite, contracts.NodesContract):

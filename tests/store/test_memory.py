@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mezite.store.memory import MemoryStore
+from tests.contracts import audit as audit_contracts
 from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
 
@@ -18,6 +19,10 @@ class MemoryUsersTests(_InMemory, contracts.UsersContract):
 
 class MemoryRolesTests(_InMemory, role_contracts.RolesContract):
     """Roles in memory."""
+
+
+class MemoryAuditTests(_InMemory, audit_contracts.AuditContract):
+    """The audit in memory."""
 
 
 class MemoryNodesTests(_InMemory, contracts.NodesContract):

@@ -1,0 +1,3 @@
+"""
+What is kept of everything that was done, and how a changed record is found.
+"""

@@ -1,0 +1,58 @@
+"""
+The audit in a database; what its steps are is in :mod:`mezite.store.auditrows`.
+"""
+
+from __future__ import annotations
+
+from attrs import define
+from sqlalchemy import Connection
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from mezite.audit.chain import ChainedLine
+from mezite.audit.events import AuditEvent
+from mezite.store import auditrows
+from mezite.store.interfaces import IAuditLog
+from mezite.store.records import AuditChain, AuditQuery, AuditRecord
+from mezite.store.transactions import Transactions
+
+
+@implementer(IAuditLog)
+@define(eq=False)
+class DatabaseAudit:
+    """The tables ``audit_events`` and ``audit_chain``."""
+
+    _transactions: Transactions
+
+    def record(self, event: AuditEvent) -> Deferred[None]:
+        return self._transactions.write(lambda connection: None, event)
+
+    def chain(self) -> Deferred[AuditChain]:
+        return self._transactions.read(auditrows.read_chain)
+
+    def lines(self, after: int, limit: int) -> Deferred[tuple[ChainedLine, ...]]:
+        def step(connection: Connection) -> tuple[ChainedLine, ...]:
+            return tuple(auditrows.read_lines(connection, after, limit))
+
+        return self._transactions.read(step)
+
+    def search(
+        self, query: AuditQuery, *, after: int = 0, limit: int, newest_first: bool = False
+    ) -> Deferred[tuple[AuditRecord, ...]]:
+        def step(connection: Connection) -> tuple[AuditRecord, ...]:
+            return tuple(
+                auditrows.search(
+                    connection, query, after=after, limit=limit, newest_first=newest_first
+                )
+            )
+
+        return self._transactions.read(step)
+
+    def prune(self, before: float, *, event: AuditEvent | None = None) -> Deferred[int]:
+        def step(connection: Connection) -> int:
+            number = auditrows.prune(connection, before)
+            if number and event is not None:
+                auditrows.append(connection, event)
+            return number
+
+        return self._transactions.write(step)

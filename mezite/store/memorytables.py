@@ -1,0 +1,98 @@
+"""
+What the parts of :class:`mezite.store.memory.MemoryStore` share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, execute
+
+from mezite.audit.chain import ChainedLine, encode_event, link
+from mezite.audit.events import AuditEvent
+from mezite.identity.builtinroles import BUILT_IN
+from mezite.names import AgentId, RoleName, UserName
+from mezite.store.error import NoSuchRole, StoreUnavailable
+from mezite.store.records import (
+    AuditChain,
+    BearerRecord,
+    JoinTokenRecord,
+    NodeRecord,
+    RoleRecord,
+    UserRecord,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_EVENT: Final = "event"
+
+
+@define(eq=False)
+class Tables:
+    """Everything that is remembered."""
+
+    users: dict[UserName, UserRecord] = field(factory=dict)
+    roles: dict[RoleName, RoleRecord] = field(factory=dict)
+    nodes: dict[AgentId, NodeRecord] = field(factory=dict)
+    tokens: dict[str, JoinTokenRecord] = field(factory=dict)
+    bearers: dict[bytes, BearerRecord] = field(factory=dict)
+    audit: list[ChainedLine] = field(factory=list)
+    chain: AuditChain = field(factory=AuditChain)
+    serial: int = 0
+    is_closed: bool = False
+
+    def usable(self) -> Tables:
+        if self.is_closed:
+            raise StoreUnavailable("the store is closed")
+        return self
+
+    def check_roles(self, record: UserRecord) -> None:
+        for name in record.roles:
+            if name not in self.roles and name not in BUILT_IN:
+                raise NoSuchRole(name)
+
+    def valid_token(self, secret_hash: bytes, now: float) -> JoinTokenRecord | None:
+        for record in self.tokens.values():
+            if record.secret_hash == secret_hash and now < record.expires and record.uses_left > 0:
+                return record
+        return None
+
+    def append(self, event: AuditEvent) -> None:
+        seq = self.chain.last_seq + 1
+        line = encode_event(event, seq)
+        hashed = link(self.chain.last_hash, line)
+        self.audit.append(ChainedLine(seq, line, hashed))
+        self.chain = AuditChain(self.chain.first_seq, self.chain.first_hash, seq, hashed)
+
+
+class _OverTables(Protocol):
+    _tables: Tables
+
+
+S = TypeVar("S", bound=_OverTables)
+
+
+def step(
+    method: Callable[Concatenate[S, P], T],
+) -> Callable[Concatenate[S, P], Deferred[T]]:
+    """
+    The method, with its answer or its error in a Deferred that has fired.
+
+    The ``event`` that it is called with is kept if it raises nothing.
+    """
+
+    def stepped(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        def run() -> T:
+            self._tables.usable()
+            answer = method(self, *args, **kwargs)
+            event = kwargs.get(_EVENT)
+            if isinstance(event, AuditEvent):
+                self._tables.append(event)
+            return answer
+
+        return execute(run)
+
+    stepped.__doc__ = method.__doc__
+    return stepped
