@@ -57,6 +57,19 @@ class BadTraits(BadInput):
     """Traits of a user that are too many, too long or not printable."""
 
 
+class BadRequestText(BadInput):
+    """An access request that asks for nothing, for too much, or without a reason."""
+
+
+class NotPossible(BadInput):
+    """A request is in a state in which this cannot be done to it (any more)."""
+
+    def __init__(self, request: str, step: str, state: str) -> None:
+        super().__init__(f"the request {request} is {state}: one cannot {step} it")
+        self.request = request
+        self.state = state
+
+
 class BadCertificate(RemoteError):
     """A certificate, signed by an authority of ours, that names nobody."""
 

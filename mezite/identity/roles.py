@@ -10,10 +10,11 @@ is in :mod:`mezite.identity.rolesdoc`, and what several of them come to in
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Final, Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from mezite.identity.error import BadSelector
 from mezite.identity.merging import merge
@@ -92,11 +93,34 @@ class LabelSelector:
 
 
 @frozen
+class RequestedRole:
+    """
+    A role that an approved request gives until ``until``.
+
+    ``nodes`` are the host names or agent ids of the only nodes on which it is one of
+    the person's roles at all; none means everywhere.
+    """
+
+    role: Role
+    request_id: str
+    until: float
+    nodes: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """What an explanation calls it."""
+        ends = datetime.fromtimestamp(self.until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{self.role.name} by request {self.request_id}, until {ends}"
+
+
+@frozen
 class UserRights:
     """
     All that a decision needs to know of a person.
 
     The logins and the selector are a role of the user's own, beside the others.
+    A requested role that is bound to nodes counts only in what :meth:`on_node`
+    and :meth:`anywhere` return.
     """
 
     user: UserName
@@ -105,6 +129,21 @@ class UserRights:
     is_admin: bool = False
     roles: tuple[Role, ...] = ()
     traits: Traits = field(factory=dict)
+    requested: tuple[RequestedRole, ...] = ()
+
+    def on_node(self, names: Collection[str]) -> UserRights:
+        """The rights on the node of this host name and agent id."""
+        applying = (each for each in self.requested if not each.nodes.isdisjoint(names))
+        return self._with(applying)
+
+    def anywhere(self) -> UserRights:
+        """The rights on some node or other: what stands in a certificate."""
+        return self._with(each for each in self.requested if each.nodes)
+
+    def _with(self, applying: Iterable[RequestedRole]) -> UserRights:
+        unbound = (each for each in self.requested if not each.nodes)
+        freed = (evolve(each, nodes=frozenset()) for each in applying)
+        return evolve(self, requested=(*unbound, *freed))
 
 
 @frozen
@@ -186,7 +225,15 @@ class AccessRules:
             allowed_labels=_conditions_of(rights.node_labels),
             allowed_logins=rights.logins,
         )
-        roles = (own, *(_expanded(role, person) for role in rights.roles))
+        roles = (
+            own,
+            *(_expanded(role, person, role.name.text) for role in rights.roles),
+            *(
+                _expanded(each.role, person, each.name)
+                for each in rights.requested
+                if not each.nodes
+            ),
+        )
         logins = {
             login
             for role in roles
@@ -260,10 +307,10 @@ def _conditions_of(selector: LabelSelector) -> dict[str, tuple[Condition, ...]]:
     }
 
 
-def _expanded(role: Role, person: Person) -> RoleRules:
+def _expanded(role: Role, person: Person, name: str) -> RoleRules:
     allowed = (condition for term in role.allow.logins for condition in expand(term, person))
     return RoleRules(
-        name=role.name.text,
+        name=name,
         options=role.options,
         allowed_labels=expand_labels(role.allow.node_labels, person),
         allowed_logins=frozenset(login for each in allowed if (login := _login(str(each)))),

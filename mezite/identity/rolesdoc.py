@@ -62,16 +62,21 @@ class Allow:
 
     node_labels: Mapping[str, tuple[Term, ...]] = field(factory=dict)
     logins: tuple[Term, ...] = ()
-    request_roles: tuple[RoleName, ...] = ()
-    review_roles: tuple[RoleName, ...] = ()
+    request_roles: tuple[Term, ...] = ()
+    review_roles: tuple[Term, ...] = ()
 
 
 @frozen
 class Deny:
-    """What a role closes: the nodes to every login, and the logins on every node."""
+    """
+    What a role closes: the nodes to every login, the logins on every node, and
+    requests, made or reviewed.
+    """
 
     node_labels: Mapping[str, tuple[Term, ...]] = field(factory=dict)
     logins: tuple[Term, ...] = ()
+    request_roles: tuple[Term, ...] = ()
+    review_roles: tuple[Term, ...] = ()
 
 
 @frozen
@@ -96,8 +101,8 @@ def parse_role(tree: object) -> Role:
     document.required("version", _exactly(VERSION))
     metadata = document.section("metadata", ("name", "description"))
     spec = document.section("spec", ("options", "allow", "deny"))
-    allow = spec.section("allow", ("node_labels", "logins", "request_roles", "review_roles"))
-    deny = spec.section("deny", ("node_labels", "logins"))
+    keys = ("node_labels", "logins", "request_roles", "review_roles")
+    allow, deny = spec.section("allow", keys), spec.section("deny", keys)
     return Role(
         name=metadata.required("name", _name),
         description=metadata.optional("description", _description, ""),
@@ -105,12 +110,14 @@ def parse_role(tree: object) -> Role:
         allow=Allow(
             node_labels=allow.optional("node_labels", _labels, {}),
             logins=allow.optional("logins", _listed(_allowed_login), ()),
-            request_roles=allow.optional("request_roles", _listed(_name), ()),
-            review_roles=allow.optional("review_roles", _listed(_name), ()),
+            request_roles=allow.optional("request_roles", _listed(_role_term), ()),
+            review_roles=allow.optional("review_roles", _listed(_role_term), ()),
         ),
         deny=Deny(
             node_labels=deny.optional("node_labels", _labels, {}),
             logins=deny.optional("logins", _listed(_denied_login), ()),
+            request_roles=deny.optional("request_roles", _listed(_role_term), ()),
+            review_roles=deny.optional("review_roles", _listed(_role_term), ()),
         ),
     )
 
@@ -133,16 +140,8 @@ def role_document(role: Role) -> dict[str, Any]:
         "metadata": {"name": role.name.text, "description": role.description},
         "spec": {
             "options": written,
-            "allow": {
-                "node_labels": _written_labels(role.allow.node_labels),
-                "logins": [str(term) for term in role.allow.logins],
-                "request_roles": [name.text for name in role.allow.request_roles],
-                "review_roles": [name.text for name in role.allow.review_roles],
-            },
-            "deny": {
-                "node_labels": _written_labels(role.deny.node_labels),
-                "logins": [str(term) for term in role.deny.logins],
-            },
+            "allow": _written_rules(role.allow),
+            "deny": _written_rules(role.deny),
         },
     }
 
@@ -153,6 +152,15 @@ def duration_text(seconds: float) -> str:
         if seconds % size == 0:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.0f}s"
+
+
+def _written_rules(rules: Allow | Deny) -> dict[str, Any]:
+    return {
+        "node_labels": _written_labels(rules.node_labels),
+        "logins": [str(term) for term in rules.logins],
+        "request_roles": [str(term) for term in rules.request_roles],
+        "review_roles": [str(term) for term in rules.review_roles],
+    }
 
 
 def _written_labels(labels: Mapping[str, tuple[Term, ...]]) -> dict[str, list[str]]:
@@ -307,6 +315,11 @@ def _allowed_login(value: object, where: Where) -> Term:
         # The logins stand in certificates, one by one; a pattern is no list.
         raise BadRole(where, "allowed logins are names or templates, without * and ^patterns$")
     return term
+
+
+def _role_term(value: object, where: Where) -> Term:
+    term = _term(value, where)
+    return term if not isinstance(term, Literal) else Literal(_name(term.text, where).text)
 
 
 def _check_login(text: str, where: Where) -> None:

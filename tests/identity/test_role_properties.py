@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.identity.explain import explain
-from mezite.identity.roles import AccessRules, LabelSelector, UserRights, decide
+from mezite.identity.roles import (
+    AccessRules,
+    LabelSelector,
+    RequestedRole,
+    UserRights,
+    decide,
+)
 from mezite.identity.rolesdoc import (
     Allow,
     Deny,
@@ -35,6 +41,7 @@ SELECTORS = st.one_of(
     st.dictionaries(st.sampled_from("abc"), terms(VALUE).filter(bool), max_size=2),
     st.just({"*": (parse_term("*"),)}),
 )
+OPEN = Allow(node_labels={"*": (parse_term("*"),)}, logins=(parse_term("root"), parse_term("ada")))
 NO_DENY = st.just(Deny())
 DENY = st.builds(
     Deny,
@@ -70,6 +77,16 @@ RIGHTS = st.builds(
     roles=st.lists(ROLE, max_size=4).map(tuple),
     traits=st.sampled_from([{}, {"team": ("x",)}, {"team": ("y", "root", "*")}]),
 )
+REQUESTED = st.lists(
+    st.builds(
+        RequestedRole,
+        role=ROLE,
+        request_id=st.just("7f"),
+        until=st.just(1.8e9),
+        nodes=st.sampled_from([(), ("db1",), ("db1", "db2")]).map(frozenset),
+    ),
+    max_size=2,
+).map(tuple)
 LOGIN = st.one_of(st.none(), st.sampled_from(NAMES).map(LoginName))
 
 
@@ -169,3 +186,76 @@ class RolePropertyTests(SynchronousTestCase):
     def test_round_trip(self, role: Role) -> None:
         """A role is read again from its document."""
         self.assertEqual(parse_role(role_document(role)), role)
+
+
+class RequestedRolePropertyTests(SynchronousTestCase):
+    """What approved requests add to somebody's roles."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(RIGHTS, REQUESTED, LABELS, LOGIN)
+    def test_other_nodes(
+        self,
+        rights: UserRights,
+        requested: tuple[RequestedRole, ...],
+        labels: dict[str, str],
+        login: LoginName | None,
+    ) -> None:
+        """On a node that a request does not name, the decision is that without it."""
+        bound = tuple(each for each in requested if each.nodes)
+        more = attrs.evolve(rights, requested=bound)
+        for elsewhere in (more, more.on_node(["web1", "an-id"]), more.on_node([])):
+            self.assertEqual(
+                decide(elsewhere, node_labels=labels, login=login),
+                decide(rights, node_labels=labels, login=login),
+            )
+
+    @settings(max_examples=60, deadline=None)
+    @given(RIGHTS, REQUESTED, LABELS, LOGIN)
+    def test_named_nodes(
+        self,
+        rights: UserRights,
+        requested: tuple[RequestedRole, ...],
+        labels: dict[str, str],
+        login: LoginName | None,
+    ) -> None:
+        """On a node that it names, a requested role is as one that was given."""
+        given_roles = (each.role for each in requested if not each.nodes or "db2" in each.nodes)
+        given_all = attrs.evolve(rights, roles=(*rights.roles, *given_roles))
+        there = attrs.evolve(rights, requested=requested).on_node(["db2", "an-id"])
+        self.assertEqual(
+            decide(there, node_labels=labels, login=login),
+            decide(given_all, node_labels=labels, login=login),
+        )
+
+    @settings(max_examples=60, deadline=None)
+    @given(RIGHTS, REQUESTED, DENY, LABELS, LOGIN)
+    def test_deny_wins(
+        self,
+        rights: UserRights,
+        requested: tuple[RequestedRole, ...],
+        deny: Deny,
+        labels: dict[str, str],
+        login: LoginName | None,
+    ) -> None:
+        """What a standing role denies, no request opens."""
+        denying = Role(RoleName("new"), deny=deny)
+        alone = attrs.evolve(
+            rights, roles=(denying, Role(RoleName("all"), allow=OPEN)), logins=frozenset()
+        )
+        if allowed(alone, labels, login):
+            return
+        more = attrs.evolve(rights, roles=(*rights.roles, denying), requested=requested)
+        if login in (LoginName("root"), LoginName("ada")):
+            self.assertFalse(allowed(more.on_node(["db1"]), labels, login))
+
+    @settings(max_examples=40, deadline=None)
+    @given(RIGHTS, REQUESTED)
+    def test_certificate(self, rights: UserRights, requested: tuple[RequestedRole, ...]) -> None:
+        """Whatever is open on some node stands in the certificate."""
+        more = attrs.evolve(rights, requested=requested)
+        everywhere = AccessRules.of(more.anywhere())
+        names = [each.name for each in everywhere.roles]
+        self.assertEqual(
+            sum("by request 7f, until 2027-01-15" in name for name in names), len(requested)
+        )
+        self.assertEqual(len(more.anywhere().requested), len(requested))

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.identity.error import BadRole, BadTraits
 from mezite.identity.roles import AccessRules, LabelSelector, UserRights
-from mezite.identity.rolesdoc import Allow, Options, Role, parse_role
+from mezite.identity.rolesdoc import Allow, Options, Role, parse_role, role_document
 from mezite.identity.terms import parse_term
 from mezite.identity.traits import check_traits, parse_traits
 from mezite.names import LoginName, RoleName, UserName
@@ -45,7 +45,7 @@ class DocumentTests(SynchronousTestCase):
             (document() | {"extra": "x"}, ("extra",)),
             (document(denny={}), ("spec", "denny")),
             (document(deny={"login": "root"}), ("spec", "deny", "login")),
-            (document(deny={"request_roles": "x"}), ("spec", "deny", "request_roles")),
+            (document(deny={"request": "x"}), ("spec", "deny", "request")),
             (document(options={"port_forwards": True}), ("spec", "options", "port_forwards")),
         ):
             self.assertIn("this key is not known; here are", self.refused(tree, *where))
@@ -108,10 +108,14 @@ class DocumentTests(SynchronousTestCase):
         self.refused(document(allow={"logins": ["x" * 256]}), "spec", "allow", "logins", 0)
 
     def test_role_names(self) -> None:
-        """Roles that can be asked for have the names of roles."""
-        self.refused(
-            document(allow={"request_roles": ["A"]}), *("spec", "allow", "request_roles", 0)
-        )
+        """Roles that can be asked for are names of roles, or patterns of such."""
+        for side in ("allow", "deny"):
+            for key in ("request_roles", "review_roles"):
+                for text in ("A", "a b", "^a", "a*", "{{user}}"):
+                    tree = document(**{side: {key: [text]}})
+                    self.refused(tree, "spec", side, key, 0)
+                tree = document(**{side: {key: ["ops", "*", "^ssh-.*$", "{{user.name}}"]}})
+                self.assertEqual(len(role_document(parse_role(tree))["spec"][side][key]), 4)
         self.refused(document() | {"metadata": {"name": "a b"}}, "metadata", "name")
 
 
