@@ -1,16 +1,22 @@
 """
 What the options of several roles come to.
 
-Permissions add up, restrictions too: the shortest life, forwarding and copies
-if any role permits them, a second factor if any role wants it, and the
-strictest recording.
+Permissions add up, restrictions too: the shortest lengths of time and the
+fewest sessions, forwarding and copies if any role permits them, a second factor
+and what else binds if any role wants it, the strictest recording, and the
+addresses that all roles have in common.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from typing import TypeVar
 
+from mezite.identity.networks import Networks, overlap
 from mezite.identity.rolesdoc import Options
+
+N = TypeVar("N", int, float)
 
 
 def merge(*, openers: Iterable[Options], others: Iterable[Options]) -> Options:
@@ -24,10 +30,7 @@ def merge(*, openers: Iterable[Options], others: Iterable[Options]) -> Options:
     permitting = list(openers)
     restricting = [*permitting, *others]
     return Options(
-        max_session_ttl=min(
-            (each.max_session_ttl for each in restricting if each.max_session_ttl is not None),
-            default=None,
-        ),
+        max_session_ttl=_least(each.max_session_ttl for each in restricting),
         port_forwarding=any(each.port_forwarding for each in permitting),
         agent_forwarding=any(each.agent_forwarding for each in permitting),
         file_copy=any(each.file_copy for each in permitting),
@@ -35,4 +38,18 @@ def merge(*, openers: Iterable[Options], others: Iterable[Options]) -> Options:
         record_session=max(
             (each.record_session for each in restricting), default=Options().record_session
         ),
+        max_sessions=_least(each.max_sessions for each in restricting),
+        idle_timeout=_least(each.idle_timeout for each in restricting),
+        disconnect_expired=any(each.disconnect_expired for each in restricting),
+        pin_source_address=any(each.pin_source_address for each in restricting),
+        source_addresses=_common(each.source_addresses for each in restricting),
     )
+
+
+def _least(values: Iterable[N | None]) -> N | None:
+    """The least of those that are given at all."""
+    return min((value for value in values if value is not None), default=None)
+
+
+def _common(sources: Iterable[Networks | None]) -> Networks | None:
+    return reduce(overlap, sources, None)

@@ -9,7 +9,6 @@ is :mod:`mezite.config.roles`'s; what they mean is :mod:`mezite.identity.roles`'
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -17,23 +16,37 @@ from attrs import field, frozen
 
 from mezite.error import BadInput
 from mezite.identity.error import BadRole
+from mezite.identity.networks import Networks
+from mezite.identity.rolevalues import (
+    Where,
+    duration,
+    duration_text,
+    exactly,
+    listed,
+    listing,
+    networks,
+    number,
+    text,
+    truth,
+)
 from mezite.identity.terms import Literal, Template, Term, parse_term
 from mezite.names import InvalidName, LoginName, RoleName, check_labels
 
 VERSION: Final = "v1"
-# Sixty-four of anything is more than one person reads; a role stays below 64 KiB of YAML.
+# More than one person reads; a role stays below 64 KiB of YAML.
 KEYS_LIMIT: Final = 64
-TERMS_LIMIT: Final = 64
 DESCRIPTION_LENGTH: Final = 256
 # The bounds of a certificate's life (mezite.auth.issuing).
 SHORTEST_TTL: Final = 60.0
 LONGEST_TTL: Final = 24 * 3600.0
-
-_DURATION: Final = re.compile(r"(?=.)(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
-_TRUTHS: Final = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+# Shorter than a person needs to read one screen is a mistake; longer than a certificate
+# can live never comes.
+SHORTEST_IDLE: Final = 5.0
+LONGEST_IDLE: Final = 24 * 3600.0
+# More than all streams of a hub that has a thousand nodes.
+SESSIONS_LIMIT: Final = 1_000_000
 
 T = TypeVar("T")
-Where = tuple[str | int, ...]
 
 
 class Recording(enum.IntEnum):
@@ -46,7 +59,12 @@ class Recording(enum.IntEnum):
 
 @frozen
 class Options:
-    """How somebody may use what a role allows; ``max_session_ttl`` in seconds."""
+    """
+    How somebody may use what a role allows; lengths of time in seconds.
+
+    ``source_addresses`` are where they may come from: None is everywhere, and no
+    networks, which several roles may come to, are nowhere.
+    """
 
     max_session_ttl: float | None = None
     port_forwarding: bool = True
@@ -54,6 +72,11 @@ class Options:
     file_copy: bool = True
     require_session_mfa: bool = False
     record_session: Recording = Recording.OFF
+    max_sessions: int | None = None
+    idle_timeout: float | None = None
+    disconnect_expired: bool = False
+    pin_source_address: bool = False
+    source_addresses: Networks | None = None
 
 
 @frozen
@@ -97,8 +120,8 @@ def parse_role(tree: object) -> Role:
     :raises BadRole: for whatever is not understood, down to a key that is not known.
     """
     document = _Section(tree, (), ("kind", "version", "metadata", "spec"))
-    document.required("kind", _exactly("role"))
-    document.required("version", _exactly(VERSION))
+    document.required("kind", exactly("role"))
+    document.required("version", exactly(VERSION))
     metadata = document.section("metadata", ("name", "description"))
     spec = document.section("spec", ("options", "allow", "deny"))
     keys = ("node_labels", "logins", "request_roles", "review_roles")
@@ -109,15 +132,15 @@ def parse_role(tree: object) -> Role:
         options=_options(spec),
         allow=Allow(
             node_labels=allow.optional("node_labels", _labels, {}),
-            logins=allow.optional("logins", _listed(_allowed_login), ()),
-            request_roles=allow.optional("request_roles", _listed(_role_term), ()),
-            review_roles=allow.optional("review_roles", _listed(_role_term), ()),
+            logins=allow.optional("logins", listed(_allowed_login), ()),
+            request_roles=allow.optional("request_roles", listed(_role_term), ()),
+            review_roles=allow.optional("review_roles", listed(_role_term), ()),
         ),
         deny=Deny(
             node_labels=deny.optional("node_labels", _labels, {}),
-            logins=deny.optional("logins", _listed(_denied_login), ()),
-            request_roles=deny.optional("request_roles", _listed(_role_term), ()),
-            review_roles=deny.optional("review_roles", _listed(_role_term), ()),
+            logins=deny.optional("logins", listed(_denied_login), ()),
+            request_roles=deny.optional("request_roles", listed(_role_term), ()),
+            review_roles=deny.optional("review_roles", listed(_role_term), ()),
         ),
     )
 
@@ -131,9 +154,17 @@ def role_document(role: Role) -> dict[str, Any]:
         "file_copy": options.file_copy,
         "require_session_mfa": options.require_session_mfa,
         "record_session": options.record_session.name.lower(),
+        "disconnect_expired": options.disconnect_expired,
+        "pin_source_address": options.pin_source_address,
     }
     if options.max_session_ttl is not None:
         written["max_session_ttl"] = duration_text(options.max_session_ttl)
+    if options.max_sessions is not None:
+        written["max_sessions"] = str(options.max_sessions)
+    if options.idle_timeout is not None:
+        written["idle_timeout"] = duration_text(options.idle_timeout)
+    if options.source_addresses is not None:
+        written["source_addresses"] = [str(network) for network in options.source_addresses]
     return {
         "kind": "role",
         "version": VERSION,
@@ -144,14 +175,6 @@ def role_document(role: Role) -> dict[str, Any]:
             "deny": _written_rules(role.deny),
         },
     }
-
-
-def duration_text(seconds: float) -> str:
-    """A length of time as roles write it."""
-    for size, unit in ((3600, "h"), (60, "m")):
-        if seconds % size == 0:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:.0f}s"
 
 
 def _written_rules(rules: Allow | Deny) -> dict[str, Any]:
@@ -174,13 +197,13 @@ class _Section:
         if value is None:
             value = {}
         if not isinstance(value, Mapping):
-            raise BadRole(where, f"a mapping with {_listing(known)} is expected")
+            raise BadRole(where, f"a mapping with {listing(known)} is expected")
         self._where = where
         self._value = value
         for key in value:
             if key not in known:
                 raise BadRole(
-                    (*where, str(key)[:80]), f"this key is not known; here are {_listing(known)}"
+                    (*where, str(key)[:80]), f"this key is not known; here are {listing(known)}"
                 )
 
     def section(self, key: str, known: Sequence[str]) -> _Section:
@@ -200,55 +223,34 @@ def _options(spec: _Section) -> Options:
     section = spec.section("options", names)
     default = Options()
     return Options(
-        max_session_ttl=section.optional("max_session_ttl", _ttl, None),
-        port_forwarding=section.optional("port_forwarding", _truth, default.port_forwarding),
-        agent_forwarding=section.optional("agent_forwarding", _truth, default.agent_forwarding),
-        file_copy=section.optional("file_copy", _truth, default.file_copy),
-        require_session_mfa=section.optional("require_session_mfa", _truth, False),
+        max_session_ttl=section.optional(
+            "max_session_ttl", duration(SHORTEST_TTL, LONGEST_TTL), None
+        ),
+        port_forwarding=section.optional("port_forwarding", truth, default.port_forwarding),
+        agent_forwarding=section.optional("agent_forwarding", truth, default.agent_forwarding),
+        file_copy=section.optional("file_copy", truth, default.file_copy),
+        require_session_mfa=section.optional("require_session_mfa", truth, False),
         record_session=section.optional("record_session", _recording, default.record_session),
+        max_sessions=section.optional("max_sessions", number(SESSIONS_LIMIT), None),
+        idle_timeout=section.optional("idle_timeout", duration(SHORTEST_IDLE, LONGEST_IDLE), None),
+        disconnect_expired=section.optional("disconnect_expired", truth, False),
+        pin_source_address=section.optional("pin_source_address", truth, False),
+        source_addresses=section.optional("source_addresses", networks, None),
     )
-
-
-def _listing(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-
-
-def _text(value: object, where: Where, accepted: str) -> str:
-    if not isinstance(value, str):
-        raise BadRole(where, f"{accepted} is expected")
-    return value
-
-
-def _exactly(wanted: str) -> Callable[[object, Where], str]:
-    def parse(value: object, where: Where) -> str:
-        if value != wanted:
-            raise BadRole(where, f"{wanted!r} is expected")
-        return wanted
-
-    return parse
 
 
 def _name(value: object, where: Where) -> RoleName:
     try:
-        return RoleName.parse(_text(value, where, "the name of a role"))
+        return RoleName.parse(text(value, where, "the name of a role"))
     except InvalidName as error:
         raise BadRole(where, str(error)) from None
 
 
 def _description(value: object, where: Where) -> str:
-    text = "" if value is None else _text(value, where, "a text")
-    if len(text) > DESCRIPTION_LENGTH or not text.isprintable():
+    line = "" if value is None else text(value, where, "a text")
+    if len(line) > DESCRIPTION_LENGTH or not line.isprintable():
         raise BadRole(where, f"one line of at most {DESCRIPTION_LENGTH} characters is expected")
-    return text
-
-
-def _truth(value: object, where: Where) -> bool:
-    if isinstance(value, bool):
-        return value
-    truth = _TRUTHS.get(value.lower()) if isinstance(value, str) else None
-    if truth is None:
-        raise BadRole(where, "true or false is expected (also: on, off, yes, no)")
-    return truth
+    return line
 
 
 def _recording(value: object, where: Where) -> Recording:
@@ -261,39 +263,9 @@ def _recording(value: object, where: Where) -> Recording:
     raise BadRole(where, "off, best_effort or required is expected")
 
 
-def _ttl(value: object, where: Where) -> float:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise BadRole(where, "a length of time is expected, such as 8h, 30m or 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    total = hours * 3600 + minutes * 60 + seconds
-    if not SHORTEST_TTL <= total <= LONGEST_TTL:
-        raise BadRole(
-            where,
-            f"between {duration_text(SHORTEST_TTL)} and {duration_text(LONGEST_TTL)} is expected",
-        )
-    return total
-
-
-def _items(value: object, where: Where) -> Sequence[tuple[object, Where]]:
-    """The values of a list, or the one that stands in place of a list."""
-    if not isinstance(value, list | tuple):
-        return [(value, where)]
-    if len(value) > TERMS_LIMIT:
-        raise BadRole(where, f"a list has at most {TERMS_LIMIT} values")
-    return [(item, (*where, number)) for number, item in enumerate(value)]
-
-
-def _listed(parse: Callable[[object, Where], T]) -> Callable[[object, Where], tuple[T, ...]]:
-    def parse_all(value: object, where: Where) -> tuple[T, ...]:
-        return tuple(dict.fromkeys(parse(item, place) for item, place in _items(value, where)))
-
-    return parse_all
-
-
 def _term(value: object, where: Where) -> Term:
     try:
-        return parse_term(_text(value, where, "a text, * or ^pattern$"))
+        return parse_term(text(value, where, "a text, * or ^pattern$"))
     except BadInput as error:
         if isinstance(error, BadRole):
             raise
@@ -340,7 +312,7 @@ def _labels(value: object, where: Where) -> dict[str, tuple[Term, ...]]:
 
 
 def _label(key: str, value: object, where: Where) -> tuple[Term, ...]:
-    terms = _listed(_term)(value, where)
+    terms = listed(_term)(value, where)
     if not terms:
         raise BadRole(where, "at least one value is expected")
     if key == "*":

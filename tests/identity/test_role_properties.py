@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.identity.explain import explain
+from mezite.identity.networks import parse_network
 from mezite.identity.roles import (
     AccessRules,
     LabelSelector,
@@ -61,6 +62,16 @@ OPTIONS = st.builds(
     file_copy=st.booleans(),
     require_session_mfa=st.booleans(),
     record_session=st.sampled_from(Recording),
+    max_sessions=st.sampled_from([None, 1, 7]),
+    idle_timeout=st.sampled_from([None, 5.0, 90.0, 3600.0]),
+    disconnect_expired=st.booleans(),
+    pin_source_address=st.booleans(),
+    source_addresses=st.one_of(
+        st.none(),
+        st.lists(st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"]), min_size=1)
+        .map(dict.fromkeys)
+        .map(lambda texts: tuple(map(parse_network, texts))),
+    ),
 )
 ROLE = st.builds(
     Role,

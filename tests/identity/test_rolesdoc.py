@@ -62,8 +62,22 @@ class DocumentTests(SynchronousTestCase):
             ("port_forwarding", None),
             ("record_session", "always"),
             ("require_session_mfa", []),
+            ("max_sessions", 0),
+            ("max_sessions", "-1"),
+            ("max_sessions", "1e3"),
+            ("max_sessions", "9" * 5000),
+            ("max_sessions", True),
+            ("max_sessions", None),
+            ("idle_timeout", "4s"),
+            ("idle_timeout", "25h"),
+            ("disconnect_expired", "perhaps"),
+            ("pin_source_address", 1),
+            ("source_addresses", []),
         ):
             self.refused(document(options={key: value}), "spec", "options", key)
+        for value in ("10.0.0.1/8", "", None, 10, ["10.0.0.0/8"]):
+            tree = document(options={"source_addresses": [value]})
+            self.refused(tree, "spec", "options", "source_addresses", 0)
         for value in ("x" * 257, "a\nb", 5):
             tree = document() | {"metadata": {"name": "dev", "description": value}}
             self.refused(tree, "metadata", "description")
