@@ -23,7 +23,7 @@ from mezite.auth.error import (
 )
 from mezite.auth.rights import Rights, is_auditor
 from mezite.identity import sshcert, x509
-from mezite.identity.authority import SshAuthority, X509Authority
+from mezite.identity.authorities import Authorities
 from mezite.identity.grants import NO_LOGIN, extensions_of
 from mezite.identity.roles import AccessRules
 from mezite.names import ClusterName, LoginName, UserName
@@ -47,8 +47,8 @@ class UserCertificates:
     tls_certificate_pem: bytes
     valid_before: float
     logins: tuple[LoginName, ...]
-    user_ca_line: str
-    host_ca_line: str
+    user_ca_lines: tuple[str, ...]
+    host_ca_lines: tuple[str, ...]
     cluster_ca_pem: bytes
 
 
@@ -64,18 +64,14 @@ class IssuingService:
         serials: ISerials,
         *,
         cluster: ClusterName,
-        user_ca: SshAuthority,
-        host_ca: SshAuthority,
-        cluster_ca: X509Authority,
+        authorities: Callable[[], Authorities],
         wall_clock: Callable[[], float],
     ) -> None:
         self._users = users
         self._rights = rights
         self._serials = serials
         self._cluster = cluster
-        self._user_ca = user_ca
-        self._host_ca = host_ca
-        self._cluster_ca = cluster_ca
+        self._authorities = authorities
         self._wall_clock = wall_clock
 
     async def issue_user_certs(
@@ -116,10 +112,11 @@ class IssuingService:
         if rules.options.max_session_ttl is not None:
             lifetime = min(lifetime, rules.options.max_session_ttl)
         serial = await self._serials.next()
+        authorities = self._authorities()
         # Whole seconds, as certificates count, so that both end in the same one.
         now = float(int(self._wall_clock()))
         tls = x509.issue_user(
-            self._cluster_ca,
+            authorities.cluster_ca,
             tls_key,
             x509.UserIdentity(self._cluster, record.name),
             now=now,
@@ -128,7 +125,7 @@ class IssuingService:
         # The cluster CA may end sooner; then so does everything.
         valid_before = tls.not_valid_after_utc.timestamp()
         ssh = sshcert.issue_user(
-            self._user_ca,
+            authorities.user_ca,
             ssh_public_line,
             user=record.name,
             logins=logins or (NO_LOGIN,),
@@ -151,9 +148,9 @@ class IssuingService:
             tls_certificate_pem=tls.public_bytes(Encoding.PEM),
             valid_before=valid_before,
             logins=logins,
-            user_ca_line=self._user_ca.public_line(f"{self._cluster}-user-ca"),
-            host_ca_line=self._host_ca.public_line(f"{self._cluster}-host-ca"),
-            cluster_ca_pem=self._cluster_ca.certificate_pem,
+            user_ca_lines=authorities.user_lines,
+            host_ca_lines=authorities.host_lines,
+            cluster_ca_pem=authorities.tls_pem,
         )
 
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from mezite.auth.error import BadRequest, NodeNameReserved, NodeRemoved
 from mezite.identity import sshcert, x509
-from mezite.identity.authority import SshAuthority, X509Authority
+from mezite.identity.authorities import Authorities
 from mezite.identity.sshkeys import load_public_line
 from mezite.identity.tokens import hash_token, new_token, token_id
 from mezite.names import AgentId, ClusterName, InvalidName, NodeName, check_labels
@@ -49,7 +49,8 @@ class HostCertificates:
     """
     What a node keeps, and what it checks users and the hub against.
 
-    ``valid_before`` is when the first of the two certificates ends.
+    ``valid_before`` is when the first of the two certificates ends;
+    ``generation``, that of the authorities, which grows when they change.
     """
 
     agent_id: AgentId
@@ -58,8 +59,9 @@ class HostCertificates:
     ssh_certificate: str
     tls_certificate_pem: bytes
     cluster_ca_pem: bytes
-    user_ca_line: str
-    host_ca_line: str
+    user_ca_lines: tuple[str, ...]
+    host_ca_lines: tuple[str, ...]
+    generation: int
     valid_before: float
 
 
@@ -77,9 +79,7 @@ class JoinService:
         *,
         cluster: ClusterName,
         hub_names: Iterable[str],
-        user_ca: SshAuthority,
-        host_ca: SshAuthority,
-        cluster_ca: X509Authority,
+        authorities: Callable[[], Authorities],
         wall_clock: Callable[[], float],
     ) -> None:
         self._nodes = nodes
@@ -88,9 +88,7 @@ class JoinService:
         self._serials = serials
         self._cluster = cluster
         self._hub_names = tuple(dict.fromkeys([*hub_names, cluster.text]))
-        self._user_ca = user_ca
-        self._host_ca = host_ca
-        self._cluster_ca = cluster_ca
+        self._authorities = authorities
         self._wall_clock = wall_clock
 
     async def create_token(
@@ -192,9 +190,10 @@ class JoinService:
         tls_key = x509.load_public_key(tls_public_key_pem)
         load_public_line(ssh_public_line)
         serial = await self._serials.next()
+        authorities = self._authorities()
         now = float(int(self._wall_clock()))
         tls = x509.issue_node(
-            self._cluster_ca,
+            authorities.cluster_ca,
             tls_key,
             x509.NodeIdentity(self._cluster, record.agent_id, record.name),
             now=now,
@@ -202,7 +201,7 @@ class JoinService:
         )
         valid_before = min(now + HOST_LIFETIME, tls.not_valid_after_utc.timestamp())
         ssh = sshcert.issue_host(
-            self._host_ca,
+            authorities.host_ca,
             ssh_public_line,
             agent_id=record.agent_id,
             principals=self._principals(record),
@@ -219,9 +218,10 @@ class JoinService:
             cluster=self._cluster,
             ssh_certificate=ssh,
             tls_certificate_pem=tls.public_bytes(Encoding.PEM),
-            cluster_ca_pem=self._cluster_ca.certificate_pem,
-            user_ca_line=self._user_ca.public_line(f"{self._cluster}-user-ca"),
-            host_ca_line=self._host_ca.public_line(f"{self._cluster}-host-ca"),
+            cluster_ca_pem=authorities.tls_pem,
+            user_ca_lines=authorities.user_lines,
+            host_ca_lines=authorities.host_lines,
+            generation=authorities.generation,
             valid_before=valid_before,
         )
 

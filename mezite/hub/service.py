@@ -47,11 +47,11 @@ from mezite.hub.sshproxy import SshProxyFactory
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.tunnelserver import TunnelServerFactory
 from mezite.hub.web.site import HubFacts, build_site
+from mezite.identity.authorities import Authorities
 from mezite.identity.x509 import identity_of
 from mezite.rpc.server import Caller, GrpcServerFactory
 from mezite.ssh.hostkeys import HostKey, ReplaceableHostKey
 from mezite.store.interfaces import IStore
-from mezite.store.keyfiles import Authorities
 from mezite.tasks import background, within
 from mezite.wire.alpn import Route
 from mezite.wire.contexts import Credentials, HubContexts
@@ -184,9 +184,7 @@ class HubService(Service):
             cluster=cluster,
             hub_names=config.hub_names,
             wall_clock=wall_clock,
-            user_ca=authorities.user_ca,
-            host_ca=authorities.host_ca,
-            cluster_ca=authorities.cluster_ca,
+            authorities=lambda: self._authorities,
         )
         auth = AuthService(
             facts=self.facts,
@@ -197,9 +195,7 @@ class HubService(Service):
                 store.serials,
                 cluster=cluster,
                 wall_clock=wall_clock,
-                user_ca=authorities.user_ca,
-                host_ca=authorities.host_ca,
-                cluster_ca=authorities.cluster_ca,
+                authorities=lambda: self._authorities,
             ),
             joining=joining,
             access=access,
@@ -259,7 +255,7 @@ class HubService(Service):
                     opener=opener,
                     jump_host=jump_host(
                         host_key=self._ssh_key,
-                        user_authorities=lambda: [authorities.user_ca.public_blob],
+                        user_authorities=lambda: self._authorities.user_blobs,
                         hub_names=config.hub_names,
                         opener=opener,
                         clock=clock,

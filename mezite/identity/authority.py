@@ -37,6 +37,17 @@ from mezite.names import ClusterName
 
 # Long enough that nobody meets it by surprise; rotation replaces an authority sooner.
 AUTHORITY_LIFETIME: Final = 10 * 365 * 86400.0
+_AUTHORITY_USAGE: Final = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 # How far clocks may differ before a fresh certificate is refused as not yet valid.
 CLOCK_SKEW: Final = 60.0
 _PIN: Final = re.compile(r"sha256:([0-9a-f]{64})")
@@ -104,17 +115,6 @@ class X509Authority:
             ]
         )
         begin = datetime.fromtimestamp(int(now - CLOCK_SKEW), UTC)
-        usage = x509.KeyUsage(
-            digital_signature=False,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            key_cert_sign=True,
-            crl_sign=True,
-            encipher_only=False,
-            decipher_only=False,
-        )
         identifier = x509.SubjectKeyIdentifier.from_public_key(public)
         certificate = (
             x509.CertificateBuilder()
@@ -125,7 +125,7 @@ class X509Authority:
             .not_valid_before(begin)
             .not_valid_after(begin + timedelta(seconds=int(lifetime + CLOCK_SKEW)))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
+            .add_extension(_AUTHORITY_USAGE, critical=True)
             .add_extension(identifier, critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
@@ -167,6 +167,34 @@ class X509Authority:
     def key_to_pem(self, passphrase: bytes | None) -> bytes:
         return self.private_key.private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, _encryption(passphrase)
+        )
+
+    def vouch_for(self, other: X509Authority) -> x509.Certificate:
+        """
+        A certificate that says that another authority is of the same cluster.
+
+        TLS makes nothing of it, since the path below an authority has length 0;
+        :mod:`mezite.wire.trust` does. It ends with the first of the two.
+        """
+        ours, theirs = self.certificate, other.certificate
+        issuer = ours.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        subject = theirs.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(theirs.subject)
+            .issuer_name(ours.subject)
+            .public_key(other.private_key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(max(ours.not_valid_before_utc, theirs.not_valid_before_utc))
+            .not_valid_after(min(ours.not_valid_after_utc, theirs.not_valid_after_utc))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_AUTHORITY_USAGE, critical=True)
+            .add_extension(subject.value, critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer.value),
+                critical=False,
+            )
+            .sign(self.private_key, SHA256())
         )
 
     @property

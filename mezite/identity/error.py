@@ -4,6 +4,8 @@ What can be wrong with keys, certificates, pins and selectors.
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from mezite.error import BadInput, Denied, RemoteError, Unavailable
 
 
@@ -85,3 +87,25 @@ class CertificateRefused(Denied):
     def __init__(self, sentence: str, *, reason: str) -> None:
         super().__init__(sentence)
         self.reason = reason
+
+
+_NOTHING_TO_DO: Final = "no rotation is under way"
+_UNDER_WAY: Final = "a rotation is under way: see mezctl ca status, or mezctl ca rollback"
+_WHY_NOT: Final = {
+    ("prepare", "begin"): _UNDER_WAY,
+    ("rotate", "begin"): _UNDER_WAY,
+    ("rollback", "begin"): "a rotation is being rolled back: wait for its end, or finish it",
+    ("prepare", "finish"): "the new authority signs nothing yet: let it, by --phase=rotate, first",
+    ("rotate", "switch"): "the new authority signs already",
+    ("rollback", "switch"): "the rotation is being rolled back",
+    ("rollback", "roll back"): "the rotation is being rolled back already",
+}
+
+
+class NotInThisPhase(BadInput):
+    """A step that the phase of a rotation does not have."""
+
+    def __init__(self, phase: Any, step: Any) -> None:
+        super().__init__(_WHY_NOT.get((phase.value, step.value), _NOTHING_TO_DO))
+        self.phase = phase
+        self.step = step

@@ -77,7 +77,7 @@ class IssuingTests(SynchronousTestCase):
         self.assertEqual(tls.not_valid_after_utc.timestamp(), issued.valid_before)
         self.assertEqual(issued.logins, (ROOT, LoginName("ada")))
         self.assertEqual(issued.cluster_ca_pem, CLUSTER_CA.certificate_pem)
-        self.assertTrue(issued.user_ca_line.startswith(USER_CA.public_line()))
+        self.assertTrue(issued.user_ca_lines[0].startswith(USER_CA.public_line()))
 
     def test_lifetimes(self) -> None:
         """The wish for a lifetime is kept up to a day, and refused below a minute."""

@@ -114,7 +114,7 @@ class JoinTests(JoiningTestCase):
             )
             self.assertEqual(host.agent_id, issued.agent_id)
             self.assertEqual(host.principals, names)
-        self.assertTrue(issued.user_ca_line.startswith(USER_CA.public_line()))
+        self.assertTrue(issued.user_ca_lines[0].startswith(USER_CA.public_line()))
 
     def test_lifetimes(self) -> None:
         """The host certificate is renewed daily; the way back in stays open for weeks."""

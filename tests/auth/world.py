@@ -19,6 +19,7 @@ from mezite.auth.passwords import RunInThread
 from mezite.auth.people import UserService
 from mezite.auth.rights import Rights
 from mezite.auth.rolekeeping import RoleService
+from mezite.identity.authorities import Authorities
 from mezite.identity.authority import SshAuthority, X509Authority
 from mezite.names import ClusterName, LoginName, UserName
 from mezite.store.memory import MemoryStore
@@ -44,6 +45,7 @@ TLS_PEM = (
 # Made once, since no test depends on which they are.
 USER_CA, HOST_CA = SshAuthority.generate(), SshAuthority.generate()
 CLUSTER_CA = X509Authority.generate(CLUSTER, START)
+AUTHORITIES = Authorities(CLUSTER, USER_CA, HOST_CA, CLUSTER_CA)
 
 
 @define(eq=False)
@@ -75,9 +77,7 @@ class World:
             rights,
             store.serials,
             cluster=CLUSTER,
-            user_ca=USER_CA,
-            host_ca=HOST_CA,
-            cluster_ca=CLUSTER_CA,
+            authorities=lambda: AUTHORITIES,
             wall_clock=self.time,
         )
         self.joining = JoinService(
@@ -87,9 +87,7 @@ class World:
             store.serials,
             cluster=CLUSTER,
             hub_names=[HUB],
-            user_ca=USER_CA,
-            host_ca=HOST_CA,
-            cluster_ca=CLUSTER_CA,
+            authorities=lambda: AUTHORITIES,
             wall_clock=self.time,
         )
         self.access = AccessService(rights, store.nodes)

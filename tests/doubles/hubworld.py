@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from mezite.config.hub import HubConfig
 from mezite.hub.service import HubService
+from mezite.identity.authorities import Authorities
 from mezite.identity.authority import SshAuthority, X509Authority
 from mezite.identity.roles import LabelSelector
 from mezite.identity.tokens import hash_token, new_token
@@ -35,7 +36,6 @@ from mezite.mux.frames import Role
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
 from mezite.names import AgentId, ClusterName, HostPort, LoginName, NodeName, RoleName, UserName
-from mezite.store.keyfiles import Authorities
 from mezite.store.memory import MemoryStore
 from mezite.store.records import JoinTokenRecord, NodeRecord, UserRecord
 from mezite.wire.contexts import client_context

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from mezite.identity.authorities import Authorities
 from mezite.names import ClusterName
 from mezite.store import keyfiles
 from mezite.store.error import DataUnusable
-from mezite.store.keyfiles import DIRECTORY, FILES, Authorities, known_cluster, load_or_create
+from mezite.store.keyfiles import DIRECTORY, FILES, known_cluster, load_or_create
 
 PROD = ClusterName("prod")
 NOW = 1_700_000_000.0
