@@ -21,6 +21,7 @@ from mezite.audit.events import AuditEvent
 from mezite.names import AgentId, NodeName, UserName
 from mezite.store import rows, schema
 from mezite.store.databaseaudit import DatabaseAudit
+from mezite.store.databaserequests import DatabaseRequests
 from mezite.store.databaseroles import DatabaseRoles, check_roles
 from mezite.store.error import (
     NodeNameTaken,
@@ -45,6 +46,7 @@ from mezite.store.interfaces import (
 )
 from mezite.store.opening import open_engine
 from mezite.store.records import BearerRecord, JoinTokenRecord, NodeRecord, UserRecord
+from mezite.store.requests import IAccessRequests
 from mezite.store.transactions import IReactorOfThreads, PoolThreads, Threads, Transactions
 
 _users: Final = schema.users
@@ -86,7 +88,7 @@ class DatabaseUsers:
 
     def remove(self, name: UserName, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
-            # Bearers go with their user, by the foreign key.
+            # Bearers and access requests go with their user, by the foreign keys.
             if not connection.execute(delete(_users).where(_users.c.name == name.text)).rowcount:
                 raise NoSuchUser(name)
 
@@ -344,6 +346,7 @@ class DatabaseStore:
     joining: IJoining = field(init=False)
     bearers: IBearers = field(init=False)
     serials: ISerials = field(init=False)
+    requests: IAccessRequests = field(init=False)
     audit: IAuditLog = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -355,6 +358,7 @@ class DatabaseStore:
         self.joining = DatabaseJoining(self._transactions)
         self.bearers = DatabaseBearers(self._transactions)
         self.serials = DatabaseSerials(self._transactions)
+        self.requests = DatabaseRequests(self._transactions)
         self.audit = DatabaseAudit(self._transactions)
 
     def check(self) -> Deferred[None]:

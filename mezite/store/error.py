@@ -60,6 +60,29 @@ class TooManyRoles(LimitReached):
         super().__init__(f"a cluster has at most {limit} roles")
 
 
+class NoSuchRequest(NotFound):
+    """No access request has the id, or it is none that the caller may see."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"there is no access request {request_id[:80]!r}")
+        self.request_id = request_id
+
+
+class RequestExists(AlreadyExists):
+    """An access request with this id is there already."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"there is an access request {request_id} already")
+        self.request_id = request_id
+
+
+class TooManyRequests(LimitReached):
+    """A user has as many access requests as a user may have."""
+
+    def __init__(self, which: str, limit: int) -> None:
+        super().__init__(f"a user has at most {limit} access requests {which}")
+
+
 class NoSuchNode(NotFound):
     """No node has the agent id; it never joined, or it was removed."""
 

@@ -33,6 +33,7 @@ from mezite.store.records import (
     RoleRecord,
     UserRecord,
 )
+from mezite.store.requests import IAccessRequests
 
 # Enough for every machine and window that one person uses at once; without a bound, a
 # script that logs in each minute would fill the table until its secrets expire.
@@ -60,7 +61,7 @@ class IUsers(Interface):
 
     def remove(name: UserName, *, event: AuditEvent | None = None) -> Deferred[None]:
         """
-        Forget a user, and with them every bearer secret they hold.
+        Forget a user, and with them every bearer secret they hold and their requests.
 
         :raises NoSuchUser:
         """
@@ -274,6 +275,7 @@ class IStore(Interface):
     joining: IJoining = Attribute("the door by which nodes come in")
     bearers: IBearers = Attribute("the bearer secrets of those who have logged in")
     serials: ISerials = Attribute("the serial numbers of certificates")
+    requests: IAccessRequests = Attribute("the wishes of users for roles")
     audit: IAuditLog = Attribute("what was done, and by whom")
 
     def check() -> Deferred[None]:

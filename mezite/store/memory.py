@@ -44,6 +44,7 @@ from mezite.store.interfaces import (
     IUsers,
 )
 from mezite.store.memoryaudit import MemoryAudit
+from mezite.store.memoryrequests import MemoryRequests
 from mezite.store.memorytables import Tables, step
 from mezite.store.records import (
     BearerRecord,
@@ -52,6 +53,7 @@ from mezite.store.records import (
     RoleRecord,
     UserRecord,
 )
+from mezite.store.requests import IAccessRequests
 
 
 @implementer(IUsers)
@@ -81,6 +83,8 @@ class MemoryUsers:
         if self._tables.users.pop(name, None) is None:
             raise NoSuchUser(name)
         _forget_bearers(self._tables, name)
+        requests = self._tables.requests
+        self._tables.requests = {key: each for key, each in requests.items() if each.user != name}
 
     @step
     def set_password(
@@ -327,6 +331,7 @@ class MemoryStore:
     joining: IJoining = field(init=False)
     bearers: IBearers = field(init=False)
     serials: ISerials = field(init=False)
+    requests: IAccessRequests = field(init=False)
     audit: IAuditLog = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -337,6 +342,7 @@ class MemoryStore:
         self.joining = MemoryJoining(self._tables)
         self.bearers = MemoryBearers(self._tables)
         self.serials = MemorySerials(self._tables)
+        self.requests = MemoryRequests(self._tables)
         self.audit = MemoryAudit(self._tables)
 
     @step

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, execute
 from mezite.audit.chain import ChainedLine, encode_event, link
 from mezite.audit.events import AuditEvent
 from mezite.identity.builtinroles import BUILT_IN
+from mezite.identity.requests import AccessRequest
 from mezite.names import AgentId, RoleName, UserName
 from mezite.store.error import NoSuchRole, StoreUnavailable
 from mezite.store.records import (
@@ -38,6 +39,7 @@ class Tables:
     nodes: dict[AgentId, NodeRecord] = field(factory=dict)
     tokens: dict[str, JoinTokenRecord] = field(factory=dict)
     bearers: dict[bytes, BearerRecord] = field(factory=dict)
+    requests: dict[str, AccessRequest] = field(factory=dict)
     audit: list[ChainedLine] = field(factory=list)
     chain: AuditChain = field(factory=AuditChain)
     serial: int = 0

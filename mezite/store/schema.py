@@ -96,6 +96,27 @@ bearers = Table(
     Column("expires", Double, nullable=False, index=True),
 )
 
+access_requests = Table(
+    "access_requests",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column(
+        "user",
+        String,
+        ForeignKey("users.name", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("roles", JSON, nullable=False),
+    Column("nodes", JSON, nullable=False),
+    Column("window", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("created", Double, nullable=False, index=True),
+    # Lists of state, time, who and why; the last is where the request stands.
+    Column("changes", JSON, nullable=False),
+)
+
 counters = Table(
     "counters",
     metadata,

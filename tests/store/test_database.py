@@ -19,6 +19,7 @@ from mezite.store.error import StoreUnavailable, TokenRefused
 from mezite.store.opening import open_engine
 from mezite.store.transactions import IReactorOfThreads
 from tests.contracts import audit as audit_contracts
+from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
 from tests.contracts.store import ADA, DB1, NOW, TOKEN
@@ -50,6 +51,10 @@ class SqliteRolesTests(_InSqlite, role_contracts.RolesContract):
 
 class SqliteAuditTests(_InSqlite, audit_contracts.AuditContract):
     """The audit in SQLite."""
+
+
+class SqliteRequestsTests(_InSqlite, request_contracts.RequestsContract):
+    """Access requests in SQLite."""
 
 
 class SqliteNodesTests(_InSqlite, contracts.NodesContract):

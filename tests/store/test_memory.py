@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mezite.store.memory import MemoryStore
 from tests.contracts import audit as audit_contracts
+from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
 
@@ -23,6 +24,10 @@ class MemoryRolesTests(_InMemory, role_contracts.RolesContract):
 
 class MemoryAuditTests(_InMemory, audit_contracts.AuditContract):
     """The audit in memory."""
+
+
+class MemoryRequestsTests(_InMemory, request_contracts.RequestsContract):
+    """Access requests in memory."""
 
 
 class MemoryNodesTests(_InMemory, contracts.NodesContract):
