@@ -14,6 +14,8 @@ from attrs import frozen
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.logger import Logger
 
+from mezite.audit.chain import time_text
+from mezite.audit.events import Actor, EventType
 from mezite.auth.error import (
     BadRequest,
     NoLogins,
@@ -22,6 +24,7 @@ from mezite.auth.error import (
     UserDisabled,
 )
 from mezite.auth.rights import Rights, is_auditor
+from mezite.auth.trail import AuditTrail
 from mezite.identity import sshcert, x509
 from mezite.identity.authorities import Authorities
 from mezite.identity.grants import NO_LOGIN, extensions_of
@@ -62,6 +65,7 @@ class IssuingService:
         users: IUsers,
         rights: Rights,
         serials: ISerials,
+        trail: AuditTrail,
         *,
         cluster: ClusterName,
         authorities: Callable[[], Authorities],
@@ -70,6 +74,7 @@ class IssuingService:
         self._users = users
         self._rights = rights
         self._serials = serials
+        self._trail = trail
         self._cluster = cluster
         self._authorities = authorities
         self._wall_clock = wall_clock
@@ -81,6 +86,7 @@ class IssuingService:
         ssh_public_line: str,
         tls_public_key_pem: bytes,
         ttl: float | None = None,
+        by: Actor,
     ) -> UserCertificates:
         """
         Both certificates of this user, for these keys, for this long.
@@ -133,6 +139,16 @@ class IssuingService:
             now=now,
             lifetime=valid_before - now,
             extensions=extensions_of(rules.options),
+        )
+        await self._trail.record(
+            self._trail.event(
+                EventType.USER_CERT_ISSUED,
+                by,
+                target=record.name,
+                serial=serial,
+                logins=tuple(map(str, logins)),
+                valid_before=time_text(valid_before),
+            )
         )
         self._log.info(
             "certificates {serial} issued to {user}, for {lifetime} s",

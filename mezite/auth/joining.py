@@ -16,7 +16,10 @@ from attrs import frozen
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.logger import Logger
 
+from mezite.audit.chain import time_text
+from mezite.audit.events import Actor, EventType
 from mezite.auth.error import BadRequest, NodeNameReserved, NodeRemoved
+from mezite.auth.trail import AuditTrail
 from mezite.identity import sshcert, x509
 from mezite.identity.authorities import Authorities
 from mezite.identity.sshkeys import load_public_line
@@ -76,6 +79,7 @@ class JoinService:
         join_tokens: IJoinTokens,
         joining: IJoining,
         serials: ISerials,
+        trail: AuditTrail,
         *,
         cluster: ClusterName,
         hub_names: Iterable[str],
@@ -86,13 +90,14 @@ class JoinService:
         self._join_tokens = join_tokens
         self._joining = joining
         self._serials = serials
+        self._trail = trail
         self._cluster = cluster
         self._hub_names = tuple(dict.fromkeys([*hub_names, cluster.text]))
         self._authorities = authorities
         self._wall_clock = wall_clock
 
     async def create_token(
-        self, *, ttl: float = TOKEN_LIFETIME, uses: int = 1, created_by: str
+        self, *, ttl: float = TOKEN_LIFETIME, uses: int = 1, by: Actor
     ) -> tuple[JoinTokenRecord, str]:
         """
         Make a join token; its text is shown now and never again.
@@ -111,17 +116,49 @@ class JoinService:
         record = JoinTokenRecord(
             token_id=token_id(secret_hash),
             secret_hash=secret_hash,
-            created_by=created_by,
+            created_by=by.name,
             created=now,
             expires=now + ttl,
             uses_left=uses,
             max_uses=uses,
         )
-        await self._join_tokens.add(record)
+        event = self._trail.event(
+            EventType.TOKEN_CREATED,
+            by,
+            target=record.token_id,
+            uses=uses,
+            expires=time_text(record.expires),
+        )
+        await self._join_tokens.add(record, event=event)
         self._log.info(
-            "join token {token_id} created by {by}", token_id=record.token_id, by=created_by
+            "join token {token_id} created by {by}", token_id=record.token_id, by=by.name
         )
         return record, text
+
+    async def remove_token(self, token_id: str, *, by: Actor) -> None:
+        """
+        Revoke a token, so that nobody joins with it any more.
+
+        :raises NoSuchToken:
+        """
+        event = self._trail.event(EventType.TOKEN_DELETED, by, target=token_id)
+        await self._join_tokens.remove(token_id, event=event)
+        self._log.info("join token {token_id} removed by {by}", token_id=token_id, by=by.name)
+
+    async def remove_node(self, record: NodeRecord, *, by: Actor) -> None:
+        """
+        Forget a node; its host name is free again.
+
+        :raises NoSuchNode:
+        """
+        event = self._trail.event(
+            EventType.NODE_REMOVED,
+            by,
+            target=record.agent_id,
+            node=record.name,
+        )
+        await self._nodes.remove(record.agent_id, event=event)
+        self._log.info("{by} removed the node {node}", by=by.name, node=record.name)
 
     async def validate(self, token: str) -> bool:
         """Whether one could join with this token now; nothing is used up."""
@@ -138,6 +175,7 @@ class JoinService:
         version: str,
         ssh_public_line: str,
         tls_public_key_pem: bytes,
+        address: str,
     ) -> HostCertificates:
         """
         Admit a machine: it gets an agent id, and its host name is bound to that.
@@ -163,7 +201,16 @@ class JoinService:
             joined=now,
         )
         certificates = await self._issue(record, ssh_public_line, tls_public_key_pem)
-        await self._joining.admit(hash_token(token), record, now)
+        secret_hash = hash_token(token)
+        event = self._trail.event(
+            EventType.NODE_JOINED,
+            Actor(str(node), address),
+            target=record.agent_id,
+            node=node,
+            token_id=token_id(secret_hash),
+            labels=tuple(f"{key}={value}" for key, value in record.labels.items()),
+        )
+        await self._joining.admit(secret_hash, record, now, event=event)
         self._log.info("node {node} joined as {agent_id}", node=node, agent_id=record.agent_id)
         return certificates
 

@@ -15,6 +15,7 @@ from argon2 import PasswordHasher
 from attrs import field, frozen
 from twisted.logger import Logger
 
+from mezite.audit.events import Actor, EventType
 from mezite.auth.error import BadPassword, LoginRefused, TooManyLogins
 from mezite.auth.limiter import FailureLimiter
 from mezite.auth.passwords import (
@@ -25,6 +26,7 @@ from mezite.auth.passwords import (
     check_new_password,
 )
 from mezite.auth.people import check_logins, check_roles
+from mezite.auth.trail import AuditTrail
 from mezite.identity.roles import LabelSelector
 from mezite.identity.tokens import hash_token, new_bearer, new_password
 from mezite.identity.traits import check_traits
@@ -71,6 +73,7 @@ class LoginService:
         self,
         users: IUsers,
         bearers: IBearers,
+        trail: AuditTrail,
         *,
         wall_clock: Callable[[], float],
         run_in_thread: RunInThread,
@@ -78,6 +81,7 @@ class LoginService:
     ) -> None:
         self._users = users
         self._bearers = bearers
+        self._trail = trail
         self._wall_clock = wall_clock
         self._passwords = Passwords(run_in_thread, hasher or PasswordHasher())
         self._failures = FailureLimiter()
@@ -100,7 +104,10 @@ class LoginService:
         )
         bearer = new_bearer()
         try:
-            await self._bearers.add(BearerRecord(hash_token(bearer), record.name, expires))
+            await self._bearers.add(
+                BearerRecord(hash_token(bearer), record.name, expires),
+                event=self._trail.event(EventType.USER_LOGIN, Actor(str(record.name), address)),
+            )
         except NoSuchUser:
             raise LoginRefused("removed during the login") from None
         self._log.info("{user} logged in from {address}", user=record.name, address=address)
@@ -142,13 +149,19 @@ class LoginService:
             raise BadPassword("the new password is the old one")
         record = await self._prove(user, old, address)
         caller = None if keep_bearer is None else await self.caller_of(keep_bearer)
-        await self.set_password(record.name, new, must_change=False)
+        event = self._trail.event(
+            EventType.USER_PASSWORD_CHANGED, Actor(str(record.name), address), target=record.name
+        )
+        hashed = await self._passwords.hash(new)
+        await self._users.set_password(record.name, hashed, False, event=event)
+        await self._bearers.remove_for(record.name)
+        self._log.info("password of {user} changed", user=record.name)
         if keep_bearer is not None and caller is not None and caller.name == record.name:
             expires = self._wall_clock() + BEARER_LIFETIME
             await self._bearers.add(BearerRecord(hash_token(keep_bearer), record.name, expires))
 
     async def set_password(
-        self, user: UserName, password: str | None = None, *, must_change: bool = True
+        self, user: UserName, password: str | None = None, *, must_change: bool = True, by: Actor
     ) -> str:
         """
         Replace a password by an administrator's right, and end the user's bearers.
@@ -159,9 +172,11 @@ class LoginService:
         :raises BadPassword:
         """
         chosen = new_password() if password is None else password
-        await self._users.set_password(user, await self._passwords.hash(chosen), must_change)
+        event = self._trail.event(EventType.USER_PASSWORD_RESET, by, target=user)
+        hashed = await self._passwords.hash(chosen)
+        await self._users.set_password(user, hashed, must_change, event=event)
         await self._bearers.remove_for(user)
-        self._log.info("password of {user} changed", user=user)
+        self._log.info("password of {user} replaced by {who}", user=user, who=by.name)
         return chosen
 
     async def create_user(
@@ -174,6 +189,7 @@ class LoginService:
         password: str | None = None,
         roles: Collection[RoleName] = (),
         traits: Mapping[str, Iterable[str]] | None = None,
+        by: Actor,
     ) -> NewUser:
         """
         Add a user; without a password they get one to be used once.
@@ -199,18 +215,28 @@ class LoginService:
             roles=kept_roles,
             traits=kept_traits,
         )
-        await self._users.create(record)
-        self._log.info("user {user} created, admin: {admin}", user=name, admin=is_admin)
+        event = self._trail.event(
+            EventType.USER_CREATED,
+            by,
+            target=name,
+            logins=tuple(map(str, kept)),
+            node_labels=tuple(node_labels.pairs()),
+            roles=tuple(map(str, kept_roles)),
+            is_admin=is_admin,
+        )
+        await self._users.create(record, event=event)
+        self._log.info("user {user} created by {who}", user=name, who=by.name)
         return NewUser(record, chosen if password is None else None)
 
-    async def remove_user(self, name: UserName) -> None:
+    async def remove_user(self, name: UserName, *, by: Actor) -> None:
         """
         Forget a user and their bearers; their certificates open nothing more.
 
         :raises NoSuchUser:
         """
-        await self._users.remove(name)
-        self._log.info("user {user} removed", user=name)
+        event = self._trail.event(EventType.USER_DELETED, by, target=name)
+        await self._users.remove(name, event=event)
+        self._log.info("user {user} removed by {who}", user=name, who=by.name)
 
     async def _prove(self, user: str, password: str, address: str) -> UserRecord:
         """The user whose password this is, or LoginRefused."""
@@ -241,6 +267,14 @@ class LoginService:
                 user=name or "nobody",
                 address=address,
                 reason=error.reason,
+            )
+            await self._trail.record(
+                self._trail.event(
+                    EventType.USER_LOGIN_FAILED,
+                    Actor("nobody" if name is None else str(name), address),
+                    success=False,
+                    error=error.reason,
+                )
             )
             raise
         except BaseException:

@@ -4,14 +4,16 @@ What administrators change about users after they were created.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
 import attrs
 from attrs import frozen
 from twisted.logger import Logger
 
+from mezite.audit.events import Actor, EventType
 from mezite.auth.error import BadRequest
+from mezite.auth.trail import AuditTrail
 from mezite.identity.roles import LabelSelector
 from mezite.identity.sshcert import PRINCIPALS_LIMIT
 from mezite.identity.traits import Traits, check_traits
@@ -40,11 +42,12 @@ class UserService:
 
     _log = Logger()
 
-    def __init__(self, users: IUsers, bearers: IBearers) -> None:
+    def __init__(self, users: IUsers, bearers: IBearers, trail: AuditTrail) -> None:
         self._users = users
         self._bearers = bearers
+        self._trail = trail
 
-    async def change(self, name: UserName, change: UserChange) -> UserRecord:
+    async def change(self, name: UserName, change: UserChange, *, by: Actor) -> UserRecord:
         """
         The user as they are from now on. Who is disabled loses their bearers.
 
@@ -60,11 +63,32 @@ class UserService:
             values["roles"] = check_roles(change.roles)
         if change.traits is not None:
             values["traits"] = check_traits(change.traits)
-        record = await self._users.change(name, lambda user: attrs.evolve(user, **values))
+        event = self._trail.event(EventType.USER_UPDATED, by, target=name, **_shown(values))
+        record = await self._users.change(
+            name, lambda user: attrs.evolve(user, **values), event=event
+        )
         if record.disabled:
             await self._bearers.remove_for(name)
-        self._log.info("user {user} changed: {keys}", user=name, keys=", ".join(sorted(values)))
+        self._log.info(
+            "user {user} changed by {who}: {keys}",
+            user=name,
+            who=by.name,
+            keys=", ".join(sorted(values)),
+        )
         return record
+
+
+def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was changed, as the audit shows it."""
+    shown: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, LabelSelector):
+            shown[key] = tuple(value.pairs())
+        elif isinstance(value, Mapping):
+            shown[key] = tuple(f"{name}={', '.join(each)}" for name, each in value.items())
+        else:
+            shown[key] = value if isinstance(value, bool) else tuple(map(str, value))
+    return shown
 
 
 def check_logins(logins: Collection[LoginName]) -> tuple[LoginName, ...]:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
+from mezite.audit.events import Actor, EventType
 from mezite.auth.error import BuiltInRole
+from mezite.auth.trail import AuditTrail
 from mezite.identity.builtinroles import BUILT_IN
 from mezite.identity.rolesdoc import Role
 from mezite.names import RoleName
@@ -22,11 +24,14 @@ class RoleService:
 
     _log = Logger()
 
-    def __init__(self, roles: IRoles, *, wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self, roles: IRoles, trail: AuditTrail, *, wall_clock: Callable[[], float]
+    ) -> None:
         self._roles = roles
+        self._trail = trail
         self._wall_clock = wall_clock
 
-    async def put(self, role: Role, *, replace: bool = False) -> RoleRecord:
+    async def put(self, role: Role, *, replace: bool = False, by: Actor) -> RoleRecord:
         """
         Add a role, or replace it.
 
@@ -34,8 +39,11 @@ class RoleService:
         :raises TooManyRoles:
         """
         now = self._wall_clock()
-        await self._roles.put(RoleRecord(role, now, now), replace=replace)
-        self._log.info("role {role} written", role=role.name)
+        is_there = replace and await self._roles.get(role.name) is not None
+        kind = EventType.ROLE_UPDATED if is_there else EventType.ROLE_CREATED
+        event = self._trail.event(kind, by, target=role.name)
+        await self._roles.put(RoleRecord(role, now, now), replace=replace, event=event)
+        self._log.info("role {role} written by {who}", role=role.name, who=by.name)
         return await self.get(role.name)
 
     async def get(self, name: RoleName) -> RoleRecord:
@@ -58,7 +66,7 @@ class RoleService:
             (*map(_built_in, BUILT_IN.values()), *written), key=lambda record: record.role.name
         )
 
-    async def remove(self, name: RoleName) -> None:
+    async def remove(self, name: RoleName, *, by: Actor) -> None:
         """
         Forget a role that nobody has.
 
@@ -68,8 +76,9 @@ class RoleService:
         """
         if name in BUILT_IN:
             raise BuiltInRole(name)
-        await self._roles.remove(name)
-        self._log.info("role {role} removed", role=name)
+        event = self._trail.event(EventType.ROLE_DELETED, by, target=name)
+        await self._roles.remove(name, event=event)
+        self._log.info("role {role} removed by {who}", role=name, who=by.name)
 
 
 def _built_in(role: Role) -> RoleRecord:

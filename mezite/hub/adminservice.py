@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 from google.protobuf.message import Message
-from twisted.logger import Logger
 
 from mezite import __version__
 from mezite.auth.joining import TOKEN_LIFETIME, JoinService
@@ -54,8 +53,6 @@ class AdminService:
     started: float
     wall_clock: Callable[[], float]
 
-    _log = Logger()
-
     def handlers(self) -> Mapping[str, Handler]:
         """The methods by their names."""
         return {
@@ -74,11 +71,10 @@ class AdminService:
     ) -> Message:
         """Forget a node and close its tunnel, so that it must join again."""
         record = await self.directory.find(request.node)
-        await self.store.nodes.remove(record.agent_id)
+        await self.joining.remove_node(record, by=who.actor)
         tunnel = self.registry.find(record.agent_id)
         if tunnel is not None:
             tunnel.close()
-        self._log.info("{who} removed the node {node}", who=who.name, node=record.name)
         return pb.DeleteNodeResponse()
 
     async def create_user(
@@ -92,8 +88,8 @@ class AdminService:
             password=request.password or None,
             roles=[RoleName.parse(role) for role in request.roles],
             traits=read_traits(request.traits),
+            by=who.actor,
         )
-        self._log.info("{who} created the user {user}", who=who.name, user=created.record.name)
         return pb.CreateUserResponse(
             user=user_message(created.record),
             one_time_password=created.one_time_password or "",
@@ -114,9 +110,7 @@ class AdminService:
     async def delete_user(
         self, who: Subject, _call: Call, request: pb.DeleteUserRequest
     ) -> Message:
-        name = UserName.parse(request.name)
-        await self.logins.remove_user(name)
-        self._log.info("{who} removed the user {user}", who=who.name, user=name)
+        await self.logins.remove_user(UserName.parse(request.name), by=who.actor)
         return pb.DeleteUserResponse()
 
     async def create_token(
@@ -125,7 +119,7 @@ class AdminService:
         record, secret = await self.joining.create_token(
             ttl=float(request.ttl_seconds) or TOKEN_LIFETIME,
             uses=request.uses or 1,
-            created_by=who.name,
+            by=who.actor,
         )
         command = shlex.join(
             [
@@ -164,8 +158,7 @@ class AdminService:
     async def delete_token(
         self, who: Subject, _call: Call, request: pb.DeleteTokenRequest
     ) -> Message:
-        await self.store.join_tokens.remove(request.token_id)
-        self._log.info("{who} removed the token {token}", who=who.name, token=request.token_id)
+        await self.joining.remove_token(request.token_id, by=who.actor)
         return pb.DeleteTokenResponse()
 
     async def get_status(

@@ -16,12 +16,14 @@ from attrs import frozen
 from google.protobuf.message import Message
 
 from mezite import __version__
+from mezite.audit.events import EventType
 from mezite.auth.access import AccessService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import HostCertificates, JoinService
 from mezite.auth.login import LoginService
-from mezite.error import Denied, LocalError
-from mezite.hub.callers import PERMISSIONS, Callers, Subject
+from mezite.auth.trail import AuditTrail
+from mezite.error import Denied, LocalError, NotAuthenticated
+from mezite.hub.callers import PERMISSIONS, Callers, Subject, permit
 from mezite.hub.nodes import NodeDirectory, NodeStatus
 from mezite.hub.presence import HEARTBEAT_SECONDS, Presence
 from mezite.hub.web.site import HubFacts
@@ -115,6 +117,7 @@ class AuthService:
             ssh_public_line=request.ssh_public_key,
             tls_public_key_pem=request.tls_public_key.encode(),
             ttl=float(request.ttl_seconds) if request.ttl_seconds else None,
+            by=who.actor,
         )
         return pb.IssueUserCertsResponse(
             ssh_certificate=issued.ssh_certificate,
@@ -170,6 +173,7 @@ class AuthService:
                 version=version_text(request.version),
                 ssh_public_line=request.ssh_public_key,
                 tls_public_key_pem=request.tls_public_key.encode(),
+                address=call.caller.address,
             )
         else:
             raise Denied("joining needs a token, and renewing the node's certificate")
@@ -214,7 +218,10 @@ class AuthService:
         if who.node is None:
             raise LocalError("AuthorizeSession was admitted without a node")
         decision = await self.access.authorize_session(
-            UserName.parse(request.user), LoginName.parse(request.login), who.node.agent_id
+            UserName.parse(request.user),
+            LoginName.parse(request.login),
+            who.node.agent_id,
+            session_id=request.session_id,
         )
         return pb.AuthorizeSessionResponse(allowed=decision.allowed, reason=decision.reason)
 
@@ -224,7 +231,9 @@ class AuthService:
         await self.presence.heard(who.node, check_labels(labels), version_text(version))
 
 
-def methods(callers: Callers, *services: Mapping[str, Handler]) -> dict[str, Method]:
+def methods(
+    callers: Callers, trail: AuditTrail, *services: Mapping[str, Handler]
+) -> dict[str, Method]:
     """Every method by its gRPC path, each behind the permission it needs."""
     handlers = {name: handler for service in services for name, handler in service.items()}
     if handlers.keys() != PERMISSIONS.keys():
@@ -233,18 +242,35 @@ def methods(callers: Callers, *services: Mapping[str, Handler]) -> dict[str, Met
         f"/{SERVICE}/{name}": Method(
             request_type=getattr(pb, f"{name}Request"),
             response_type=getattr(pb, f"{name}Response"),
-            handle=_guarded(callers, name, handler),
+            handle=_guarded(callers, trail, name, handler),
         )
         for name, handler in handlers.items()
     }
 
 
 def _guarded(
-    callers: Callers, name: str, handler: Handler
+    callers: Callers, trail: AuditTrail, name: str, handler: Handler
 ) -> Callable[[Call, Any], Awaitable[Message]]:
     async def handle(call: Call, request: Any) -> Message:
-        subject = await callers.admit(name, call)
-        return await handler(subject, call, request)
+        subject = await callers.identify(name, call)
+        try:
+            permit(name, subject)
+            return await handler(subject, call, request)
+        except NotAuthenticated:
+            raise
+        except Denied as error:
+            # Not of strangers, who would fill the audit as fast as they can connect.
+            if subject.is_known:
+                await trail.record(
+                    trail.event(
+                        EventType.AUTHZ_DENIED,
+                        subject.actor,
+                        success=False,
+                        error=str(error),
+                        method=name,
+                    )
+                )
+            raise
 
     return handle
 

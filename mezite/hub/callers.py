@@ -14,6 +14,7 @@ from typing import Final
 
 from attrs import frozen
 
+from mezite.audit.events import Actor
 from mezite.auth.error import PasswordChangeRequired
 from mezite.auth.login import LoginService
 from mezite.auth.rights import is_administrator, is_auditor
@@ -78,6 +79,17 @@ class Subject:
     node: NodeRecord | None = None
     is_admin: bool = False
     is_auditor: bool = False
+    address: str = ""
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts, as the audit names them."""
+        return Actor(self.name, self.address)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the caller has proved to be somebody."""
+        return self.user is not None or self.node is not None or self.is_admin
 
     @property
     def name(self) -> str:
@@ -100,24 +112,19 @@ class Callers:
         self._nodes = nodes
         self._logins = logins
 
-    async def admit(self, method: str, call: Call) -> Subject:
+    async def identify(self, method: str, call: Call) -> Subject:
         """
-        The subject of a call that has the permission its method needs.
+        Who calls this method; what they may is :func:`permit`'s.
 
         :raises NotAuthenticated: nothing, or nothing valid, was shown.
-        :raises Denied: what was shown is not enough.
+        :raises Denied: a node that was removed, or a user with a one-time password.
         """
         permission = PERMISSIONS[method]
         if permission is Permission.NOTHING:
-            return Subject()
+            return Subject(address=call.caller.address)
         if permission is Permission.NODE:
             return await self._node(call)
-        subject = await self._person(call, bearer_only=permission is Permission.PASSWORD_LOGIN)
-        if permission is Permission.ADMIN and not subject.is_admin:
-            raise Denied("this is for administrators")
-        if permission is Permission.AUDITOR and not subject.is_auditor:
-            raise Denied("this is for administrators and auditors")
-        return subject
+        return await self._person(call, bearer_only=permission is Permission.PASSWORD_LOGIN)
 
     async def _node(self, call: Call) -> Subject:
         identity = call.caller.identity
@@ -128,7 +135,7 @@ class Callers:
         # after which the id came back from a backup under another name.
         if record is None or record.name != identity.node:
             raise Denied(f"node {identity.node} ({identity.agent_id}) was removed; join it again")
-        return Subject(node=record)
+        return Subject(node=record, address=call.caller.address)
 
     async def _person(self, call: Call, *, bearer_only: bool) -> Subject:
         bearer = _bearer(call.metadata)
@@ -137,7 +144,7 @@ class Callers:
         if bearer is not None:
             user = await self._logins.caller_of(bearer)
         elif call.caller.is_local_admin and not bearer_only:
-            return Subject(is_admin=True, is_auditor=True)
+            return Subject(is_admin=True, is_auditor=True, address=call.caller.address)
         elif (
             isinstance(identity, UserIdentity)
             and identity.cluster == self._cluster
@@ -149,7 +156,25 @@ class Callers:
         if user.must_change_password:
             # Whoever reads a one-time password over a shoulder gets no further with it.
             raise PasswordChangeRequired()
-        return Subject(user=user, is_admin=is_administrator(user), is_auditor=is_auditor(user))
+        return Subject(
+            user=user,
+            is_admin=is_administrator(user),
+            is_auditor=is_auditor(user),
+            address=call.caller.address,
+        )
+
+
+def permit(method: str, subject: Subject) -> None:
+    """
+    Let this subject call this method.
+
+    :raises Denied: who they are is not enough.
+    """
+    permission = PERMISSIONS[method]
+    if permission is Permission.ADMIN and not subject.is_admin:
+        raise Denied("this is for administrators")
+    if permission is Permission.AUDITOR and not subject.is_auditor:
+        raise Denied("this is for administrators and auditors")
 
 
 def _bearer(metadata: Mapping[str, str]) -> str | None:

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from attrs import frozen
 from google.protobuf.message import Message
-from twisted.logger import Logger
 
 from mezite.auth.access import AccessService
 from mezite.auth.people import UserChange, UserService
@@ -41,8 +40,6 @@ class RoleMethods:
     access: AccessService
     directory: NodeDirectory
 
-    _log = Logger()
-
     def handlers(self) -> Mapping[str, Handler]:
         """The methods by their names."""
         return {
@@ -58,8 +55,7 @@ class RoleMethods:
         self, who: Subject, _call: Call, request: pb.CreateRoleRequest
     ) -> Message:
         role = parse_role_text(request.document)
-        record = await self.roles.put(role, replace=request.replace)
-        self._log.info("{who} wrote the role {role}", who=who.name, role=role.name)
+        record = await self.roles.put(role, replace=request.replace, by=who.actor)
         return pb.CreateRoleResponse(role=role_message(record))
 
     async def get_role(self, _who: Subject, _call: Call, request: pb.GetRoleRequest) -> Message:
@@ -79,9 +75,7 @@ class RoleMethods:
     async def delete_role(
         self, who: Subject, _call: Call, request: pb.DeleteRoleRequest
     ) -> Message:
-        name = RoleName.parse(request.name)
-        await self.roles.remove(name)
-        self._log.info("{who} removed the role {role}", who=who.name, role=name)
+        await self.roles.remove(RoleName.parse(request.name), by=who.actor)
         return pb.DeleteRoleResponse()
 
     async def update_user(
@@ -89,8 +83,7 @@ class RoleMethods:
     ) -> Message:
         name = UserName.parse(request.user.name)
         change = _change_of(request.user, request.update_mask.paths)
-        record = await self.people.change(name, change)
-        self._log.info("{who} changed the user {user}", who=who.name, user=name)
+        record = await self.people.change(name, change, by=who.actor)
         return pb.UpdateUserResponse(user=user_message(record))
 
     async def explain_access(

@@ -1,8 +1,8 @@
 """
 The hub, put together: from settings, store and authorities to the open port.
 
-Owns the order in which things begin and end. Each part knows only the parts
-it is given here.
+Owns the order in which things begin and end, and the hub's own certificates.
+What the parts are is :mod:`mezite.hub.assembly`'s.
 """
 
 from __future__ import annotations
@@ -16,44 +16,23 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, ITransport
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from mezite.auth.access import AccessService
-from mezite.auth.issuing import IssuingService
-from mezite.auth.joining import JoinService
-from mezite.auth.login import LoginService
-from mezite.auth.people import UserService
-from mezite.auth.rights import Rights
-from mezite.auth.rolekeeping import RoleService
 from mezite.config.hub import HubConfig
 from mezite.error import MeziteError
 from mezite.hub import adminsocket
-from mezite.hub.adminservice import AdminService, Expiries
-from mezite.hub.authservice import AuthService, methods
-from mezite.hub.callers import Callers
+from mezite.hub.adminservice import Expiries
+from mezite.hub.assembly import Setting, assemble
 from mezite.hub.certificates import LIFETIME, HubCredentials, make_credentials
 from mezite.hub.error import HubCannotStart
-from mezite.hub.jumphost import jump_host
-from mezite.hub.metrics import HubMetrics
-from mezite.hub.nodes import NodeDirectory
-from mezite.hub.presence import Presence
-from mezite.hub.roleservice import RoleMethods
-from mezite.hub.router import Router
-from mezite.hub.sessions import SessionOpener
-from mezite.hub.sshproxy import SshProxyFactory
-from mezite.hub.tunnels import TunnelRegistry
-from mezite.hub.tunnelserver import TunnelServerFactory
-from mezite.hub.web.site import HubFacts, build_site
+from mezite.hub.web.site import HubFacts
 from mezite.identity.authorities import Authorities
-from mezite.identity.x509 import identity_of
-from mezite.rpc.server import Caller, GrpcServerFactory
 from mezite.ssh.hostkeys import HostKey, ReplaceableHostKey
 from mezite.store.interfaces import IStore
 from mezite.tasks import background, within
-from mezite.wire.alpn import Route
 from mezite.wire.contexts import Credentials, HubContexts
 
 # Certificates are renewed and what has expired is forgotten this often.
@@ -77,9 +56,7 @@ class HubService(Service):
         wall_clock: Callable[[], float] = time.time,
         run_in_thread: Callable[..., Deferred[Any]] = deferToThread,
     ) -> None:
-        self._run_in_thread = run_in_thread
         self.config = config
-        self.registry = TunnelRegistry()
         self._store = store
         self._authorities = authorities
         self._reactor = reactor
@@ -99,9 +76,25 @@ class HubService(Service):
             ca_pin=authorities.cluster_ca.pin,
         )
         self._ports: list[IListeningPort] = []
-        self._grpc: list[GrpcServerFactory] = []
         self._upkeep: LoopingCall | None = None
-        self.router = self._assemble()
+        self._parts = assemble(
+            Setting(
+                config=config,
+                store=store,
+                cluster=authorities.cluster,
+                authorities=lambda: self._authorities,
+                facts=self.facts,
+                contexts=self._contexts,
+                ssh_key=self._ssh_key,
+                reactor=reactor,
+                wall_clock=wall_clock,
+                run_in_thread=run_in_thread,
+                check=self._check,
+                expiries=self._expiries,
+            )
+        )
+        self.registry = self._parts.registry
+        self.router = self._parts.router
 
     def startService(self) -> None:
         """
@@ -119,7 +112,7 @@ class HubService(Service):
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             raise HubCannotStart(f"cannot listen on {listen}: {reason}") from None
         self._ports.append(
-            adminsocket.listen(self._reactor, self.config.data_dir, self._admin_listener)
+            adminsocket.listen(self._reactor, self.config.data_dir, self._parts.admin_listener)
         )
         self._upkeep = LoopingCall(self._try_upkeep)
         self._upkeep.clock = self._reactor
@@ -139,7 +132,7 @@ class HubService(Service):
             self._upkeep.stop()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
-        for grpc in self._grpc:
+        for grpc in self._parts.grpc:
             try:
                 await within(self._reactor, _DRAIN_SECONDS, grpc.drain(), doing="draining gRPC")
             except MeziteError as error:
@@ -160,116 +153,7 @@ class HubService(Service):
 
     async def _save_presence(self) -> None:
         for tunnel in self.registry:
-            await self._presence.save(tunnel)
-
-    # How the parts are joined.
-
-    def _assemble(self) -> Router:
-        config, store, authorities = self.config, self._store, self._authorities
-        clock, wall_clock = self._reactor, self._wall_clock
-        cluster = authorities.cluster
-        metrics = HubMetrics(self.registry)
-        directory = NodeDirectory(store.nodes, self.registry)
-        rights = Rights(store.users, store.roles)
-        access = AccessService(rights, store.nodes)
-        self._presence = Presence(store.nodes, self.registry, wall_clock)
-        logins = LoginService(
-            store.users, store.bearers, wall_clock=wall_clock, run_in_thread=self._run_in_thread
-        )
-        joining = JoinService(
-            store.nodes,
-            store.join_tokens,
-            store.joining,
-            store.serials,
-            cluster=cluster,
-            hub_names=config.hub_names,
-            wall_clock=wall_clock,
-            authorities=lambda: self._authorities,
-        )
-        auth = AuthService(
-            facts=self.facts,
-            logins=logins,
-            issuing=IssuingService(
-                store.users,
-                rights,
-                store.serials,
-                cluster=cluster,
-                wall_clock=wall_clock,
-                authorities=lambda: self._authorities,
-            ),
-            joining=joining,
-            access=access,
-            directory=directory,
-            presence=self._presence,
-            wall_clock=wall_clock,
-        )
-        admin = AdminService(
-            facts=self.facts,
-            store=store,
-            logins=logins,
-            joining=joining,
-            directory=directory,
-            registry=self.registry,
-            expiries=self._expiries,
-            started=wall_clock(),
-            wall_clock=wall_clock,
-        )
-        callers = Callers(cluster=cluster, users=store.users, nodes=store.nodes, logins=logins)
-        roles = RoleMethods(
-            roles=RoleService(store.roles, wall_clock=wall_clock),
-            people=UserService(store.users, store.bearers),
-            access=access,
-            directory=directory,
-        )
-        table = methods(callers, auth.handlers(), admin.handlers(), roles.handlers())
-        opener = SessionOpener(
-            directory=directory,
-            access=access,
-            metrics=metrics,
-            clock=clock,
-            wall_clock=wall_clock,
-        )
-        grpc = GrpcServerFactory(table, caller_of=_tls_caller, clock=clock)
-        self._admin_listener = GrpcServerFactory(
-            table, caller_of=adminsocket.socket_caller, clock=clock
-        )
-        self._grpc = [grpc, self._admin_listener]
-        router = Router(
-            {
-                Route.WEB: build_site(
-                    self.facts, check=self._check, metrics=metrics.registry, reactor=clock
-                ),
-                Route.AUTH: grpc,
-                Route.TUNNEL: TunnelServerFactory(
-                    cluster=cluster,
-                    registry=self.registry,
-                    nodes=store.nodes,
-                    presence=self._presence,
-                    methods=table,
-                    clock=clock,
-                    wall_clock=wall_clock,
-                ),
-                Route.SSH: SshProxyFactory(
-                    cluster=cluster,
-                    hub_names=config.hub_names,
-                    opener=opener,
-                    jump_host=jump_host(
-                        host_key=self._ssh_key,
-                        user_authorities=lambda: self._authorities.user_blobs,
-                        hub_names=config.hub_names,
-                        opener=opener,
-                        clock=clock,
-                        wall_clock=wall_clock,
-                    ),
-                    metrics=metrics,
-                    clock=clock,
-                ),
-            },
-            contexts=self._contexts,
-            clock=clock,
-        )
-        metrics.watch(router)
-        return router
+            await self._parts.presence.save(tunnel)
 
     async def _check(self) -> None:
         """For ``/readyz``: the store answers."""
@@ -327,17 +211,6 @@ class HubService(Service):
 
     async def _forget_expired(self, now: float) -> None:
         await self._store.bearers.purge(now)
-
-
-def _tls_caller(transport: ITransport) -> Caller:
-    """Who called, as the certificate says that TLS has verified."""
-    peer: Any = transport.getPeer()
-    certificate = getattr(transport, "peer_certificate", None)
-    return Caller(
-        identity=None if certificate is None else identity_of(certificate),
-        is_local_admin=False,
-        address=f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', 0)}",
-    )
 
 
 def _host_key(credentials: HubCredentials) -> HostKey:

@@ -102,7 +102,7 @@ class SessionOpener:
             record = await self._directory.find(wanted)
         except NotFound:
             raise out_of_reach(wanted) from None
-        if not (await self._access.may_reach(user, record)).allowed:
+        if not (await self._access.may_reach(user, record, address=client_address)).allowed:
             raise out_of_reach(wanted)
         stream = self._directory.tunnel_to(record, self._wall_clock()).open_stream(user)
         session_id = str(uuid.uuid4())

@@ -10,14 +10,18 @@ from mezite.identity.roles import Decision, LabelSelector
 from mezite.identity.tokens import hash_token
 from mezite.names import AgentId, LoginName, NodeName, UserName
 from mezite.store.records import JoinTokenRecord, NodeRecord
-from tests.auth.world import ADA, PASSWORD, ROOT, World
+from tests.auth.world import ADA, LOCAL, PASSWORD, ROOT, World
 
 
 class AccessTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = World()
         creating = self.world.logins.create_user(
-            ADA, logins=[ROOT], node_labels=LabelSelector.parse(["env=dev"]), password=PASSWORD
+            ADA,
+            logins=[ROOT],
+            node_labels=LabelSelector.parse(["env=dev"]),
+            password=PASSWORD,
+            by=LOCAL,
         )
         self.successResultOf(Deferred.fromCoroutine(creating))
         secret = hash_token("t")

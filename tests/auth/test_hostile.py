@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.auth.error import LoginRefused, TooManyLogins
 from mezite.auth.login import LoginService
+from mezite.auth.trail import AuditTrail
 from mezite.store.memory import MemoryStore
 from tests.auth.threads import HeldThreads
 
@@ -22,6 +23,7 @@ class PasswordTests(SynchronousTestCase):
         self.logins = LoginService(
             store.users,
             store.bearers,
+            AuditTrail(store.audit, wall_clock=lambda: 1_800_000_000.0),
             wall_clock=lambda: 1_800_000_000.0,
             run_in_thread=self.threads,
             hasher=PasswordHasher.from_parameters(CHEAPEST),

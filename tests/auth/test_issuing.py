@@ -22,6 +22,7 @@ from tests.auth.world import (
     ADA,
     CLUSTER,
     CLUSTER_CA,
+    LOCAL,
     PASSWORD,
     ROOT,
     SSH_LINE,
@@ -40,13 +41,14 @@ class IssuingTests(SynchronousTestCase):
             logins=[ROOT, LoginName("ada")],
             node_labels=LabelSelector.parse(["*=*"]),
             password=PASSWORD,
+            by=LOCAL,
         )
         self.successResultOf(Deferred.fromCoroutine(creating))
 
     def issue(self, user: UserName = ADA, **changes: Any) -> Deferred[UserCertificates]:
         arguments: dict[str, Any] = {"ssh_public_line": SSH_LINE, "tls_public_key_pem": TLS_PEM}
         return Deferred.fromCoroutine(
-            self.world.issuing.issue_user_certs(user, **(arguments | changes))
+            self.world.issuing.issue_user_certs(user, **(arguments | changes), by=LOCAL)
         )
 
     def refusal(self, kind: type[Exception], **changes: Any) -> str:

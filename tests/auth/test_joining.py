@@ -20,7 +20,7 @@ from mezite.store.error import NodeNameTaken, TokenRefused
 from mezite.store.interfaces import ISerials
 from mezite.store.memory import MemoryStore
 from mezite.store.records import JoinTokenRecord
-from tests.auth.world import CLUSTER, HOST_CA, SSH_LINE, START, TLS_PEM, USER_CA, World
+from tests.auth.world import CLUSTER, HOST_CA, LOCAL, SSH_LINE, START, TLS_PEM, USER_CA, World
 
 DB1 = NodeName("db1")
 
@@ -36,7 +36,7 @@ class JoiningTestCase(SynchronousTestCase):
         return self.created(**changes)[1]
 
     def created(self, **changes: Any) -> tuple[JoinTokenRecord, str]:
-        creating = self.world.joining.create_token(created_by="ada", **changes)
+        creating = self.world.joining.create_token(by=LOCAL, **changes)
         return self.successResultOf(Deferred.fromCoroutine(creating))
 
     def join(self, token: str | None = None, **changes: Any) -> Deferred[HostCertificates]:
@@ -45,6 +45,7 @@ class JoiningTestCase(SynchronousTestCase):
             "labels": {"env": "dev"},
             "version": "1.0",
             "ssh_public_line": SSH_LINE,
+            "address": "192.0.2.9",
             "tls_public_key_pem": TLS_PEM,
         }
         return Deferred.fromCoroutine(
@@ -69,7 +70,7 @@ class TokenTests(JoiningTestCase):
         record, text = self.created(ttl=600, uses=3)
         self.assertEqual(record.expires, self.world.now + 600)
         self.assertEqual((record.uses_left, record.max_uses), (3, 3))
-        self.assertEqual(record.created_by, "ada")
+        self.assertEqual(record.created_by, "local")
         self.assertTrue(record.secret_hash.hex().startswith(record.token_id))
         self.assertNotIn(text, repr(self.world.store._tables))
 
@@ -82,7 +83,7 @@ class TokenTests(JoiningTestCase):
             {"uses": 0},
             {"uses": 10**6},
         ):
-            creating = self.world.joining.create_token(created_by="ada", **changes)  # type: ignore[arg-type]
+            creating = self.world.joining.create_token(by=LOCAL, **changes)  # type: ignore[arg-type]
             self.failureResultOf(Deferred.fromCoroutine(creating), BadRequest)
 
     def test_validate(self) -> None:
@@ -169,7 +170,7 @@ class JoinTests(JoiningTestCase):
         """A request that is wrong by itself does not cost the token."""
         for kind, changes in (
             (BadPublicKey, {"ssh_public_line": "ssh-rsa AAAA"}),
-            (BadPublicKey, {"tls_public_key_pem": b"x"}),
+            (BadPublicKey, {"address": "192.0.2.9", "tls_public_key_pem": b"x"}),
             (InvalidName, {"labels": {"-": "x"}}),
             (InvalidName, {"labels": {f"k{n}": "x" for n in range(65)}}),
             (BadRequest, {"version": "x" * 65}),
@@ -250,7 +251,10 @@ class OverlapTests(JoiningTestCase):
 
 class RenewTests(JoiningTestCase):
     def renew(self, identity: NodeIdentity, **changes: Any) -> Deferred[HostCertificates]:
-        arguments: dict[str, Any] = {"ssh_public_line": SSH_LINE, "tls_public_key_pem": TLS_PEM}
+        arguments: dict[str, Any] = {
+            "ssh_public_line": SSH_LINE,
+            "tls_public_key_pem": TLS_PEM,
+        }
         return Deferred.fromCoroutine(self.world.joining.renew(identity, **(arguments | changes)))
 
     def test_renewed(self) -> None:

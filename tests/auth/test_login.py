@@ -24,7 +24,7 @@ from mezite.identity.tokens import hash_token
 from mezite.names import LoginName, UserName
 from mezite.store.error import NoSuchUser, StoreUnavailable, UserExists
 from tests.auth.threads import HeldThreads
-from tests.auth.world import ADA, PASSWORD, ROOT, SSH_LINE, TLS_PEM, World
+from tests.auth.world import ADA, LOCAL, PASSWORD, ROOT, SSH_LINE, TLS_PEM, World
 
 T = TypeVar("T")
 ADDRESS = "192.0.2.1"
@@ -49,7 +49,11 @@ class LoginTestCase(SynchronousTestCase):
     def create(self, name: UserName, password: str | None) -> NewUser:
         return self.result(
             self.logins.create_user(
-                name, logins=[ROOT], node_labels=LabelSelector.parse(["*=*"]), password=password
+                name,
+                logins=[ROOT],
+                node_labels=LabelSelector.parse(["*=*"]),
+                password=password,
+                by=LOCAL,
             )
         )
 
@@ -90,7 +94,7 @@ class AuthenticateTests(LoginTestCase):
         self.assertEqual([self.is_live(x) for x in (first, second)], [False, True])
         self.disable(ADA)
         self.assertFalse(self.is_live(third))
-        self.result(self.logins.remove_user(ADA))
+        self.result(self.logins.remove_user(ADA, by=LOCAL))
         self.assertFalse(self.is_live(third))
         self.create(ADA, PASSWORD)
         self.assertFalse(self.is_live(third))
@@ -185,7 +189,7 @@ class AuthenticateTests(LoginTestCase):
         threads = HeldThreads()
         world = World(threads, store=self.world.store)
         login = Deferred.fromCoroutine(world.logins.authenticate("ada", PASSWORD, ADDRESS))
-        self.result(self.logins.set_password(ADA, "another horse"))
+        self.result(self.logins.set_password(ADA, "another horse", by=LOCAL))
         threads.finish()
         self.failureResultOf(login, LoginRefused)
 
@@ -194,7 +198,7 @@ class AuthenticateTests(LoginTestCase):
         threads = HeldThreads()
         world = World(threads, store=self.world.store)
         login = Deferred.fromCoroutine(world.logins.authenticate("ada", PASSWORD, ADDRESS))
-        self.result(self.logins.remove_user(ADA))
+        self.result(self.logins.remove_user(ADA, by=LOCAL))
         threads.finish()
         self.failureResultOf(login, LoginRefused)
 
@@ -211,7 +215,7 @@ class PasswordChangeTests(LoginTestCase):
         self.assertEqual(login.expires, self.world.now + BEARER_LIFETIME_ONE_TIME)
         error = self.refusal(
             self.world.issuing.issue_user_certs(
-                bob, ssh_public_line=SSH_LINE, tls_public_key_pem=TLS_PEM
+                bob, ssh_public_line=SSH_LINE, tls_public_key_pem=TLS_PEM, by=LOCAL
             ),
             PasswordChangeRequired,
         )
@@ -220,7 +224,7 @@ class PasswordChangeTests(LoginTestCase):
         self.assertFalse(self.log_in("battery staple", "bob").must_change_password)
         self.result(
             self.world.issuing.issue_user_certs(
-                bob, ssh_public_line=SSH_LINE, tls_public_key_pem=TLS_PEM
+                bob, ssh_public_line=SSH_LINE, tls_public_key_pem=TLS_PEM, by=LOCAL
             )
         )
         self.refusal(self.logins.authenticate("bob", new.one_time_password, ADDRESS))
@@ -249,7 +253,7 @@ class PasswordChangeTests(LoginTestCase):
             self.result(
                 self.logins.change_password("ada", PASSWORD, "battery staple", keep_bearer=kept)
             )
-            self.result(self.logins.set_password(ADA, PASSWORD))
+            self.result(self.logins.set_password(ADA, PASSWORD, by=LOCAL))
         self.assertIsNone(self.result(self.logins.caller_of("mzb_made_up")))
         record = self.result(self.logins.caller_of(bobs.bearer))
         assert record is not None
@@ -272,17 +276,18 @@ class PasswordChangeTests(LoginTestCase):
     def test_reset(self) -> None:
         """An administrator's reset makes up a one-time password and ends all bearers."""
         login = self.log_in()
-        made_up = self.result(self.logins.set_password(ADA))
+        made_up = self.result(self.logins.set_password(ADA, by=LOCAL))
         self.assertFalse(self.is_live(login))
         self.assertTrue(self.log_in(made_up).must_change_password)
-        self.refusal(self.logins.set_password(UserName("nobody")), NoSuchUser)
+        self.refusal(self.logins.set_password(UserName("nobody"), by=LOCAL), NoSuchUser)
 
 
 class CreateUserTests(LoginTestCase):
     def test_exists(self) -> None:
         """A user who exists is not replaced."""
         error = self.refusal(
-            self.logins.create_user(ADA, logins=[], node_labels=LabelSelector()), UserExists
+            self.logins.create_user(ADA, logins=[], node_labels=LabelSelector(), by=LOCAL),
+            UserExists,
         )
         self.assertIn("ada", str(error))
         self.log_in()
@@ -292,7 +297,7 @@ class CreateUserTests(LoginTestCase):
         bob = UserName("bob")
         self.refusal(
             self.logins.create_user(
-                bob, logins=[ROOT], node_labels=LabelSelector(), password="short"
+                bob, logins=[ROOT], node_labels=LabelSelector(), password="short", by=LOCAL
             ),
             BadPassword,
         )
@@ -302,16 +307,21 @@ class CreateUserTests(LoginTestCase):
         """A user has each login once, and no more than fit into a certificate."""
         many = [LoginName(f"l{n}") for n in range(257)]
         self.refusal(
-            self.logins.create_user(UserName("bob"), logins=many, node_labels=LabelSelector()),
+            self.logins.create_user(
+                UserName("bob"), logins=many, node_labels=LabelSelector(), by=LOCAL
+            ),
             BadRequest,
         )
         new = self.result(
             self.logins.create_user(
-                UserName("bob"), logins=[ROOT, ROOT, *many[:2]], node_labels=LabelSelector()
+                UserName("bob"),
+                logins=[ROOT, ROOT, *many[:2]],
+                node_labels=LabelSelector(),
+                by=LOCAL,
             )
         )
         self.assertEqual(new.record.logins, (ROOT, *many[:2]))
 
     def test_remove(self) -> None:
         """Who is not there cannot be removed."""
-        self.refusal(self.logins.remove_user(UserName("nobody")), NoSuchUser)
+        self.refusal(self.logins.remove_user(UserName("nobody"), by=LOCAL), NoSuchUser)

@@ -25,7 +25,7 @@ from mezite.identity.tokens import hash_token
 from mezite.names import AgentId, LoginName, NodeName, RoleName, UserName
 from mezite.store.error import NoSuchRole, NoSuchUser, RoleExists, RoleInUse
 from mezite.store.records import JoinTokenRecord, NodeRecord
-from tests.auth.world import ADA, PASSWORD, ROOT, SSH_LINE, START, TLS_PEM, USER_CA, World
+from tests.auth.world import ADA, LOCAL, PASSWORD, ROOT, SSH_LINE, START, TLS_PEM, USER_CA, World
 
 T = TypeVar("T")
 ALL = {"*": "*"}
@@ -62,6 +62,7 @@ class RolesTests(SynchronousTestCase):
                 password=PASSWORD,
                 roles=[RoleName(each) for each in roles],
                 **more,
+                by=LOCAL,
             )
         )
 
@@ -69,9 +70,9 @@ class RolesTests(SynchronousTestCase):
         """Let ada have these roles."""
         for each in roles:
             if isinstance(each, Role):
-                self.done(self.world.roles.put(each, replace=True))
+                self.done(self.world.roles.put(each, replace=True, by=LOCAL))
         names = [each.name if isinstance(each, Role) else RoleName(each) for each in roles]
-        self.done(self.world.people.change(ADA, UserChange(roles=tuple(names), **more)))
+        self.done(self.world.people.change(ADA, UserChange(roles=tuple(names), **more), by=LOCAL))
 
     def may(self, login: str) -> bool:
         asking = self.world.access.authorize_session(ADA, LoginName(login), self.node.agent_id)
@@ -82,7 +83,7 @@ class RolesTests(SynchronousTestCase):
 
     def issuing(self, **more: Any) -> Coroutine[Any, Any, UserCertificates]:
         return self.world.issuing.issue_user_certs(
-            ADA, ssh_public_line=SSH_LINE, tls_public_key_pem=TLS_PEM, **more
+            ADA, ssh_public_line=SSH_LINE, tls_public_key_pem=TLS_PEM, **more, by=LOCAL
         )
 
     def certificate(self) -> UserCertificate:
@@ -111,7 +112,7 @@ class DecisionTests(RolesTests):
         """A role that is rewritten holds as it is now."""
         self.give(role(allow={"node_labels": ALL, "logins": "root"}))
         denying = role(allow={"node_labels": ALL, "logins": "root"}, deny={"logins": "root"})
-        self.done(self.world.roles.put(denying, replace=True))
+        self.done(self.world.roles.put(denying, replace=True, by=LOCAL))
         self.assertFalse(self.may("root"))
 
     def test_traits(self) -> None:
@@ -219,20 +220,21 @@ class KeepingTests(RolesTests):
         names = [str(each.role.name) for each in self.done(self.world.roles.list())]
         self.assertEqual(names, ["access", "admin", "auditor"])
         self.assertEqual(self.done(self.world.roles.get(RoleName("admin"))).created, 0.0)
-        self.refused(self.world.roles.remove(RoleName("admin")), BuiltInRole)
-        self.refused(self.world.roles.put(role("access"), replace=True), RoleExists)
+        self.refused(self.world.roles.remove(RoleName("admin"), by=LOCAL), BuiltInRole)
+        self.refused(self.world.roles.put(role("access"), replace=True, by=LOCAL), RoleExists)
 
     def test_written(self) -> None:
         """A role is written, replaced if that is meant, and removed once nobody has it."""
-        written = self.done(self.world.roles.put(role()))
+        written = self.done(self.world.roles.put(role(), by=LOCAL))
         self.assertEqual(written.created, self.world.now)
-        self.refused(self.world.roles.put(role()), RoleExists)
+        self.refused(self.world.roles.put(role(), by=LOCAL), RoleExists)
         self.give(role())
         self.assertIn(
-            "held by ada", self.refused(self.world.roles.remove(RoleName("ops")), RoleInUse)
+            "held by ada",
+            self.refused(self.world.roles.remove(RoleName("ops"), by=LOCAL), RoleInUse),
         )
         self.give()
-        self.done(self.world.roles.remove(RoleName("ops")))
+        self.done(self.world.roles.remove(RoleName("ops"), by=LOCAL))
         self.refused(self.world.roles.get(RoleName("ops")), NoSuchRole)
 
 
@@ -241,7 +243,7 @@ class PeopleTests(RolesTests):
         """A user is created with roles and traits, or not at all."""
         bob = UserName("bob")
         creating = self.world.logins.create_user(
-            bob, logins=[], node_labels=LabelSelector(), roles=[RoleName("gone")]
+            bob, logins=[], node_labels=LabelSelector(), roles=[RoleName("gone")], by=LOCAL
         )
         self.refused(creating, NoSuchRole)
         self.create(bob, "access", "access", traits={"team": ["blue", "blue"]})
@@ -253,25 +255,25 @@ class PeopleTests(RolesTests):
     def test_bounds(self) -> None:
         """Too many roles or logins, and traits that cannot be, are refused."""
         many = tuple(RoleName(f"r{number}") for number in range(33))
-        self.refused(self.world.people.change(ADA, UserChange(roles=many)), BadRequest)
+        self.refused(self.world.people.change(ADA, UserChange(roles=many), by=LOCAL), BadRequest)
         logins = tuple(LoginName(f"l{number}") for number in range(257))
-        self.refused(self.world.people.change(ADA, UserChange(logins=logins)), BadRequest)
+        self.refused(self.world.people.change(ADA, UserChange(logins=logins), by=LOCAL), BadRequest)
         change = UserChange(traits={"logins": ("root",)})
-        self.refused(self.world.people.change(ADA, change), BadTraits)
+        self.refused(self.world.people.change(ADA, change, by=LOCAL), BadTraits)
 
     def test_what_is_not_named_stays(self) -> None:
         """A change touches what it names."""
         before = self.successResultOf(self.world.store.users.get(ADA))
         assert before is not None
-        after = self.done(self.world.people.change(ADA, UserChange(logins=(ROOT, ROOT))))
+        after = self.done(self.world.people.change(ADA, UserChange(logins=(ROOT, ROOT)), by=LOCAL))
         self.assertEqual(after, attrs.evolve(before, logins=(ROOT,)))
 
     def test_disable(self) -> None:
         """Who is disabled has no rights, and their bearers are gone when they are enabled again."""
         self.give("access")
         login = self.done(self.world.logins.authenticate("ada", PASSWORD, "198.51.100.7"))
-        self.done(self.world.people.change(ADA, UserChange(disabled=True)))
+        self.done(self.world.people.change(ADA, UserChange(disabled=True), by=LOCAL))
         self.assertFalse(self.may("ada"))
-        self.done(self.world.people.change(ADA, UserChange(disabled=False)))
+        self.done(self.world.people.change(ADA, UserChange(disabled=False), by=LOCAL))
         self.assertTrue(self.may("ada"))
         self.assertIsNone(self.done(self.world.logins.caller_of(login.bearer)))

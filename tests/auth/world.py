@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from mezite.audit.events import Actor, AuditEvent
 from mezite.auth.access import AccessService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
@@ -19,10 +20,12 @@ from mezite.auth.passwords import RunInThread
 from mezite.auth.people import UserService
 from mezite.auth.rights import Rights
 from mezite.auth.rolekeeping import RoleService
+from mezite.auth.trail import AuditTrail
 from mezite.identity.authorities import Authorities
 from mezite.identity.authority import SshAuthority, X509Authority
 from mezite.names import ClusterName, LoginName, UserName
 from mezite.store.memory import MemoryStore
+from mezite.store.records import AuditQuery, AuditRecord
 from tests.auth.threads import at_once
 
 START = 1_800_000_000.0
@@ -31,6 +34,7 @@ HUB = "hub.example.com"
 ADA = UserName("ada")
 ROOT = LoginName("root")
 PASSWORD = "correct horse"
+LOCAL = Actor("local", "unix:pid=1,uid=0")
 SSH_LINE = (
     Ed25519PrivateKey.generate()
     .public_key()
@@ -65,9 +69,11 @@ class World:
     def __attrs_post_init__(self) -> None:
         store = self.store
         rights = Rights(store.users, store.roles)
+        trail = AuditTrail(store.audit, wall_clock=self.time)
         self.logins = LoginService(
             store.users,
             store.bearers,
+            trail,
             wall_clock=self.time,
             run_in_thread=self.run_in_thread,
             hasher=PasswordHasher.from_parameters(CHEAPEST),
@@ -76,6 +82,7 @@ class World:
             store.users,
             rights,
             store.serials,
+            trail,
             cluster=CLUSTER,
             authorities=lambda: AUTHORITIES,
             wall_clock=self.time,
@@ -85,14 +92,21 @@ class World:
             store.join_tokens,
             store.joining,
             store.serials,
+            trail,
             cluster=CLUSTER,
             hub_names=[HUB],
             authorities=lambda: AUTHORITIES,
             wall_clock=self.time,
         )
-        self.access = AccessService(rights, store.nodes)
-        self.roles = RoleService(store.roles, wall_clock=self.time)
-        self.people = UserService(store.users, store.bearers)
+        self.access = AccessService(rights, store.nodes, trail)
+        self.roles = RoleService(store.roles, trail, wall_clock=self.time)
+        self.people = UserService(store.users, store.bearers, trail)
 
     def time(self) -> float:
         return self.now
+
+    def audited(self) -> list[AuditEvent]:
+        """Every event so far."""
+        found: list[tuple[AuditRecord, ...]] = []
+        self.store.audit.search(AuditQuery(), limit=1000).addCallback(found.append)
+        return [record.event for record in found[0]]

@@ -19,7 +19,7 @@ from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
 from mezite.store.memory import MemoryNodes
-from mezite.store.records import BearerRecord, NodeRecord
+from mezite.store.records import AuditQuery, BearerRecord, NodeRecord
 from tests.doubles.hubworld import CLUSTER, Heard, HubWorld, ssh_public_line, tls_public_pem
 
 
@@ -69,6 +69,16 @@ class PermissionTests(HubTests):
                     self.assertRaises(Denied, self.call, client, name)
                 elif permission is Permission.NODE:
                     self.assertRaises(NotAuthenticated, self.call, client, name)
+
+    def test_refusals_are_audited(self) -> None:
+        """Who is known and asks for too much is on record; strangers are not."""
+        self.assertRaises(Denied, self.call, self.client(self.world.user("ada")), "ListUsers")
+        self.assertRaises(NotAuthenticated, self.call, self.client(), "ListUsers")
+        found = self.world.done(self.world.store.audit.search(AuditQuery(), limit=10))
+        (event,) = [record.event for record in found if record.event.type.text == "authz.denied"]
+        self.assertEqual(event.actor.name, "ada")
+        self.assertEqual(event.details, {"method": "ListUsers"})
+        self.assertFalse(event.success)
 
     def test_nodes_are_no_users(self) -> None:
         """A node's certificate does not read lists or make users."""

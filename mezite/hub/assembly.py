@@ -1,0 +1,252 @@
+"""
+The hub's parts, and how they are joined.
+
+:func:`assemble` makes what one hub consists of; when each begins and ends is
+:mod:`mezite.hub.service`'s. Each part knows only the parts it is given here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ITransport
+
+from mezite.auth.access import AccessService
+from mezite.auth.issuing import IssuingService
+from mezite.auth.joining import JoinService
+from mezite.auth.login import LoginService
+from mezite.auth.people import UserService
+from mezite.auth.rights import Rights
+from mezite.auth.rolekeeping import RoleService
+from mezite.auth.trail import AuditTrail
+from mezite.config.hub import HubConfig
+from mezite.hub import adminsocket
+from mezite.hub.adminservice import AdminService, Expiries
+from mezite.hub.authservice import AuthService, methods
+from mezite.hub.callers import Callers
+from mezite.hub.jumphost import jump_host
+from mezite.hub.metrics import HubMetrics
+from mezite.hub.nodes import NodeDirectory
+from mezite.hub.presence import Presence
+from mezite.hub.roleservice import RoleMethods
+from mezite.hub.router import Router
+from mezite.hub.sessions import SessionOpener
+from mezite.hub.sshproxy import SshProxyFactory
+from mezite.hub.tunnels import TunnelRegistry
+from mezite.hub.tunnelserver import TunnelServerFactory
+from mezite.hub.web.site import HubFacts, build_site
+from mezite.identity.authorities import Authorities
+from mezite.identity.x509 import identity_of
+from mezite.names import ClusterName
+from mezite.rpc.server import Caller, GrpcServerFactory, Method
+from mezite.ssh.hostkeys import ReplaceableHostKey
+from mezite.store.interfaces import IStore
+from mezite.wire.alpn import Route
+from mezite.wire.contexts import HubContexts
+
+
+@frozen
+class Setting:
+    """
+    What a hub is made from.
+
+    :param authorities: who signs now, and who is trusted.
+    :param check: raises a MeziteError while the hub is not ready.
+    """
+
+    config: HubConfig
+    store: IStore
+    cluster: ClusterName
+    authorities: Callable[[], Authorities]
+    facts: HubFacts
+    contexts: HubContexts
+    ssh_key: ReplaceableHostKey
+    reactor: Any
+    wall_clock: Callable[[], float]
+    run_in_thread: Callable[..., Deferred[Any]]
+    check: Callable[[], Awaitable[None]]
+    expiries: Callable[[], Expiries]
+
+
+@frozen
+class Services:
+    """What decides and issues, over the store."""
+
+    trail: AuditTrail
+    logins: LoginService
+    issuing: IssuingService
+    joining: JoinService
+    access: AccessService
+    roles: RoleService
+    people: UserService
+
+
+@frozen
+class HubParts:
+    """What a hub consists of; ``grpc`` are those to be drained at its end."""
+
+    services: Services
+    registry: TunnelRegistry
+    presence: Presence
+    router: Router
+    admin_listener: GrpcServerFactory
+    grpc: tuple[GrpcServerFactory, ...]
+
+
+def assemble(setting: Setting) -> HubParts:
+    """Make the parts of one hub."""
+    store, clock = setting.store, setting.reactor
+    registry = TunnelRegistry()
+    metrics = HubMetrics(registry)
+    directory = NodeDirectory(store.nodes, registry)
+    presence = Presence(store.nodes, registry, setting.wall_clock)
+    services = _services(setting)
+    table = _table(setting, services, registry, directory, presence)
+    opener = SessionOpener(
+        directory=directory,
+        access=services.access,
+        metrics=metrics,
+        clock=clock,
+        wall_clock=setting.wall_clock,
+    )
+    grpc = GrpcServerFactory(table, caller_of=_tls_caller, clock=clock)
+    admin_listener = GrpcServerFactory(table, caller_of=adminsocket.socket_caller, clock=clock)
+    tunnels = TunnelServerFactory(
+        cluster=setting.cluster,
+        registry=registry,
+        nodes=store.nodes,
+        presence=presence,
+        methods=table,
+        clock=clock,
+        wall_clock=setting.wall_clock,
+    )
+    site = build_site(setting.facts, check=setting.check, metrics=metrics.registry, reactor=clock)
+    router = Router(
+        {
+            Route.WEB: site,
+            Route.AUTH: grpc,
+            Route.TUNNEL: tunnels,
+            Route.SSH: _ssh(setting, opener, metrics),
+        },
+        contexts=setting.contexts,
+        clock=clock,
+    )
+    metrics.watch(router)
+    return HubParts(services, registry, presence, router, admin_listener, (grpc, admin_listener))
+
+
+def _services(setting: Setting) -> Services:
+    store, wall_clock = setting.store, setting.wall_clock
+    rights = Rights(store.users, store.roles)
+    trail = AuditTrail(store.audit, wall_clock=wall_clock)
+    return Services(
+        trail=trail,
+        logins=LoginService(
+            store.users,
+            store.bearers,
+            trail,
+            wall_clock=wall_clock,
+            run_in_thread=setting.run_in_thread,
+        ),
+        issuing=IssuingService(
+            store.users,
+            rights,
+            store.serials,
+            trail,
+            cluster=setting.cluster,
+            wall_clock=wall_clock,
+            authorities=setting.authorities,
+        ),
+        joining=JoinService(
+            store.nodes,
+            store.join_tokens,
+            store.joining,
+            store.serials,
+            trail,
+            cluster=setting.cluster,
+            hub_names=setting.config.hub_names,
+            wall_clock=wall_clock,
+            authorities=setting.authorities,
+        ),
+        access=AccessService(rights, store.nodes, trail),
+        roles=RoleService(store.roles, trail, wall_clock=wall_clock),
+        people=UserService(store.users, store.bearers, trail),
+    )
+
+
+def _table(
+    setting: Setting,
+    services: Services,
+    registry: TunnelRegistry,
+    directory: NodeDirectory,
+    presence: Presence,
+) -> Mapping[str, Method]:
+    """Every gRPC method, each behind the permission that it needs."""
+    store, wall_clock = setting.store, setting.wall_clock
+    auth = AuthService(
+        facts=setting.facts,
+        logins=services.logins,
+        issuing=services.issuing,
+        joining=services.joining,
+        access=services.access,
+        directory=directory,
+        presence=presence,
+        wall_clock=wall_clock,
+    )
+    admin = AdminService(
+        facts=setting.facts,
+        store=store,
+        logins=services.logins,
+        joining=services.joining,
+        directory=directory,
+        registry=registry,
+        expiries=setting.expiries,
+        started=wall_clock(),
+        wall_clock=wall_clock,
+    )
+    roles = RoleMethods(
+        roles=services.roles,
+        people=services.people,
+        access=services.access,
+        directory=directory,
+    )
+    callers = Callers(
+        cluster=setting.cluster,
+        users=store.users,
+        nodes=store.nodes,
+        logins=services.logins,
+    )
+    return methods(callers, services.trail, auth.handlers(), admin.handlers(), roles.handlers())
+
+
+def _ssh(setting: Setting, opener: SessionOpener, metrics: HubMetrics) -> SshProxyFactory:
+    """The listener of ``mezite-ssh``, with the jump host behind the hub's own name."""
+    return SshProxyFactory(
+        cluster=setting.cluster,
+        hub_names=setting.config.hub_names,
+        opener=opener,
+        jump_host=jump_host(
+            host_key=setting.ssh_key,
+            user_authorities=lambda: setting.authorities().user_blobs,
+            hub_names=setting.config.hub_names,
+            opener=opener,
+            clock=setting.reactor,
+            wall_clock=setting.wall_clock,
+        ),
+        metrics=metrics,
+        clock=setting.reactor,
+    )
+
+
+def _tls_caller(transport: ITransport) -> Caller:
+    """Who called, as the certificate says that TLS has verified."""
+    peer: Any = transport.getPeer()
+    certificate = getattr(transport, "peer_certificate", None)
+    return Caller(
+        identity=None if certificate is None else identity_of(certificate),
+        is_local_admin=False,
+        address=f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', 0)}",
+    )
