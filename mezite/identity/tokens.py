@@ -1,8 +1,9 @@
 """
-Secrets that we make up: join tokens, one-time passwords, bearers.
+Secrets that we make up: tokens, invites, one-time passwords, recovery codes, bearers.
 
-Only the hash of a token or a bearer is ever stored. A plain SHA-256 is enough,
-since there is nothing to guess in 200 random bits.
+Only the hash of one is ever stored. A plain SHA-256 is enough, since there is
+nothing to guess in 78 random bits or more; a password, even of ours, gets
+argon2id (:mod:`mezite.auth.passwords`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ def new_token() -> str:
     return "mzt_" + base64.b32encode(secrets.token_bytes(_TOKEN_OCTETS)).decode().lower()
 
 
+def new_invite() -> str:
+    """What makes somebody a user: ``mzi_`` and 200 random bits."""
+    return "mzi_" + base64.b32encode(secrets.token_bytes(_TOKEN_OCTETS)).decode().lower()
+
+
 def new_bearer() -> str:
     """What a logged-in user shows with each call: ``mzb_`` and 256 random bits."""
     return "mzb_" + secrets.token_urlsafe(_BEARER_OCTETS)
@@ -31,7 +37,18 @@ def new_bearer() -> str:
 
 def new_password() -> str:
     """A password to be used once: 78 random bits in four groups."""
-    return "-".join("".join(secrets.choice(_SPOKEN) for _ in range(4)) for _ in range(4))
+    return _spoken()
+
+
+def new_recovery_code() -> str:
+    """A code that stands for a lost second factor: 78 random bits in four groups."""
+    return _spoken()
+
+
+def canonical_recovery_code(text: str) -> str:
+    """As people type it, in capitals or without the dashes."""
+    symbols = "".join(text[:256].lower().replace("-", " ").split())
+    return "-".join(symbols[begin : begin + 4] for begin in range(0, len(symbols), 4))
 
 
 def hash_token(text: str) -> bytes:
@@ -42,3 +59,7 @@ def hash_token(text: str) -> bytes:
 def token_id(secret_hash: bytes) -> str:
     """What a token goes by in listings: the first hex digits of its hash."""
     return secret_hash.hex()[:_TOKEN_ID_LENGTH]
+
+
+def _spoken() -> str:
+    return "-".join("".join(secrets.choice(_SPOKEN) for _ in range(4)) for _ in range(4))

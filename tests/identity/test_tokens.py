@@ -6,7 +6,16 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.identity.tokens import hash_token, new_bearer, new_password, new_token, token_id
+from mezite.identity.tokens import (
+    canonical_recovery_code,
+    hash_token,
+    new_bearer,
+    new_invite,
+    new_password,
+    new_recovery_code,
+    new_token,
+    token_id,
+)
 
 
 class TokenTests(SynchronousTestCase):
@@ -14,6 +23,8 @@ class TokenTests(SynchronousTestCase):
         """Tokens, bearers and passwords can be told apart, typed and pasted."""
         for make, form in (
             (new_token, r"mzt_[a-z2-7]{40}"),
+            (new_invite, r"mzi_[a-z2-7]{40}"),
+            (new_recovery_code, r"([a-z2-9]{4}-){3}[a-z2-9]{4}"),
             (new_bearer, r"mzb_[A-Za-z0-9_-]{43}"),
             (new_password, r"([a-z2-9]{4}-){3}[a-z2-9]{4}"),
         ):
@@ -31,3 +42,10 @@ class TokenTests(SynchronousTestCase):
         secret = new_token()
         self.assertRegex(token_id(hash_token(secret)), r"^[0-9a-f]{12}$")
         self.assertNotIn(token_id(hash_token(secret)), secret)
+
+    def test_recovery_codes_as_typed(self) -> None:
+        """A recovery code is the same in capitals, without dashes, and with spaces."""
+        code = new_recovery_code()
+        for typed in (code, code.upper(), code.replace("-", ""), f" {code.replace('-', '  ')}\n"):
+            self.assertEqual(canonical_recovery_code(typed), code)
+        self.assertLess(len(canonical_recovery_code("x" * 100_000)), 400)
