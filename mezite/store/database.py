@@ -21,6 +21,7 @@ from mezite.audit.events import AuditEvent
 from mezite.names import AgentId, NodeName, UserName
 from mezite.store import rows, schema
 from mezite.store.databaseaudit import DatabaseAudit
+from mezite.store.databaseproofs import DatabaseInvites, DatabaseSecondFactors
 from mezite.store.databaserequests import DatabaseRequests
 from mezite.store.databaseroles import DatabaseRoles, check_roles
 from mezite.store.error import (
@@ -45,6 +46,7 @@ from mezite.store.interfaces import (
     IUsers,
 )
 from mezite.store.opening import open_engine
+from mezite.store.proofs import IInvites, ISecondFactors
 from mezite.store.records import BearerRecord, JoinTokenRecord, NodeRecord, UserRecord
 from mezite.store.requests import IAccessRequests
 from mezite.store.transactions import IReactorOfThreads, PoolThreads, Threads, Transactions
@@ -347,6 +349,8 @@ class DatabaseStore:
     bearers: IBearers = field(init=False)
     serials: ISerials = field(init=False)
     requests: IAccessRequests = field(init=False)
+    invites: IInvites = field(init=False)
+    second_factors: ISecondFactors = field(init=False)
     audit: IAuditLog = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -359,6 +363,8 @@ class DatabaseStore:
         self.bearers = DatabaseBearers(self._transactions)
         self.serials = DatabaseSerials(self._transactions)
         self.requests = DatabaseRequests(self._transactions)
+        self.invites = DatabaseInvites(self._transactions)
+        self.second_factors = DatabaseSecondFactors(self._transactions)
         self.audit = DatabaseAudit(self._transactions)
 
     def check(self) -> Deferred[None]:

@@ -130,6 +130,41 @@ class TokenRefused(Denied):
         super().__init__("the join token is not valid: it may be mistyped, used up or expired")
 
 
+class InviteRefused(Denied):
+    """
+    An invite that is unknown, used or expired.
+
+    One sentence for all, so that an attacker learns nothing from it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the invite is not valid: it may be mistyped, used or expired;"
+            " an administrator can make another with: mezctl users reset NAME"
+        )
+
+
+class NoSuchFactor(NotFound):
+    """The user has no such second factor, or no such recovery code."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such second factor")
+
+
+class KeyExists(AlreadyExists):
+    """The security key was added before."""
+
+    def __init__(self) -> None:
+        super().__init__("this security key is in use already")
+
+
+class TooManyKeys(LimitReached):
+    """More security keys than somebody can oversee."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a user has at most {limit} security keys")
+
+
 class StoreUnavailable(Unavailable):
     """
     The database did not do what it was asked; nothing was changed.

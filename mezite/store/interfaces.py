@@ -23,6 +23,7 @@ from zope.interface import Attribute, Interface
 from mezite.audit.chain import ChainedLine
 from mezite.audit.events import AuditEvent
 from mezite.names import AgentId, NodeName, RoleName, UserName
+from mezite.store.proofs import IInvites, ISecondFactors
 from mezite.store.records import (
     AuditChain,
     AuditQuery,
@@ -276,6 +277,8 @@ class IStore(Interface):
     bearers: IBearers = Attribute("the bearer secrets of those who have logged in")
     serials: ISerials = Attribute("the serial numbers of certificates")
     requests: IAccessRequests = Attribute("the wishes of users for roles")
+    invites: IInvites = Attribute("the invites not yet accepted")
+    second_factors: ISecondFactors = Attribute("the second factors of users")
     audit: IAuditLog = Attribute("what was done, and by whom")
 
     def check() -> Deferred[None]:

@@ -44,8 +44,10 @@ from mezite.store.interfaces import (
     IUsers,
 )
 from mezite.store.memoryaudit import MemoryAudit
+from mezite.store.memoryproofs import MemoryInvites, MemorySecondFactors
 from mezite.store.memoryrequests import MemoryRequests
 from mezite.store.memorytables import Tables, step
+from mezite.store.proofs import IInvites, ISecondFactors
 from mezite.store.records import (
     BearerRecord,
     JoinTokenRecord,
@@ -82,9 +84,11 @@ class MemoryUsers:
     def remove(self, name: UserName, *, event: AuditEvent | None = None) -> None:
         if self._tables.users.pop(name, None) is None:
             raise NoSuchUser(name)
-        _forget_bearers(self._tables, name)
         requests = self._tables.requests
         self._tables.requests = {key: each for key, each in requests.items() if each.user != name}
+        self._tables.forget_bearers(name)
+        self._tables.forget_proofs(name)
+        self._tables.invites.pop(name, None)
 
     @step
     def set_password(
@@ -295,7 +299,7 @@ class MemoryBearers:
 
     @step
     def remove_for(self, user: UserName, *, event: AuditEvent | None = None) -> None:
-        _forget_bearers(self._tables, user)
+        self._tables.forget_bearers(user)
 
     @step
     def purge(self, now: float) -> int:
@@ -332,6 +336,8 @@ class MemoryStore:
     bearers: IBearers = field(init=False)
     serials: ISerials = field(init=False)
     requests: IAccessRequests = field(init=False)
+    invites: IInvites = field(init=False)
+    second_factors: ISecondFactors = field(init=False)
     audit: IAuditLog = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -343,6 +349,8 @@ class MemoryStore:
         self.bearers = MemoryBearers(self._tables)
         self.serials = MemorySerials(self._tables)
         self.requests = MemoryRequests(self._tables)
+        self.invites = MemoryInvites(self._tables)
+        self.second_factors = MemorySecondFactors(self._tables)
         self.audit = MemoryAudit(self._tables)
 
     @step
@@ -356,7 +364,3 @@ class MemoryStore:
 
 def _holder(tables: Tables, name: NodeName) -> NodeRecord | None:
     return next((record for record in tables.nodes.values() if record.name == name), None)
-
-
-def _forget_bearers(tables: Tables, user: UserName) -> None:
-    tables.bearers = {key: record for key, record in tables.bearers.items() if record.user != user}

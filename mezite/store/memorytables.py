@@ -16,6 +16,7 @@ from mezite.identity.builtinroles import BUILT_IN
 from mezite.identity.requests import AccessRequest
 from mezite.names import AgentId, RoleName, UserName
 from mezite.store.error import NoSuchRole, StoreUnavailable
+from mezite.store.proofs import InviteRecord, SecurityKeyRecord, TotpRecord
 from mezite.store.records import (
     AuditChain,
     BearerRecord,
@@ -40,6 +41,10 @@ class Tables:
     tokens: dict[str, JoinTokenRecord] = field(factory=dict)
     bearers: dict[bytes, BearerRecord] = field(factory=dict)
     requests: dict[str, AccessRequest] = field(factory=dict)
+    invites: dict[UserName, InviteRecord] = field(factory=dict)
+    totp: dict[UserName, TotpRecord] = field(factory=dict)
+    recovery_codes: dict[UserName, frozenset[bytes]] = field(factory=dict)
+    security_keys: dict[bytes, SecurityKeyRecord] = field(factory=dict)
     audit: list[ChainedLine] = field(factory=list)
     chain: AuditChain = field(factory=AuditChain)
     serial: int = 0
@@ -60,6 +65,17 @@ class Tables:
             if record.secret_hash == secret_hash and now < record.expires and record.uses_left > 0:
                 return record
         return None
+
+    def forget_bearers(self, user: UserName) -> None:
+        self.bearers = {key: record for key, record in self.bearers.items() if record.user != user}
+
+    def forget_proofs(self, user: UserName) -> None:
+        """Second factors; an invite is none."""
+        self.totp.pop(user, None)
+        self.recovery_codes.pop(user, None)
+        self.security_keys = {
+            key: record for key, record in self.security_keys.items() if record.user != user
+        }
 
     def append(self, event: AuditEvent) -> None:
         seq = self.chain.last_seq + 1

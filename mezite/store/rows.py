@@ -12,6 +12,7 @@ from sqlalchemy import Row
 from mezite.identity.roles import LabelSelector
 from mezite.identity.rolesdoc import parse_role, role_document
 from mezite.names import AgentId, LoginName, NodeName, RoleName, UserName
+from mezite.store.proofs import InviteRecord, SecurityKeyRecord, TotpRecord
 from mezite.store.records import JoinTokenRecord, NodeRecord, RoleRecord, UserRecord
 
 
@@ -87,3 +88,35 @@ def of_token(record: JoinTokenRecord) -> dict[str, Any]:
 
 def token_of(row: Row[Any]) -> JoinTokenRecord:
     return JoinTokenRecord(**row._mapping)
+
+
+def of_invite(record: InviteRecord) -> dict[str, Any]:
+    return _with_name(record)
+
+
+def invite_of(row: Row[Any]) -> InviteRecord:
+    return InviteRecord(**_with_user(row))
+
+
+def of_totp(record: TotpRecord) -> dict[str, Any]:
+    return _with_name(record)
+
+
+def totp_of(row: Row[Any]) -> TotpRecord:
+    return TotpRecord(**_with_user(row))
+
+
+def of_security_key(record: SecurityKeyRecord) -> dict[str, Any]:
+    return _with_name(record)
+
+
+def security_key_of(row: Row[Any]) -> SecurityKeyRecord:
+    return SecurityKeyRecord(**_with_user(row))
+
+
+def _with_name(record: InviteRecord | TotpRecord | SecurityKeyRecord) -> dict[str, Any]:
+    return {**attrs.asdict(record, recurse=False), "user": record.user.text}
+
+
+def _with_user(row: Row[Any]) -> dict[str, Any]:
+    return {**row._mapping, "user": UserName(row.user)}

@@ -8,8 +8,11 @@ mappings are JSON.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -33,6 +36,13 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def _user_column(**more: Any) -> Column[str]:
+    """Whose row it is; it goes with them."""
+    owner = ForeignKey("users.name", ondelete="CASCADE")
+    return Column("user", String, owner, nullable=False, **more)
+
 
 users = Table(
     "users",
@@ -115,6 +125,44 @@ access_requests = Table(
     Column("created", Double, nullable=False, index=True),
     # Lists of state, time, who and why; the last is where the request stands.
     Column("changes", JSON, nullable=False),
+)
+
+invites = Table(
+    "invites",
+    metadata,
+    Column("secret_hash", LargeBinary, primary_key=True),
+    _user_column(unique=True),
+    Column("created_by", String, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+)
+
+totp = Table(
+    "totp",
+    metadata,
+    _user_column(primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("last_step", Integer, nullable=False),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    _user_column(primary_key=True),
+    Column("code_hash", LargeBinary, primary_key=True),
+)
+
+security_keys = Table(
+    "security_keys",
+    metadata,
+    Column("credential_id", LargeBinary, primary_key=True),
+    _user_column(index=True),
+    Column("name", String, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("last_used", Double, nullable=True),
 )
 
 counters = Table(

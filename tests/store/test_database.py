@@ -19,6 +19,7 @@ from mezite.store.error import StoreUnavailable, TokenRefused
 from mezite.store.opening import open_engine
 from mezite.store.transactions import IReactorOfThreads
 from tests.contracts import audit as audit_contracts
+from tests.contracts import proofs as proof_contracts
 from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
@@ -75,6 +76,14 @@ class SqliteBearersTests(_InSqlite, contracts.BearersContract):
 
 class SqliteSerialsTests(_InSqlite, contracts.SerialsContract):
     """Serials in SQLite."""
+
+
+class SqliteInvitesTests(_InSqlite, proof_contracts.InvitesContract):
+    """Invites in SQLite."""
+
+
+class SqliteSecondFactorsTests(_InSqlite, proof_contracts.SecondFactorsContract):
+    """Second factors in SQLite."""
 
 
 class SqliteStoreTests(_InSqlite, contracts.WholeStoreContract):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mezite.store.memory import MemoryStore
 from tests.contracts import audit as audit_contracts
+from tests.contracts import proofs as proof_contracts
 from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
@@ -48,6 +49,14 @@ class MemoryBearersTests(_InMemory, contracts.BearersContract):
 
 class MemorySerialsTests(_InMemory, contracts.SerialsContract):
     """Serials in memory."""
+
+
+class MemoryInvitesTests(_InMemory, proof_contracts.InvitesContract):
+    """Invites in memory."""
+
+
+class MemorySecondFactorsTests(_InMemory, proof_contracts.SecondFactorsContract):
+    """Second factors in memory."""
 
 
 class MemoryStoreTests(_InMemory, contracts.WholeStoreContract):
