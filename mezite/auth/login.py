@@ -281,7 +281,7 @@ class LoginService:
             # Cancelled, or the store failed: not a guess.
             self._failures.withdraw(key, address)
             raise
-        self._failures.succeeded(key, address)
+        self._failures.succeeded(key, address, self._wall_clock())
         return record
 
     async def _check(self, name: UserName | None, password: str) -> UserRecord:

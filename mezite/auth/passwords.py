@@ -18,10 +18,14 @@ from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
+from mezite.auth.commonpasswords import COMMON_PASSWORDS
 from mezite.auth.error import BadPassword, TooManyLogins
+from mezite.names import UserName
 
 # NIST SP 800-63B asks for 8 at least; the end keeps normalization and hashing cheap.
 LENGTHS: Final = range(8, 1024 + 1)
+# Shorter names stand in too many words by chance.
+_NAME_LENGTH: Final = 3
 # One hash takes 64 MiB and most of a core for about 50 ms.
 AT_ONCE: Final = 2
 # These wait two or three seconds; who comes after them is told to come back.
@@ -31,14 +35,20 @@ T = TypeVar("T")
 RunInThread = Callable[[Callable[[], Any]], Deferred[Any]]
 
 
-def check_new_password(password: str) -> None:
+def check_new_password(password: str, user: UserName | None = None) -> None:
     """
-    Refuse what must not become a password.
+    Refuse what must not become a password, as NIST SP 800-63B, section 5.1.1.2, asks.
 
+    :param user: whose name must not stand in it.
     :raises BadPassword:
     """
     if len(password) not in LENGTHS:
         raise BadPassword(f"a password has {LENGTHS[0]} to {LENGTHS[-1]} characters")
+    folded = unicodedata.normalize("NFKC", password).casefold()
+    if folded.strip() in COMMON_PASSWORDS:
+        raise BadPassword("this password is one of those that are tried first")
+    if user is not None and len(user.text) >= _NAME_LENGTH and user.text.casefold() in folded:
+        raise BadPassword("a password must not contain the user's name")
 
 
 @define(eq=False)

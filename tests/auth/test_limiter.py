@@ -10,8 +10,14 @@ from mezite.auth.error import TooManyFailures
 from mezite.auth.limiter import (
     ENTRIES_LIMIT,
     FORGET_AFTER,
+    FORGET_ONE_AFTER,
     FREE_FAILURES,
+    FREE_OF_NETWORK,
+    FREE_OF_USER,
+    KNOWN_FOR,
     LONGEST_DELAY,
+    LONGEST_DELAY_OF_USER,
+    NETWORKS_PER_USER,
     FailureLimiter,
 )
 
@@ -56,7 +62,7 @@ class FailureLimiterTests(SynchronousTestCase):
     def test_success(self) -> None:
         """A success forgets the failures before it."""
         self.try_often(FREE_FAILURES)
-        self.limiter.succeeded("ada", "192.0.2.1")
+        self.limiter.succeeded("ada", "192.0.2.1", 0.0)
         self.assertEqual(self.wait(), 0.0)
         self.assertEqual(len(self.limiter), 1)
 
@@ -90,7 +96,13 @@ class FailureLimiterTests(SynchronousTestCase):
     def test_bounded(self) -> None:
         """The table has a bound, and keeps what is newest."""
         for number in range(ENTRIES_LIMIT + 10):
-            self.limiter.begin(str(number), "x" * 1000, 0.0)
+            self.limiter.begin(str(number), f"{number}{'x' * 1000}", 0.0)
+            self.limiter.succeeded(str(number), f"{number}{'x' * 1000}", 0.0)
+            self.limiter.begin(str(number), f"{number}{'x' * 1000}", 0.0)
+        for number in range(FREE_OF_USER):
+            self.limiter.begin("bob", f"bob{number}", 0.0)
+        for number in range(ENTRIES_LIMIT + 10):
+            self.assertGreater(self.wait(user="bob", address=f"b{number}"), 0.0)
         self.assertEqual(len(self.limiter), ENTRIES_LIMIT)
 
     @settings(max_examples=50, deadline=None)
@@ -103,3 +115,142 @@ class FailureLimiterTests(SynchronousTestCase):
                 limiter.begin("ada", "", now)
             except TooManyFailures as error:
                 self.assertLessEqual(error.wait, LONGEST_DELAY)
+
+
+class OneNetworkTests(SynchronousTestCase):
+    """Somebody who tries name after name from one place."""
+
+    def setUp(self) -> None:
+        self.limiter = FailureLimiter()
+        self.tried = 0
+
+    def wait(self, user: str, now: float, address: str = "192.0.2.1") -> float:
+        try:
+            self.limiter.begin(user, address, now)
+        except TooManyFailures as error:
+            return error.wait
+        self.tried += 1
+        return 0.0
+
+    def test_growing_delay(self) -> None:
+        """After some free failures each name waits, and longer each time."""
+        for number in range(FREE_OF_NETWORK):
+            self.assertEqual(self.wait(f"u{number}", 0.0), 0.0)
+        now, waits = 0.0, []
+        for number in range(6):
+            waits.append(self.wait(f"v{number}", now))
+            now += waits[-1]
+            self.assertEqual(self.wait(f"v{number}", now), 0.0)
+        self.assertEqual([round(wait) for wait in waits[:3]], [1, 2, 4])
+        self.assertLessEqual(max(waits), LONGEST_DELAY)
+
+    def test_thousand_names(self) -> None:
+        """A thousand names in as many seconds: at most so many were tried."""
+        for number in range(1000):
+            self.wait(f"u{number}", float(number))
+        self.assertLess(self.tried, FREE_OF_NETWORK + 1000 / FORGET_ONE_AFTER + 40)
+
+    def test_who_works_there(self) -> None:
+        """Who logged in there lately is not kept out by it, for as long as it lasts."""
+        self.limiter.succeeded("ada", "192.0.2.1", 0.0)
+        for number in range(1000):
+            self.wait(f"u{number}", 1.0)
+        self.assertGreater(self.wait("bob", 1.0), 0.0)
+        self.assertEqual(self.wait("ada", 1.0), 0.0)
+        self.assertEqual(self.wait("bob", 1.0, "192.0.2.2"), 0.0)
+        self.limiter.succeeded("ada", "192.0.2.1", 1.0)
+        later = KNOWN_FOR + 2.0
+        for number in range(1000):
+            self.wait(f"u{number}", later)
+        self.assertGreater(self.wait("ada", later), 0.0)
+
+    def test_ends_soon(self) -> None:
+        """Some minutes after the attack nobody waits there."""
+        for number in range(10_000):
+            self.wait(f"u{number}", float(number) / 10)
+        quiet = 1000.0 + 10 * FORGET_ONE_AFTER
+        for number in range(3):
+            self.assertEqual(self.wait(f"new{number}", quiet), 0.0)
+
+    def test_successes_are_no_failures(self) -> None:
+        """An office that logs in all day waits for nothing."""
+        for number in range(1000):
+            self.assertEqual(self.wait(f"u{number}", 0.0), 0.0)
+            self.limiter.succeeded(f"u{number}", "192.0.2.1", 0.0)
+
+
+class OneUserTests(SynchronousTestCase):
+    """Many who guess at one user from everywhere."""
+
+    def setUp(self) -> None:
+        self.limiter = FailureLimiter()
+        self.tried = 0
+
+    def wait(self, address: str, now: float, user: str = "ada") -> float:
+        try:
+            self.limiter.begin(user, address, now)
+        except TooManyFailures as error:
+            return error.wait
+        self.tried += 1
+        return 0.0
+
+    def attack(self, now: float = 0.0, networks: int = 1000) -> None:
+        for number in range(networks):
+            self.wait(f"10.0.{number // 256}.{number % 256}", now)
+
+    def test_thousand_networks(self) -> None:
+        """Of a thousand guesses from as many networks few are tried at once."""
+        self.attack()
+        self.assertEqual(self.tried, FREE_OF_USER)
+
+    def test_elsewhere(self) -> None:
+        """The user waits some seconds in a new place, however many guess meanwhile."""
+        self.attack()
+        wait = self.wait("192.0.2.1", 0.0)
+        self.assertGreater(wait, 0.0)
+        self.assertLessEqual(wait, LONGEST_DELAY_OF_USER)
+        for tenth in range(60):
+            self.attack(tenth / 10, networks=100)
+        self.assertEqual(self.wait("192.0.2.1", 6.0), 0.0)
+
+    def test_known_place(self) -> None:
+        """Where the user logged in lately they wait for nothing."""
+        self.limiter.succeeded("ada", "192.0.2.1", 0.0)
+        self.attack(1.0)
+        self.assertEqual(self.wait("192.0.2.1", 1.0), 0.0)
+        self.assertGreater(self.wait("192.0.2.2", 1.0), 0.0)
+        self.assertEqual(self.wait("192.0.2.2", 1.0, "bob"), 0.0)
+
+    def test_known_places_are_few(self) -> None:
+        """The places of a user that count are the latest ones."""
+        for number in range(NETWORKS_PER_USER + 1):
+            self.limiter.succeeded("ada", f"192.0.2.{number}", 0.0)
+        self.attack(1.0)
+        self.assertGreater(self.wait("192.0.2.0", 1.0), 0.0)
+        self.assertEqual(self.wait("192.0.2.1", 1.0), 0.0)
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.floats(0, 2000),
+                st.sampled_from(["ada", "bob", ""]),
+                st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1", "?"]),
+                st.sampled_from(["fail", "succeed", "withdraw"]),
+            ),
+            max_size=60,
+        )
+    )
+    def test_never_for_long(self, tries: list[tuple[float, str, str, str]]) -> None:
+        """Whatever happens, and even if time runs back, nobody waits for more than a ceiling."""
+        limiter = FailureLimiter()
+        for now, user, address, end in tries:
+            try:
+                limiter.begin(user, address, now)
+            except TooManyFailures as error:
+                self.assertLessEqual(error.wait, max(LONGEST_DELAY, LONGEST_DELAY_OF_USER))
+                continue
+            if end == "succeed":
+                limiter.succeeded(user, address, now)
+            elif end == "withdraw":
+                limiter.withdraw(user, address)

@@ -7,8 +7,16 @@ from argon2.profiles import CHEAPEST
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from mezite.auth.commonpasswords import COMMON_PASSWORDS
 from mezite.auth.error import BadPassword, TooManyLogins
-from mezite.auth.passwords import AT_ONCE, WAITING_LIMIT, Passwords
+from mezite.auth.passwords import (
+    AT_ONCE,
+    LENGTHS,
+    WAITING_LIMIT,
+    Passwords,
+    check_new_password,
+)
+from mezite.names import UserName
 from tests.auth.threads import HeldThreads, at_once
 
 CHEAP = PasswordHasher.from_parameters(CHEAPEST)
@@ -126,3 +134,30 @@ class QueueTests(SynchronousTestCase):
             self.threads.finish()
             self.successResultOf(done)
         self.assertEqual(self.threads.held, [])
+
+
+class NewPasswordTests(SynchronousTestCase):
+    """What must not become a password."""
+
+    def test_common(self) -> None:
+        """Those that are tried first are refused, in any case and width."""
+        wide = "".join(chr(ord(each) + 0xFEE0) for each in "password")
+        for password in ("password1", "Password1", "QWERTYUIOP", " iloveyou", wide):
+            error = self.assertRaises(BadPassword, check_new_password, password)
+            self.assertIn("tried first", str(error))
+        self.assertLess(len(max(COMMON_PASSWORDS, key=len)), 40)
+        for word in COMMON_PASSWORDS:
+            self.assertEqual(word, word.casefold())
+            self.assertGreaterEqual(len(word), LENGTHS[0])
+
+    def test_own_name(self) -> None:
+        """A password does not contain the user's name, unless that is too short to tell."""
+        for password in ("alice-in-wonderland", "xxALICExx"):
+            self.assertRaises(BadPassword, check_new_password, password, UserName("alice"))
+            check_new_password(password, UserName("bob"))
+        check_new_password("all of them", UserName("al"))
+
+    def test_anything_else(self) -> None:
+        """Nothing else is asked for: no digits, no capitals, no signs."""
+        for password in ("correct horse", "        x", "\N{SNOWMAN}" * 8, "\ud800" * 9):
+            check_new_password(password, UserName("alice"))
