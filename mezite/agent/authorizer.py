@@ -14,9 +14,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from mezite.agent.hubcalls import HubCalls
+from mezite.agent.permit import SessionPermit
 from mezite.agent.sshd import ISessionAuthorizer
 from mezite.error import MeziteError
-from mezite.identity.roles import Decision
 from mezite.names import LoginName, UserName
 
 
@@ -29,10 +29,12 @@ class HubAuthorizer:
 
     calls: Callable[[], HubCalls] = field(repr=False)
 
-    def authorize(self, user: UserName, login: LoginName, session_id: str) -> Deferred[Decision]:
+    def authorize(
+        self, user: UserName, login: LoginName, session_id: str
+    ) -> Deferred[SessionPermit]:
         return Deferred.fromCoroutine(self._ask(user, login, session_id))
 
-    async def _ask(self, user: UserName, login: LoginName, session_id: str) -> Decision:
+    async def _ask(self, user: UserName, login: LoginName, session_id: str) -> SessionPermit:
         try:
             return await self.calls().authorize(user, login, session_id)
         except MeziteError as error:
@@ -43,4 +45,6 @@ class HubAuthorizer:
                 login=login,
                 error=error,
             )
-            return Decision(False, "the hub could not be asked whether this is allowed; try again")
+            return SessionPermit(
+                False, "the hub could not be asked whether this is allowed; try again"
+            )

@@ -20,8 +20,10 @@ from mezite.agent.agentforward import AgentForwarding
 from mezite.agent.error import ForwardRefused
 from mezite.agent.forward import ForwardedChannel, LocalForwardedChannel
 from mezite.agent.globalrequests import OrderedAnswers
+from mezite.agent.permit import SessionBounds
 from mezite.agent.remoteforward import RemoteForwards
 from mezite.agent.session import SessionChannel, SessionSetting
+from mezite.agent.sessionends import SessionWatch, say_goodbye
 from mezite.ssh.channel import FlowChannel
 from mezite.ssh.connection import FlowConnection
 from mezite.ssh.error import OPEN_RESOURCE_SHORTAGE, ChannelRefused
@@ -42,6 +44,7 @@ class NodeConnection(FlowConnection):
     :param ports: an :class:`~mezite.agent.remoteforward.IPorts`.
     :param sockets: an :class:`~mezite.agent.loginsockets.ILoginSockets`.
     :param is_gateway: whether other machines may connect to forwarded ports.
+    :param bounds: what ends the connection from without.
     """
 
     _log = Logger()
@@ -55,6 +58,8 @@ class NodeConnection(FlowConnection):
         sockets: Any,
         is_gateway: bool,
         clock: IReactorTime,
+        wall_clock: Callable[[], float],
+        bounds: SessionBounds = SessionBounds(),  # noqa: B008 - it is frozen
     ) -> None:
         super().__init__()
         self._clock = clock
@@ -70,6 +75,16 @@ class NodeConnection(FlowConnection):
         self._takes_sessions = True
         self._has_ended = False
         self._alive: IDelayedCall | None = None
+        # When anything last moved on a channel, either way.
+        self._last_moved = clock.seconds()
+        self._watch = SessionWatch(
+            bounds,
+            setting.certificate.valid_before,
+            clock,
+            wall_clock,
+            lambda: self._last_moved,
+            lambda sentence: say_goodbye(self.transport, sentence),
+        )
 
     def _permits(self, extension: str) -> bool:
         return extension in self._setting.certificate.extensions
@@ -171,15 +186,38 @@ class NodeConnection(FlowConnection):
         reader.end()
         return b"" if self._forwards.cancel_file(path) else None
 
+    # What moves.
+
+    def ssh_CHANNEL_DATA(self, packet: bytes | memoryview) -> None:
+        self._last_moved = self._clock.seconds()
+        super().ssh_CHANNEL_DATA(packet)
+
+    def sendData(self, channel: Any, data: bytes | memoryview) -> None:
+        self._last_moved = self._clock.seconds()
+        super().sendData(channel, data)
+
+    def sendExtendedData(self, channel: Any, dataType: int, data: bytes | memoryview) -> None:
+        self._last_moved = self._clock.seconds()
+        super().sendExtendedData(channel, dataType, data)
+
     # The connection's life.
+
+    def tell_sessions(self, sentence: str) -> None:
+        """Show every session's person a sentence, on a line of its own."""
+        for channel in list(self.channels.values()):
+            if isinstance(channel, SessionChannel):
+                channel.tell(sentence)
 
     def serviceStarted(self) -> None:
         super().serviceStarted()
+        self._last_moved = self._clock.seconds()
+        self._watch.start()
         self._stay_alive()
 
     def serviceStopped(self) -> None:
         if self._alive is not None and self._alive.active():
             self._alive.cancel()
+        self._watch.stop()
         self._has_ended = True
         self._answers.stop()
         self._forwards.close()

@@ -7,14 +7,15 @@ do when it is gone, is its owners' business.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
 from attrs import field, frozen
 
 from mezite import __version__
+from mezite.agent.permit import SessionBounds, SessionPermit
 from mezite.agent.state import Issued, NodeKeys
-from mezite.identity.roles import Decision
 from mezite.names import LoginName, NodeName, UserName
 from mezite.rpc.channel import GrpcChannel
 from mezite.rpc.client import AuthClient
@@ -26,6 +27,7 @@ DEADLINE: Final = 10.0
 _HEARTBEAT_SHORTEST: Final = 2.0
 _HEARTBEAT_LONGEST: Final = 60.0
 _HEARTBEAT_DEFAULT: Final = 10.0
+_IDLE_SHORTEST: Final = 1.0
 
 
 @frozen
@@ -88,10 +90,14 @@ class HubCalls:
         """Say that this node stops, on purpose."""
         await self.client.deregister_agent()
 
-    async def authorize(self, user: UserName, login: LoginName, session_id: str) -> Decision:
+    async def authorize(self, user: UserName, login: LoginName, session_id: str) -> SessionPermit:
         """Ask whether this user may use this login here."""
         answer = await self.client.authorize_session(user.text, login.text, session_id)
-        return Decision(answer.allowed, answer.reason)
+        bounds = SessionBounds(
+            idle_timeout=_idle_timeout(answer.idle_timeout_seconds),
+            ends_with_certificate=answer.disconnect_expired,
+        )
+        return SessionPermit(answer.allowed, answer.reason, bounds)
 
 
 def _issued(answer: pb.GenerateHostCertsResponse) -> Issued:
@@ -102,6 +108,13 @@ def _issued(answer: pb.GenerateHostCertsResponse) -> Issued:
         cluster_ca_pem=answer.cluster_ca.encode(),
         user_ca=tuple(answer.user_ca),
     )
+
+
+def _idle_timeout(seconds: float) -> float | None:
+    """None for 0; what is no length of time is the shortest that there is."""
+    if seconds == 0:
+        return None
+    return seconds if _IDLE_SHORTEST <= seconds < math.inf else _IDLE_SHORTEST
 
 
 def _interval(seconds: int) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -33,7 +33,6 @@ from mezite.agent.tunnelservice import TunnelService
 from mezite.config.agent import AgentConfig
 from mezite.error import MeziteError
 from mezite.names import is_address
-from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.tasks import background
 from mezite.wire import alpn
 from mezite.wire.endpoint import TlsClientEndpoint
@@ -151,9 +150,6 @@ class AgentService(MultiService):
             node=membership.identity.node,
         )
 
-        def serve_ssh(header: StreamHeader) -> IProtocol | None:
-            return ssh.for_stream(header).buildProtocol(None)
-
         readmission = Readmission(
             current=current,
             clock=self._reactor,
@@ -172,7 +168,7 @@ class AgentService(MultiService):
             clock=self._reactor,
             wall_clock=self._wall_clock,
             endpoint=lambda: self._endpoint(current.membership),
-            services={"ssh": serve_ssh},
+            services={"ssh": ssh.serve, "end-session": ssh.open_sessions.serve},
             on_unwelcome=lambda: self._mend(readmission),
         )
         renewal = RenewalService(

@@ -22,7 +22,9 @@ from mezite.agent.accounts import Account
 from mezite.agent.agentforward import AgentForwarding
 from mezite.agent.childprocess import Ended, Launch
 from mezite.agent.environment import AcceptedVariables, environment
+from mezite.agent.filecopy import copies_files
 from mezite.agent.shell import Terminal, WindowSize, launch, sftp_launch
+from mezite.identity.grants import FILE_COPY
 from mezite.identity.sshcert import UserCertificate
 from mezite.ssh.channel import STDERR, FlowChannel, Sending
 from mezite.ssh.fields import FieldReader, string, uint32
@@ -151,14 +153,31 @@ class SessionChannel(FlowChannel):
         command = reader.string()
         if len(command) > COMMAND_LENGTH or b"\0" in command:
             return False
-        return self._run(self._prepared(command.decode("utf-8", "surrogateescape")))
+        asked = command.decode("utf-8", "surrogateescape")
+        if copies_files(asked) and not self._may_copy():
+            return False
+        return self._run(self._prepared(asked))
 
     def request_subsystem(self, reader: FieldReader) -> bool:
         if reader.string() != b"sftp":
             return False
         if self._setting.certificate.forced_command not in (None, INTERNAL_SFTP):
             return False
-        return self._run(self._sftp())
+        return self._may_copy() and self._run(self._sftp())
+
+    def _may_copy(self) -> bool:
+        certificate = self._setting.certificate
+        # Whoever forced a command has said by that what may be done.
+        if FILE_COPY in certificate.extensions or certificate.forced_command is not None:
+            return True
+        self.tell("your certificate does not permit copying files")
+        return False
+
+    def tell(self, sentence: str) -> None:
+        """Show the person a sentence, on a line of its own."""
+        # A channel that is not open yet has nobody to be told anything.
+        if self in self.conn.channelsToRemoteChannel:
+            self.writeExtended(STDERR, f"\r\n{sentence}\r\n".encode())
 
     def _prepared(self, asked: str | None) -> Launch:
         """The shell, with this command or the one that the certificate forces."""

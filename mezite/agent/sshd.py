@@ -22,17 +22,18 @@ from mezite.agent.banner import GreetingServerFactory
 from mezite.agent.connection import NodeConnection
 from mezite.agent.forward import NetworkDestinations
 from mezite.agent.loginsockets import LoginSockets
+from mezite.agent.permit import SessionBounds, SessionPermit
 from mezite.agent.ports import NetworkPorts
 from mezite.agent.session import SessionSetting
+from mezite.agent.sessionends import OpenSessions
 from mezite.agent.shell import SessionProcess
 from mezite.error import BadInput, Denied, TimedOut, Unavailable
 from mezite.identity import sshcert
-from mezite.identity.roles import Decision
 from mezite.identity.sshcert import UserCertificate
 from mezite.names import HostPort, LoginName, NodeName, UserName
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.ssh.hostkeys import ReplaceableHostKey
-from mezite.ssh.server import SshServerFactory
+from mezite.ssh.server import ServerTransport, SshServerFactory
 from mezite.ssh.userauth import IAvatar, IUserCertificates
 from mezite.tasks import within
 
@@ -43,7 +44,7 @@ ACCOUNT_SECONDS: Final = 10.0
 class ISessionAuthorizer(Interface):
     """Who may have a session on this node now."""
 
-    def authorize(user: UserName, login: LoginName, session_id: str) -> Deferred[Decision]:
+    def authorize(user: UserName, login: LoginName, session_id: str) -> Deferred[SessionPermit]:
         """Fails if there is no answer; the session is refused then."""
 
 
@@ -58,6 +59,7 @@ class NodeAvatar:
     account: Account
     session_id: str
     client_address: str
+    bounds: SessionBounds = field(factory=SessionBounds)
 
     def logout(self) -> None:
         self._log.info(
@@ -104,7 +106,7 @@ class NodeCertificates:
     async def _admit(self, certificate: UserCertificate, login: LoginName) -> NodeAvatar:
         user, session_id = certificate.user, self.header.session_id
         try:
-            decision = await within(
+            permit = await within(
                 self.clock,
                 AUTHORIZE_SECONDS,
                 self.authorizer.authorize(user, login, session_id),
@@ -114,8 +116,8 @@ class NodeCertificates:
             raise Unavailable(
                 f"the hub did not say whether {user} may log in on {self.node}: try again"
             ) from None
-        if not decision.allowed:
-            raise Denied(decision.reason)
+        if not permit.allowed:
+            raise Denied(permit.reason)
         account = await within(
             self.clock,
             ACCOUNT_SECONDS,
@@ -131,7 +133,9 @@ class NodeCertificates:
             key_id=certificate.key_id,
             serial=certificate.serial,
         )
-        return NodeAvatar(certificate, account, session_id, self.header.client_address)
+        return NodeAvatar(
+            certificate, account, session_id, self.header.client_address, permit.bounds
+        )
 
 
 @frozen
@@ -146,6 +150,7 @@ class NodeSshFactory:
     :param accept_env: patterns of the variables that clients may set.
     :param is_gateway: whether other machines may connect to forwarded ports.
     :param banner: what people read before they are let in.
+    :param open_sessions: what the hub ends sessions through.
     """
 
     host_key: ReplaceableHostKey
@@ -159,9 +164,16 @@ class NodeSshFactory:
     accept_env: tuple[str, ...] = field(converter=tuple, default=("LANG", "LC_*"))
     is_gateway: bool = False
     banner: str = ""
+    open_sessions: OpenSessions = field(factory=OpenSessions)
     destinations: Any = None
     ports: Any = None
     sockets_of: Callable[[Account], Any] | None = None
+
+    def serve(self, header: StreamHeader) -> ServerTransport:
+        """The server's end of a stream that begins with this header."""
+        transport = self.for_stream(header).buildProtocol(None)
+        self.open_sessions.add(header.session_id, transport)
+        return transport
 
     def for_stream(self, header: StreamHeader) -> SshServerFactory:
         """The server for a stream that begins with this header."""
@@ -195,6 +207,8 @@ class NodeSshFactory:
             sockets=self._sockets_of(avatar.account),
             is_gateway=self.is_gateway,
             clock=self.reactor,
+            wall_clock=self.wall_clock,
+            bounds=avatar.bounds,
         )
 
     def _sockets_of(self, account: Account) -> Any:

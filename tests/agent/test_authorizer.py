@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mezite.agent.authorizer import HubAuthorizer
 from mezite.agent.error import TunnelDown
 from mezite.agent.hubcalls import HubCalls
+from mezite.agent.permit import SessionBounds, SessionPermit
 from mezite.agent.sshd import ISessionAuthorizer
 from mezite.error import Denied
-from mezite.identity.roles import Decision
 from mezite.names import LoginName, UserName
 from tests.doubles.agenthub import AgentHub
 
@@ -23,7 +25,7 @@ class HubAuthorizerTests(SynchronousTestCase):
         self.hub = AgentHub()
         self.authorizer = HubAuthorizer(self.hub.direct_calls)
 
-    def decision(self) -> Decision:
+    def decision(self) -> SessionPermit:
         asked = self.authorizer.authorize(ADA, ROOT, "s1")
         self.hub.advance(0)
         return self.successResultOf(asked)
@@ -41,7 +43,19 @@ class HubAuthorizerTests(SynchronousTestCase):
     def test_no(self) -> None:
         """The hub's no is a no, with its reason."""
         self.hub.allowed = False
-        self.assertEqual(self.decision(), Decision(False, "so it is"))
+        self.assertEqual(self.decision(), SessionPermit(False, "so it is"))
+
+    def test_bounds(self) -> None:
+        """What the hub says of a session's end is passed on; what cannot be is the strictest."""
+        self.assertEqual(self.decision().bounds, SessionBounds())
+        for seconds, idle_timeout in (
+            (900.0, 900.0),
+            (-1.0, 1.0),
+            (math.inf, 1.0),
+            (math.nan, 1.0),
+        ):
+            self.hub.bounds = {"idle_timeout_seconds": seconds, "disconnect_expired": True}
+            self.assertEqual(self.decision().bounds, SessionBounds(idle_timeout, True))
 
     def test_error(self) -> None:
         """An error is a no."""

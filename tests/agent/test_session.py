@@ -31,7 +31,7 @@ CERTIFICATE = UserCertificate(
     valid_after=0,
     valid_before=1,
     critical_options={},
-    extensions=frozenset({"permit-pty", "permit-port-forwarding"}),
+    extensions=frozenset({"permit-pty", "permit-port-forwarding", "permit-file-copy@mezite"}),
     public_blob=b"",
 )
 
@@ -279,6 +279,24 @@ class BeginningTests(SessionTestCase):
         # Options of it are not known here, and what is not known is not left out.
         self.force(b"internal-sftp -R")
         self.assertFalse(self.ask(b"subsystem", string(b"sftp")))
+
+    def test_no_copying(self) -> None:
+        """Who may not copy files meets a sentence at each door that copies come through."""
+        bare = evolve(CERTIFICATE, extensions=frozenset({"permit-pty"}))
+        for name, data in (
+            (b"subsystem", string(b"sftp")),
+            (b"exec", string(b"scp -t /tmp")),
+            (b"exec", string(b"rsync --server -logDtpre.iLsfxCIvu . /tmp")),
+        ):
+            self.begin(certificate=bare)
+            self.assertFalse(self.ask(name, data))
+            self.assertEqual(
+                bytes(self.channel.extra),
+                b"\r\nyour certificate does not permit copying files\r\n",
+            )
+            self.assertTrue(self.ask(b"exec", string(b"cat scp")))
+        self.begin()
+        self.assertTrue(self.ask(b"exec", string(b"scp -t /tmp")))
 
     def test_impossible_commands(self) -> None:
         """Commands that no process can be given are refused."""

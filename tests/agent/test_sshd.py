@@ -11,9 +11,9 @@ from zope.interface.verify import verifyObject
 
 from mezite.agent.accounts import Account, AccountRefused, IAccounts
 from mezite.agent.connection import ALIVE_SECONDS, SESSIONS
+from mezite.agent.permit import SessionPermit
 from mezite.agent.sshd import AUTHORIZE_SECONDS, ISessionAuthorizer, NodeSshFactory
 from mezite.error import Unavailable
-from mezite.identity.roles import Decision
 from mezite.names import LoginName, NodeName, UserName
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.ssh.error import ChannelRefused
@@ -30,10 +30,12 @@ from tests.ssh.pair import NOW, ROOT, USER_CA, HearingChannel, Pair, host_key, u
 class PlayedAuthorizer:
     """Answers what the test says, and notes what it was asked."""
 
-    answer: Deferred[Decision] = field(factory=lambda: succeed(Decision(True, "")))
+    answer: Deferred[SessionPermit] = field(factory=lambda: succeed(SessionPermit(True, "")))
     asked: list[tuple[UserName, LoginName, str]] = field(factory=list)
 
-    def authorize(self, user: UserName, login: LoginName, session_id: str) -> Deferred[Decision]:
+    def authorize(
+        self, user: UserName, login: LoginName, session_id: str
+    ) -> Deferred[SessionPermit]:
         self.asked.append((user, login, session_id))
         return self.answer
 
@@ -55,7 +57,7 @@ class NodePair(Pair):
     """A client, and a node's server."""
 
     def serve(self, node: NodeSshFactory, header: StreamHeader) -> Any:
-        self.server = node.for_stream(header).buildProtocol(None)
+        self.server = node.serve(header)
         self.server_io.protocol = self.server
         self.pump.server = self.server
         return self
@@ -69,8 +71,8 @@ class PortNamed(HearingChannel):
     name = b"direct-tcpip"
 
 
-class NodeSshTests(SynchronousTestCase):
-    """Who comes in on a node, and what they can have there."""
+class NodeSshTestCase(SynchronousTestCase):
+    """A node's SSH server, and a client whose every question is answered."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -86,13 +88,13 @@ class NodeSshTests(SynchronousTestCase):
         )
 
     def connect(self, **pair: Any) -> NodePair:
-        node = NodeSshFactory(
+        self.node = NodeSshFactory(
             host_key=ReplaceableHostKey(host_key()),
             user_authorities=lambda: [USER_CA.public_blob],
             authorizer=self.authorizer,
             accounts=self.accounts,
             reactor=self.clock,
-            wall_clock=lambda: NOW,
+            wall_clock=lambda: NOW + self.clock.seconds(),
             node=NodeName.parse("db1"),
             own_uid=0,
             destinations=self.destinations,
@@ -102,12 +104,16 @@ class NodeSshTests(SynchronousTestCase):
         )
         made = NodePair(clock=self.clock, **pair)
         made.client._on_banner = self.banners.append
-        made.serve(node, self.header)
+        made.serve(self.node, self.header)
         made.connect()
         return made
 
     def refusal(self, pair: NodePair) -> str:
         return str(self.successResultOf(pair.client.ended()))
+
+
+class NodeSshTests(NodeSshTestCase):
+    """Who comes in on a node, and what they can have there."""
 
     def test_doubles(self) -> None:
         """The doubles provide what they stand for."""
@@ -122,7 +128,7 @@ class NodeSshTests(SynchronousTestCase):
 
     def test_denied(self) -> None:
         """The hub's reason is told to the person."""
-        self.authorizer.answer = succeed(Decision(False, "ada may not reach db1"))
+        self.authorizer.answer = succeed(SessionPermit(False, "ada may not reach db1"))
         self.assertEqual(self.refusal(self.connect()), "ada may not reach db1")
 
     def test_no_answer(self) -> None:

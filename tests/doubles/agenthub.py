@@ -61,6 +61,7 @@ class AgentHub:
     errors: dict[str, MeziteError] = field(factory=dict)
     calls: list[tuple[str, Any]] = field(factory=list)
     allowed: bool = True
+    bounds: dict[str, Any] = field(factory=dict)
     refusals: list[BaseException] = field(factory=list)
     dials: list[float] = field(factory=list)
     links: list[Link] = field(factory=list)
@@ -149,7 +150,7 @@ class AgentHub:
         self, call: Call, request: pb.AuthorizeSessionRequest
     ) -> pb.AuthorizeSessionResponse:
         self._called("AuthorizeSession", request)
-        return pb.AuthorizeSessionResponse(allowed=self.allowed, reason="so it is")
+        return pb.AuthorizeSessionResponse(allowed=self.allowed, reason="so it is", **self.bounds)
 
     def heard(self, method: str) -> list[Any]:
         """The requests to one method."""

@@ -27,9 +27,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
+from mezite.agent.permit import SessionPermit
 from mezite.identity import sshcert
 from mezite.identity.authority import SshAuthority
-from mezite.identity.roles import Decision
 from mezite.names import AgentId, LoginName, NodeName, UserName
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 
@@ -113,9 +113,9 @@ def main() -> None:
     class AllowsAllBut:
         def authorize(
             self, user: UserName, login: LoginName, session_id: str
-        ) -> Deferred[Decision]:
+        ) -> Deferred[SessionPermit]:
             allowed = str(login) != "daemon"
-            return succeed(Decision(allowed, f"{user} may not log in as {login} on db1"))
+            return succeed(SessionPermit(allowed, f"{user} may not log in as {login} on db1"))
 
     node = NodeSshFactory(
         host_key=ReplaceableHostKey(HostKeys(host_keys)),

@@ -747,18 +747,28 @@ class AuthorizeSessionResponse(_message.Message):
 
     ALLOWED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    DISCONNECT_EXPIRED_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     reason: _builtins.str
     """A sentence that the user may read."""
+    idle_timeout_seconds: _builtins.float
+    """The agent ends the session when nothing has moved either way for so long;
+    0 means never.
+    """
+    disconnect_expired: _builtins.bool
+    """The agent ends the session when the user's SSH certificate ends."""
     def __init__(
         self,
         *,
         allowed: _builtins.bool = ...,
         reason: _builtins.str = ...,
+        idle_timeout_seconds: _builtins.float = ...,
+        disconnect_expired: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "disconnect_expired", b"disconnect_expired", "idle_timeout_seconds", b"idle_timeout_seconds", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,13 +35,19 @@ class StreamHeader(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """"ssh": hub to agent, an SSH connection with the node's SSH server follows.
     "auth": agent to hub, HTTP/2 with mezite.v1.AuthService follows.
+    "end-session": hub to agent, the session is to end. Nothing follows; the
+    agent shows the reason to the person, ends the session's SSH connection and
+    closes the stream. A session that is not there is no error.
     A stream for a service that the receiver does not have is reset.
     """
     session_id: _builtins.str
-    """The id that the hub gave to this session, for logs and audit; for "ssh"."""
+    """The id that the hub gave to this session, for logs and audit; for "ssh"
+    and "end-session".
+    """
     user: _builtins.str
     """The user whose certificate the hub accepted; for "ssh". The agent still
     checks the user's SSH certificate itself.
@@ -50,6 +56,8 @@ class StreamHeader(_message.Message):
     """Where the user's connection came from, "ADDRESS:PORT" or "[IPV6]:PORT";
     for "ssh".
     """
+    reason: _builtins.str
+    """Why a session is ended, in a sentence for the person; for "end-session"."""
     def __init__(
         self,
         *,
@@ -57,10 +65,11 @@ class StreamHeader(_message.Message):
         session_id: _builtins.str = ...,
         user: _builtins.str = ...,
         client_address: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "service", b"service", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "reason", b"reason", "service", b"service", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

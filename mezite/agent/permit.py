@@ -1,0 +1,28 @@
+"""
+What the hub says of a session that is about to begin.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class SessionBounds:
+    """
+    What ends a session from without; lengths of time in seconds.
+
+    ``idle_timeout`` is how long nothing may move either way.
+    """
+
+    idle_timeout: float | None = None
+    ends_with_certificate: bool = False
+
+
+@frozen
+class SessionPermit:
+    """Whether it may begin, why (not), in a sentence for the person, and what ends it."""
+
+    allowed: bool
+    reason: str
+    bounds: SessionBounds = SessionBounds()
