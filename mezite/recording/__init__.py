@@ -1,0 +1,3 @@
+"""
+Recordings of sessions: their format, their chunks, and how they travel to the hub.
+"""
