@@ -42,7 +42,9 @@ class NotAuthenticated(Denied):
 
 
 class Unavailable(MeziteError):
-    """It cannot be done now, and may be tried again."""
+    """It cannot be done now, and may be tried again; ``wait`` says when, in seconds, if known."""
+
+    wait: float | None = None
 
 
 class LimitReached(Unavailable):

@@ -33,6 +33,7 @@ class TooManyLogins(LimitReached):
 
     def __init__(self) -> None:
         super().__init__("too many people are logging in at once: try again in a few seconds")
+        self.wait = 3.0
 
 
 class BadPassword(BadInput):

@@ -121,9 +121,10 @@ class LoginService:
         record = None if name is None else await self._users.get(name)
         return None if record is None or record.disabled else record
 
-    async def log_out(self, bearer: str) -> None:
+    async def log_out(self, bearer: str, *, by: Actor) -> None:
         """Make this bearer worthless."""
-        await self._bearers.remove(hash_token(bearer))
+        event = self._trail.event(EventType.USER_LOGOUT, by)
+        await self._bearers.remove(hash_token(bearer), event=event)
 
     async def change_password(
         self,

@@ -27,6 +27,7 @@ from mezite.hub import adminsocket
 from mezite.hub.adminservice import AdminService, Expiries
 from mezite.hub.authservice import AuthService, methods
 from mezite.hub.callers import Callers
+from mezite.hub.callerservice import CallerMethods
 from mezite.hub.jumphost import jump_host
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory
@@ -37,6 +38,7 @@ from mezite.hub.sessions import SessionOpener
 from mezite.hub.sshproxy import SshProxyFactory
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.tunnelserver import TunnelServerFactory
+from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import HubFacts, build_site
 from mezite.identity.authorities import Authorities
 from mezite.identity.x509 import identity_of
@@ -123,7 +125,13 @@ def assemble(setting: Setting) -> HubParts:
         clock=clock,
         wall_clock=setting.wall_clock,
     )
-    site = build_site(setting.facts, check=setting.check, metrics=metrics.registry, reactor=clock)
+    site = build_site(
+        setting.facts,
+        check=setting.check,
+        metrics=metrics.registry,
+        api=RestApi(table, clock=clock, wall_clock=setting.wall_clock),
+        reactor=clock,
+    )
     router = Router(
         {
             Route.WEB: site,
@@ -219,7 +227,15 @@ def _table(
         nodes=store.nodes,
         logins=services.logins,
     )
-    return methods(callers, services.trail, auth.handlers(), admin.handlers(), roles.handlers())
+    own = CallerMethods(services.logins)
+    return methods(
+        callers,
+        services.trail,
+        auth.handlers(),
+        admin.handlers(),
+        roles.handlers(),
+        own.handlers(),
+    )
 
 
 def _ssh(setting: Setting, opener: SessionOpener, metrics: HubMetrics) -> SshProxyFactory:

@@ -81,6 +81,7 @@ class AuthService:
             hub_name=self.facts.hub_name,
             version=__version__,
             server_time=int(self.wall_clock()),
+            ca_pin=self.facts.ca_pin,
         )
 
     async def authenticate_local(

@@ -44,6 +44,8 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "ValidateJoinToken": Permission.NOTHING,
     "GenerateHostCerts": Permission.NOTHING,
     "IssueUserCerts": Permission.PASSWORD_LOGIN,
+    "WhoAmI": Permission.USER,
+    "Logout": Permission.USER,
     "ListNodes": Permission.USER,
     "RegisterAgent": Permission.NODE,
     "AgentHeartbeat": Permission.NODE,
@@ -138,7 +140,7 @@ class Callers:
         return Subject(node=record, address=call.caller.address)
 
     async def _person(self, call: Call, *, bearer_only: bool) -> Subject:
-        bearer = _bearer(call.metadata)
+        bearer = bearer_of(call.metadata)
         identity = call.caller.identity
         user: UserRecord | None = None
         if bearer is not None:
@@ -177,7 +179,7 @@ def permit(method: str, subject: Subject) -> None:
         raise Denied("this is for administrators and auditors")
 
 
-def _bearer(metadata: Mapping[str, str]) -> str | None:
+def bearer_of(metadata: Mapping[str, str]) -> str | None:
     """The token of ``authorization: Bearer TOKEN`` (RFC 6750, section 2.1)."""
     value = metadata.get("authorization")
     if value is None:

@@ -68,6 +68,13 @@ class AuthClient:
         )
         return await self._call(request, pb.IssueUserCertsResponse)
 
+    async def who_am_i(self) -> pb.WhoAmIResponse:
+        return await self._call(pb.WhoAmIRequest(), pb.WhoAmIResponse)
+
+    async def logout(self) -> None:
+        """End the bearer."""
+        await self._call(pb.LogoutRequest(), pb.LogoutResponse)
+
     async def list_nodes(self, labels: Iterable[str] = ()) -> list[pb.Node]:
         """All nodes with these ``key=value`` labels, from as many pages as there are."""
         wanted = list(labels)

@@ -90,7 +90,7 @@ class AuthenticateTests(LoginTestCase):
     def test_bearer_ends(self) -> None:
         """A bearer ends by itself, by logging out, and with its user."""
         first, second, third = self.log_in(), self.log_in(), self.log_in()
-        self.result(self.logins.log_out(first.bearer))
+        self.result(self.logins.log_out(first.bearer, by=LOCAL))
         self.assertEqual([self.is_live(x) for x in (first, second)], [False, True])
         self.disable(ADA)
         self.assertFalse(self.is_live(third))

@@ -15,6 +15,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
+from twisted.web.resource import Resource
 
 from mezite.hub import adminsocket
 from mezite.hub.error import TooManySessions
@@ -209,7 +210,11 @@ class ReadinessTests(SynchronousTestCase):
 
         facts = HubFacts("demo", "hub.example.com", "hub.example.com:443", "sha256:" + "ab" * 32)
         self.site = build_site(
-            facts, check=check, metrics=CollectorRegistry(), reactor=MemoryReactorClock()
+            facts,
+            check=check,
+            metrics=CollectorRegistry(),
+            api=Resource(),
+            reactor=MemoryReactorClock(),
         )
         self.site.startFactory()
         self.addCleanup(self.site.stopFactory)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from prometheus_client import CollectorRegistry, Gauge
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.error import Unavailable
+from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import BODY_LENGTH, HubFacts, build_site
 
 FACTS = HubFacts("prod<1>", "hub.example.com", "hub.example.com:443", "sha256:" + "ab" * 32)
@@ -25,7 +24,9 @@ class SiteTests(SynchronousTestCase):
             if self.problem is not None:
                 raise self.problem
 
-        self.site = build_site(FACTS, check=check, metrics=registry, reactor=Clock())
+        clock = Clock()
+        api = RestApi({}, clock=clock, wall_clock=clock.seconds)
+        self.site = build_site(FACTS, check=check, metrics=registry, api=api, reactor=clock)
         self.site.startFactory()
         self.addCleanup(self.site.stopFactory)
 
@@ -52,15 +53,6 @@ class SiteTests(SynchronousTestCase):
         self.assertIn(b"msh login --proxy hub.example.com:443", body)
         self.assertIn(FACTS.ca_pin.encode(), body)
 
-    def test_ping(self) -> None:
-        """The ping tells programs where they are, and the pin to compare."""
-        status, head, body = self.get(b"/v1/webapi/ping")
-        self.assertEqual(status, 200)
-        self.assertIn(b"content-type: application/json", head)
-        answer = json.loads(body[body.index(b"{") : body.rindex(b"}") + 1])
-        self.assertEqual(answer["hub_name"], "hub.example.com")
-        self.assertEqual(answer["ca_pin"], FACTS.ca_pin)
-
     def test_health(self) -> None:
         """A live process is healthy, whatever else."""
         self.problem = Unavailable("the database is locked")
@@ -82,7 +74,7 @@ class SiteTests(SynchronousTestCase):
 
     def test_nothing_there(self) -> None:
         """Unknown paths, and paths below a page, are 404 in plain text, without echo."""
-        for path in (b"/x", b"/v1", b"/v1/", b"/v1/webapi/x", b"/healthz/x", b"/style.css/<b>"):
+        for path in (b"/x", b"/v1", b"/v1/", b"/v1/x", b"/healthz/x", b"/style.css/<b>"):
             status, head, body = self.get(path)
             self.assertEqual(status, 404, path)
             self.assertIn(b"text/plain", head)

@@ -9,7 +9,6 @@ of this site by ALPN are :mod:`mezite.hub.router`'s.
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from string import Template
@@ -21,31 +20,21 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web import http
 from twisted.web.error import UnsupportedMethod
-from twisted.web.http import REQUEST_ENTITY_TOO_LARGE
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from mezite import __version__
 from mezite.error import MeziteError
+from mezite.hub.web.answers import answer_failure, set_headers
+from mezite.rpc.httpstatus import BodyTooLarge
 from mezite.tasks import background
 
-# The site has no form yet; the largest request with a body that makes sense is a login.
+# The largest request with a body that makes sense is a role, of some hundred bytes to some KiB.
 BODY_LENGTH: Final = 64 * 1024
 # A browser keeps a connection open between two pages; nothing here takes longer.
 IDLE_SECONDS: Final = 60
 
 _PLAIN: Final = b"text/plain; charset=utf-8"
-_SECURITY_HEADERS: Final = {
-    b"server": b"Mezite",
-    b"content-security-policy": (
-        b"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none';"
-        b" frame-ancestors 'none'"
-    ),
-    b"referrer-policy": b"no-referrer",
-    b"x-content-type-options": b"nosniff",
-    b"x-frame-options": b"DENY",
-    b"cache-control": b"no-store",
-}
 
 
 @frozen
@@ -80,9 +69,8 @@ class BoundedRequest(Request):
 
     def process(self) -> None:
         if self._received > BODY_LENGTH:
-            self.setResponseCode(REQUEST_ENTITY_TOO_LARGE)
             self.setHeader(b"connection", b"close")
-            self.finish()
+            answer_failure(self, BodyTooLarge(BODY_LENGTH))
             return
         super().process()
 
@@ -97,9 +85,7 @@ class _Page(Resource):
     content_type = _PLAIN
 
     def render(self, request: Request) -> bytes | int:
-        for name, value in _SECURITY_HEADERS.items():
-            request.setHeader(name, value)
-        request.setHeader(b"content-type", self.content_type)
+        set_headers(request, self.content_type)
         if request.postpath not in ([], [b""]):
             request.setResponseCode(404)
             request.setHeader(b"content-type", _PLAIN)
@@ -218,20 +204,15 @@ def build_site(
     *,
     check: Callable[[], Awaitable[None]],
     metrics: CollectorRegistry,
+    api: Resource,
     reactor: IReactorTime,
 ) -> Site:
     """
-    The site with all its paths.
+    The site with all its paths; what is below ``/v1/webapi`` is the ``api``'s.
 
     ``check`` raises a :class:`~mezite.error.MeziteError` while the hub is not
     ready; its sentence is shown to whoever asks.
     """
-    ping = {
-        "cluster_name": facts.cluster_name,
-        "hub_name": facts.hub_name,
-        "version": __version__,
-        "ca_pin": facts.ca_pin,
-    }
     page = Template(_text("index.html")).substitute(
         cluster=html.escape(facts.cluster_name),
         address=html.escape(facts.public_address),
@@ -244,12 +225,9 @@ def build_site(
     root.putChild(b"healthz", _Fixed(b"ok\n", _PLAIN))
     root.putChild(b"readyz", _Readiness(check))
     root.putChild(b"metrics", _Metrics(metrics))
-    v1, webapi = _Folder(), _Folder()
+    v1 = _Folder()
     root.putChild(b"v1", v1)
-    v1.putChild(b"webapi", webapi)
-    webapi.putChild(
-        b"ping", _Fixed(json.dumps(ping).encode() + b"\n", b"application/json; charset=utf-8")
-    )
+    v1.putChild(b"webapi", api)
     return _QuietSite(root, requestFactory=BoundedRequest, timeout=IDLE_SECONDS, reactor=reactor)
 
 

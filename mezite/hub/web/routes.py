@@ -1,0 +1,155 @@
+"""
+The REST API: which method of HTTP on which path is which method of gRPC.
+
+:data:`ROUTES` is the only list. How a route's path, query and body become the
+method's message is :mod:`mezite.hub.web.operations`'; what the caller must have
+proved stands in :data:`mezite.hub.callers.PERMISSIONS`, as for gRPC.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import frozen
+
+PREFIX: Final = "/v1/webapi"
+
+
+class SessionUse(enum.Enum):
+    """What an operation does with the cookie of a session."""
+
+    NOTHING = enum.auto()
+    # Sets it, from the answer's token, which is not shown.
+    BEGIN = enum.auto()
+    # Tells its CSRF token.
+    SHOW = enum.auto()
+    # Takes it back.
+    END = enum.auto()
+
+
+@frozen
+class Route:
+    """
+    One operation.
+
+    A part ``{field}`` of the path is that field of the request. Without a
+    body (GET and DELETE) all other fields come from the query; with one, all
+    others are the keys of its object. ``body`` names a field whose keys these
+    are instead; an ``update_mask`` is then made of the keys that are there.
+    ``answer`` names the one field of the response that is answered.
+    """
+
+    method: str
+    path: str
+    rpc: str
+    summary: str
+    status: int = 200
+    body: str = ""
+    answer: str = ""
+    # Keys without which the body, or the query, is refused.
+    required: tuple[str, ...] = ()
+    session: SessionUse = SessionUse.NOTHING
+    # Fields of the response that are for gRPC only.
+    hidden: tuple[str, ...] = ()
+
+    @property
+    def has_body(self) -> bool:
+        return self.method in ("POST", "PUT", "PATCH")
+
+    @property
+    def changes(self) -> bool:
+        """Whether it does more than show something."""
+        return self.method != "GET"
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    # For everybody.
+    Route("GET", "/ping", "Ping", "Says who answers, with the pin of the cluster's authority."),
+    Route(
+        "POST",
+        "/login",
+        "AuthenticateLocal",
+        "Logs in with a password: sets the cookie of the session, and answers with its CSRF token.",
+        required=("user", "password"),
+        session=SessionUse.BEGIN,
+        hidden=("token",),
+    ),
+    Route(
+        "POST",
+        "/password",
+        "ChangePassword",
+        "Replaces a password, by proving the old one. Ends the user's sessions.",
+        status=204,
+        required=("user", "old_password", "new_password"),
+    ),
+    # For users.
+    Route(
+        "GET",
+        "/session",
+        "WhoAmI",
+        "Says who the caller is, and in a session its CSRF token.",
+        session=SessionUse.SHOW,
+    ),
+    Route("DELETE", "/session", "Logout", "Ends the session.", status=204, session=SessionUse.END),
+    Route(
+        "POST",
+        "/certificates",
+        "IssueUserCerts",
+        "Issues SSH and X.509 certificates to the caller, who has logged in with a password.",
+        required=("ssh_public_key", "tls_public_key"),
+    ),
+    Route("GET", "/nodes", "ListNodes", "The nodes that the caller may reach, or see."),
+    # For auditors.
+    Route("GET", "/users", "ListUsers", "All users."),
+    Route("GET", "/tokens", "ListTokens", "The join tokens that can still be used."),
+    Route("GET", "/status", "GetStatus", "What the hub is, and how it is."),
+    Route("GET", "/roles", "ListRoles", "All roles, without their documents."),
+    Route("GET", "/roles/{name}", "GetRole", "One role, with its document.", answer="role"),
+    Route(
+        "GET",
+        "/access/explain",
+        "ExplainAccess",
+        "Whether a user may use a login on a node, and which rule decides it.",
+        required=("user", "node"),
+    ),
+    # For administrators.
+    Route("DELETE", "/nodes/{node}", "DeleteNode", "Forgets a node.", status=204),
+    Route(
+        "POST",
+        "/users",
+        "CreateUser",
+        "Adds a user; without a password a one-time password is made and answered.",
+        status=201,
+        required=("name",),
+    ),
+    Route(
+        "PATCH",
+        "/users/{user.name}",
+        "UpdateUser",
+        "Replaces the fields of a user that the body has.",
+        body="user",
+        answer="user",
+    ),
+    Route("DELETE", "/users/{name}", "DeleteUser", "Forgets a user.", status=204),
+    Route("POST", "/tokens", "CreateToken", "Makes a join token.", status=201),
+    Route("DELETE", "/tokens/{token_id}", "DeleteToken", "Revokes a join token.", status=204),
+    Route(
+        "POST",
+        "/roles",
+        "CreateRole",
+        "Adds a role from its document, or replaces it.",
+        status=201,
+        answer="role",
+        required=("document",),
+    ),
+    Route("DELETE", "/roles/{name}", "DeleteRole", "Forgets a role that no user has.", status=204),
+)
+
+# Methods that have no route, and why; those of nodes need a certificate, for which
+# browsers are never asked, and so need no reason.
+WITHOUT_ROUTE: Final[Mapping[str, str]] = {
+    "ValidateJoinToken": "agents ask it, in gRPC, before they join",
+    "GenerateHostCerts": "agents join and renew in gRPC, with keys that never leave them",
+}
