@@ -21,6 +21,7 @@ from mezite.audit.events import AuditEvent
 from mezite.names import AgentId, NodeName, UserName
 from mezite.store import rows, schema
 from mezite.store.databaseaudit import DatabaseAudit
+from mezite.store.databaselocks import DatabaseLocks
 from mezite.store.databaseproofs import DatabaseInvites, DatabaseSecondFactors
 from mezite.store.databaserequests import DatabaseRequests
 from mezite.store.databaseroles import DatabaseRoles, check_roles
@@ -45,6 +46,7 @@ from mezite.store.interfaces import (
     IStore,
     IUsers,
 )
+from mezite.store.locks import ILocks
 from mezite.store.opening import open_engine
 from mezite.store.proofs import IInvites, ISecondFactors
 from mezite.store.records import BearerRecord, JoinTokenRecord, NodeRecord, UserRecord
@@ -348,6 +350,7 @@ class DatabaseStore:
     joining: IJoining = field(init=False)
     bearers: IBearers = field(init=False)
     serials: ISerials = field(init=False)
+    locks: ILocks = field(init=False)
     requests: IAccessRequests = field(init=False)
     invites: IInvites = field(init=False)
     second_factors: ISecondFactors = field(init=False)
@@ -362,6 +365,7 @@ class DatabaseStore:
         self.joining = DatabaseJoining(self._transactions)
         self.bearers = DatabaseBearers(self._transactions)
         self.serials = DatabaseSerials(self._transactions)
+        self.locks = DatabaseLocks(self._transactions)
         self.requests = DatabaseRequests(self._transactions)
         self.invites = DatabaseInvites(self._transactions)
         self.second_factors = DatabaseSecondFactors(self._transactions)

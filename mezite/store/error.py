@@ -165,6 +165,27 @@ class TooManyKeys(LimitReached):
         super().__init__(f"a user has at most {limit} security keys")
 
 
+class LockExists(AlreadyExists):
+    """There is a lock with this id."""
+
+    def __init__(self, lock_id: str) -> None:
+        super().__init__(f"there is a lock {lock_id} already")
+
+
+class NoSuchLock(NotFound):
+    """No lock with this id, or it is over."""
+
+    def __init__(self, lock_id: str) -> None:
+        super().__init__(f"there is no lock {lock_id[:80]}")
+
+
+class TooManyLocks(LimitReached):
+    """More locks than somebody can oversee."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} locks already: remove some")
+
+
 class StoreUnavailable(Unavailable):
     """
     The database did not do what it was asked; nothing was changed.

@@ -43,7 +43,9 @@ from mezite.store.interfaces import (
     IStore,
     IUsers,
 )
+from mezite.store.locks import ILocks
 from mezite.store.memoryaudit import MemoryAudit
+from mezite.store.memorylocks import MemoryLocks
 from mezite.store.memoryproofs import MemoryInvites, MemorySecondFactors
 from mezite.store.memoryrequests import MemoryRequests
 from mezite.store.memorytables import Tables, step
@@ -335,6 +337,7 @@ class MemoryStore:
     joining: IJoining = field(init=False)
     bearers: IBearers = field(init=False)
     serials: ISerials = field(init=False)
+    locks: ILocks = field(init=False)
     requests: IAccessRequests = field(init=False)
     invites: IInvites = field(init=False)
     second_factors: ISecondFactors = field(init=False)
@@ -348,6 +351,7 @@ class MemoryStore:
         self.joining = MemoryJoining(self._tables)
         self.bearers = MemoryBearers(self._tables)
         self.serials = MemorySerials(self._tables)
+        self.locks = MemoryLocks(self._tables)
         self.requests = MemoryRequests(self._tables)
         self.invites = MemoryInvites(self._tables)
         self.second_factors = MemorySecondFactors(self._tables)

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, execute
 from mezite.audit.chain import ChainedLine, encode_event, link
 from mezite.audit.events import AuditEvent
 from mezite.identity.builtinroles import BUILT_IN
+from mezite.identity.locks import Lock
 from mezite.identity.requests import AccessRequest
 from mezite.names import AgentId, RoleName, UserName
 from mezite.store.error import NoSuchRole, StoreUnavailable
@@ -40,6 +41,7 @@ class Tables:
     nodes: dict[AgentId, NodeRecord] = field(factory=dict)
     tokens: dict[str, JoinTokenRecord] = field(factory=dict)
     bearers: dict[bytes, BearerRecord] = field(factory=dict)
+    locks: dict[str, Lock] = field(factory=dict)
     requests: dict[str, AccessRequest] = field(factory=dict)
     invites: dict[UserName, InviteRecord] = field(factory=dict)
     totp: dict[UserName, TotpRecord] = field(factory=dict)

@@ -106,6 +106,21 @@ bearers = Table(
     Column("expires", Double, nullable=False, index=True),
 )
 
+# A lock's target; what it does not name is empty.
+locks = Table(
+    "locks",
+    metadata,
+    Column("lock_id", String, primary_key=True),
+    Column("user", String, nullable=False),
+    Column("node", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("login", String, nullable=False),
+    Column("message", String, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=True),
+)
+
 access_requests = Table(
     "access_requests",
     metadata,

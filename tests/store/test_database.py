@@ -19,6 +19,7 @@ from mezite.store.error import StoreUnavailable, TokenRefused
 from mezite.store.opening import open_engine
 from mezite.store.transactions import IReactorOfThreads
 from tests.contracts import audit as audit_contracts
+from tests.contracts import locks as lock_contracts
 from tests.contracts import proofs as proof_contracts
 from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
@@ -52,6 +53,10 @@ class SqliteRolesTests(_InSqlite, role_contracts.RolesContract):
 
 class SqliteAuditTests(_InSqlite, audit_contracts.AuditContract):
     """The audit in SQLite."""
+
+
+class SqliteLocksTests(_InSqlite, lock_contracts.LocksContract):
+    """Locks in SQLite."""
 
 
 class SqliteRequestsTests(_InSqlite, request_contracts.RequestsContract):

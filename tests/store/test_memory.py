@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mezite.store.memory import MemoryStore
 from tests.contracts import audit as audit_contracts
+from tests.contracts import locks as lock_contracts
 from tests.contracts import proofs as proof_contracts
 from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
@@ -25,6 +26,10 @@ class MemoryRolesTests(_InMemory, role_contracts.RolesContract):
 
 class MemoryAuditTests(_InMemory, audit_contracts.AuditContract):
     """The audit in memory."""
+
+
+class MemoryLocksTests(_InMemory, lock_contracts.LocksContract):
+    """Locks in memory."""
 
 
 class MemoryRequestsTests(_InMemory, request_contracts.RequestsContract):
