@@ -14,8 +14,9 @@ from typing import Final
 from attrs import field, frozen
 
 from mezite import __version__
-from mezite.agent.permit import SessionBounds, SessionPermit
+from mezite.agent.permit import SessionBounds, SessionPermit, SessionRecord
 from mezite.agent.state import Issued, NodeKeys
+from mezite.identity.rolesdoc import Recording
 from mezite.names import LoginName, NodeName, UserName
 from mezite.rpc.channel import GrpcChannel
 from mezite.rpc.client import AuthClient
@@ -28,6 +29,10 @@ _HEARTBEAT_SHORTEST: Final = 2.0
 _HEARTBEAT_LONGEST: Final = 60.0
 _HEARTBEAT_DEFAULT: Final = 10.0
 _IDLE_SHORTEST: Final = 1.0
+_RECORDINGS: Final[Mapping[int, Recording]] = {
+    pb.SESSION_RECORDING_OFF: Recording.OFF,
+    pb.SESSION_RECORDING_BEST_EFFORT: Recording.BEST_EFFORT,
+}
 
 
 @frozen
@@ -97,7 +102,8 @@ class HubCalls:
             idle_timeout=_idle_timeout(answer.idle_timeout_seconds),
             ends_with_certificate=answer.disconnect_expired,
         )
-        return SessionPermit(answer.allowed, answer.reason, bounds)
+        record = SessionRecord(_recording(answer.recording), answer.record_input)
+        return SessionPermit(answer.allowed, answer.reason, bounds, record)
 
 
 def _issued(answer: pb.GenerateHostCertsResponse) -> Issued:
@@ -108,6 +114,11 @@ def _issued(answer: pb.GenerateHostCertsResponse) -> Issued:
         cluster_ca_pem=answer.cluster_ca.encode(),
         user_ca=tuple(answer.user_ca),
     )
+
+
+def _recording(said: int) -> Recording:
+    """What a later hub may say, and we do not know, is as strict as it gets."""
+    return _RECORDINGS.get(said, Recording.STRICT)
 
 
 def _idle_timeout(seconds: float) -> float | None:

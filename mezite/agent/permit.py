@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from mezite.identity.rolesdoc import Recording
+
 
 @frozen
 class SessionBounds:
@@ -20,9 +22,21 @@ class SessionBounds:
 
 
 @frozen
+class SessionRecord:
+    """Whether a session is recorded, and what the person types with it."""
+
+    mode: Recording = Recording.STRICT
+    has_input: bool = False
+
+
+@frozen
 class SessionPermit:
-    """Whether it may begin, why (not), in a sentence for the person, and what ends it."""
+    """
+    Whether it may begin, why (not), in a sentence for the person, what ends it,
+    and what is recorded of it.
+    """
 
     allowed: bool
     reason: str
     bounds: SessionBounds = SessionBounds()
+    record: SessionRecord = SessionRecord()

@@ -27,6 +27,7 @@ from mezite.hub.callers import PERMISSIONS, Callers, Subject, permit
 from mezite.hub.nodes import NodeDirectory, NodeStatus
 from mezite.hub.presence import HEARTBEAT_SECONDS, Presence
 from mezite.hub.web.site import HubFacts
+from mezite.identity.rolesdoc import Recording
 from mezite.identity.x509 import NodeIdentity
 from mezite.names import LoginName, NodeName, UserName, check_labels, parse_labels
 from mezite.rpc.proto import auth_pb2 as pb
@@ -36,6 +37,11 @@ SERVICE: Final = "mezite.v1.AuthService"
 # A node's record is at most 21 KB of labels (mezite.names): 100 of them stay
 # well below the 4 MiB that stock gRPC clients take.
 PAGE: Final = 100
+_RECORDINGS: Final[Mapping[Recording | None, pb.SessionRecording.ValueType]] = {
+    Recording.OFF: pb.SESSION_RECORDING_OFF,
+    Recording.BEST_EFFORT: pb.SESSION_RECORDING_BEST_EFFORT,
+    Recording.STRICT: pb.SESSION_RECORDING_STRICT,
+}
 
 Item = TypeVar("Item")
 
@@ -224,7 +230,11 @@ class AuthService:
             who.node.agent_id,
             session_id=request.session_id,
         )
-        return pb.AuthorizeSessionResponse(allowed=decision.allowed, reason=decision.reason)
+        answer = pb.AuthorizeSessionResponse(allowed=decision.allowed, reason=decision.reason)
+        if decision.options is not None:
+            answer.recording = _RECORDINGS[decision.options.record_session]
+            answer.record_input = decision.options.record_input
+        return answer
 
     async def _heard(self, who: Subject, labels: Mapping[str, str], version: str) -> None:
         if who.node is None:

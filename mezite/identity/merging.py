@@ -14,7 +14,7 @@ from functools import reduce
 from typing import TypeVar
 
 from mezite.identity.networks import Networks, overlap
-from mezite.identity.rolesdoc import Options
+from mezite.identity.rolesdoc import Options, Recording
 
 N = TypeVar("N", int, float)
 
@@ -35,15 +35,19 @@ def merge(*, openers: Iterable[Options], others: Iterable[Options]) -> Options:
         agent_forwarding=any(each.agent_forwarding for each in permitting),
         file_copy=any(each.file_copy for each in permitting),
         require_session_mfa=any(each.require_session_mfa for each in restricting),
-        record_session=max(
-            (each.record_session for each in restricting), default=Options().record_session
-        ),
+        record_session=_strictest(each.record_session for each in restricting),
+        record_input=any(each.record_input for each in restricting),
         max_sessions=_least(each.max_sessions for each in restricting),
         idle_timeout=_least(each.idle_timeout for each in restricting),
         disconnect_expired=any(each.disconnect_expired for each in restricting),
         pin_source_address=any(each.pin_source_address for each in restricting),
         source_addresses=_common(each.source_addresses for each in restricting),
     )
+
+
+def _strictest(values: Iterable[Recording | None]) -> Recording:
+    """Of those that are given at all: a role that says nothing undoes no ``best_effort``."""
+    return max((value for value in values if value is not None), default=Recording.STRICT)
 
 
 def _least(values: Iterable[N | None]) -> N | None:

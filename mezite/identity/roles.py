@@ -18,7 +18,7 @@ from attrs import evolve, field, frozen
 
 from mezite.identity.error import BadSelector
 from mezite.identity.merging import merge
-from mezite.identity.rolesdoc import Options, Recording, Role
+from mezite.identity.rolesdoc import Options, Role
 from mezite.identity.terms import (
     Anything,
     Condition,
@@ -148,10 +148,15 @@ class UserRights:
 
 @frozen
 class Decision:
-    """Whether, and why (not): ``reason`` is a sentence that the person may read."""
+    """
+    Whether, and why (not): ``reason`` is a sentence that the person may read.
+
+    ``options`` are those of all of the person's roles, where the answer is yes.
+    """
 
     allowed: bool
     reason: str
+    options: Options | None = None
 
 
 class Answer(enum.Enum):
@@ -252,8 +257,6 @@ class AccessRules:
         """What the roles ask for and nothing can do yet, in a sentence."""
         if self.options.require_session_mfa:
             return f"the roles of {self.user} want a second factor, which is not there yet"
-        if self.options.record_session is Recording.REQUIRED:
-            return f"the roles of {self.user} want recorded sessions, which are not there yet"
         return None
 
     def answers(
@@ -277,8 +280,8 @@ class AccessRules:
             if self.obstacle is not None:
                 return Decision(False, self.obstacle)
             if login is None:
-                return Decision(True, f"{user} may reach this node")
-            return Decision(True, f"{user} may log in as {login} on this node")
+                return Decision(True, f"{user} may reach this node", self.options)
+            return Decision(True, f"{user} may log in as {login} on this node", self.options)
         if not any(labels_match(role.allowed_labels, labels) for role in self.roles):
             return Decision(False, f"{user} may not reach this node")
         if login is None:

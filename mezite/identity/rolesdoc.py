@@ -50,11 +50,15 @@ T = TypeVar("T")
 
 
 class Recording(enum.IntEnum):
-    """Whether sessions are recorded; the greater is the stricter."""
+    """
+    Whether sessions are recorded; the greater is the stricter.
+
+    ``STRICT`` is no record, no session.
+    """
 
     OFF = 0
     BEST_EFFORT = 1
-    REQUIRED = 2
+    STRICT = 2
 
 
 @frozen
@@ -71,7 +75,9 @@ class Options:
     agent_forwarding: bool = False
     file_copy: bool = True
     require_session_mfa: bool = False
-    record_session: Recording = Recording.OFF
+    # None leaves it to other roles; what is left by all of them is strict.
+    record_session: Recording | None = None
+    record_input: bool = False
     max_sessions: int | None = None
     idle_timeout: float | None = None
     disconnect_expired: bool = False
@@ -153,12 +159,14 @@ def role_document(role: Role) -> dict[str, Any]:
         "agent_forwarding": options.agent_forwarding,
         "file_copy": options.file_copy,
         "require_session_mfa": options.require_session_mfa,
-        "record_session": options.record_session.name.lower(),
+        "record_input": options.record_input,
         "disconnect_expired": options.disconnect_expired,
         "pin_source_address": options.pin_source_address,
     }
     if options.max_session_ttl is not None:
         written["max_session_ttl"] = duration_text(options.max_session_ttl)
+    if options.record_session is not None:
+        written["record_session"] = options.record_session.name.lower()
     if options.max_sessions is not None:
         written["max_sessions"] = str(options.max_sessions)
     if options.idle_timeout is not None:
@@ -230,7 +238,8 @@ def _options(spec: _Section) -> Options:
         agent_forwarding=section.optional("agent_forwarding", truth, default.agent_forwarding),
         file_copy=section.optional("file_copy", truth, default.file_copy),
         require_session_mfa=section.optional("require_session_mfa", truth, False),
-        record_session=section.optional("record_session", _recording, default.record_session),
+        record_session=section.optional("record_session", _recording, None),
+        record_input=section.optional("record_input", truth, False),
         max_sessions=section.optional("max_sessions", number(SESSIONS_LIMIT), None),
         idle_timeout=section.optional("idle_timeout", duration(SHORTEST_IDLE, LONGEST_IDLE), None),
         disconnect_expired=section.optional("disconnect_expired", truth, False),
@@ -260,7 +269,10 @@ def _recording(value: object, where: Where) -> Recording:
     # Bare "off" is a truth to YAML, and a text to the reader of our files.
     if value is False:
         return Recording.OFF
-    raise BadRole(where, "off, best_effort or required is expected")
+    # What it was called before there was any recording.
+    if value == "required":
+        return Recording.STRICT
+    raise BadRole(where, "off, best_effort or strict is expected")
 
 
 def _term(value: object, where: Where) -> Term:

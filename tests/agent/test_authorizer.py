@@ -10,10 +10,12 @@ from zope.interface.verify import verifyObject
 from mezite.agent.authorizer import HubAuthorizer
 from mezite.agent.error import TunnelDown
 from mezite.agent.hubcalls import HubCalls
-from mezite.agent.permit import SessionBounds, SessionPermit
+from mezite.agent.permit import SessionBounds, SessionPermit, SessionRecord
 from mezite.agent.sshd import ISessionAuthorizer
 from mezite.error import Denied
+from mezite.identity.rolesdoc import Recording
 from mezite.names import LoginName, UserName
+from mezite.rpc.proto import auth_pb2 as pb
 from tests.doubles.agenthub import AgentHub
 
 ADA = UserName("ada")
@@ -56,6 +58,18 @@ class HubAuthorizerTests(SynchronousTestCase):
         ):
             self.hub.bounds = {"idle_timeout_seconds": seconds, "disconnect_expired": True}
             self.assertEqual(self.decision().bounds, SessionBounds(idle_timeout, True))
+
+    def test_recording(self) -> None:
+        """What the hub says of recording is passed on; what it does not say is the strictest."""
+        self.assertEqual(self.decision().record, SessionRecord(Recording.STRICT, False))
+        for said, mode in (
+            (pb.SESSION_RECORDING_OFF, Recording.OFF),
+            (pb.SESSION_RECORDING_BEST_EFFORT, Recording.BEST_EFFORT),
+            (pb.SESSION_RECORDING_STRICT, Recording.STRICT),
+            (77, Recording.STRICT),
+        ):
+            self.hub.bounds = {"recording": said, "record_input": True}
+            self.assertEqual(self.decision().record, SessionRecord(mode, True))
 
     def test_error(self) -> None:
         """An error is a no."""

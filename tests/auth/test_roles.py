@@ -19,7 +19,7 @@ from mezite.auth.issuing import UserCertificates
 from mezite.auth.people import UserChange
 from mezite.identity.error import BadTraits
 from mezite.identity.roles import LabelSelector
-from mezite.identity.rolesdoc import Role, parse_role
+from mezite.identity.rolesdoc import Recording, Role, parse_role
 from mezite.identity.sshcert import UserCertificate, blob_of, check_user
 from mezite.identity.tokens import hash_token
 from mezite.names import AgentId, LoginName, NodeName, RoleName, UserName
@@ -135,18 +135,26 @@ class DecisionTests(RolesTests):
         self.refused(self.issuing(), NoLogins)
 
     def test_what_cannot_be_done_yet(self) -> None:
-        """A session that needs a second factor or a recording is denied, and told why."""
-        for option, words in (
-            ({"require_session_mfa": "on"}, "a second factor"),
-            ({"record_session": "required"}, "recorded sessions"),
+        """A session that needs a second factor is denied, and told why."""
+        self.give("access", role(options={"require_session_mfa": "on"}))
+        asking = self.world.access.authorize_session(ADA, LoginName("ada"), self.node.agent_id)
+        decision = self.done(asking)
+        self.assertFalse(decision.allowed)
+        self.assertIn("a second factor", decision.reason)
+        explanation = self.done(self.world.access.explain(ADA, LoginName("ada"), self.node))
+        self.assertEqual(explanation.sentence, decision.reason)
+
+    def test_recording(self) -> None:
+        """A session is recorded strictly, unless roles say otherwise and none says strict."""
+        for options, expected in (
+            ([], Recording.STRICT),
+            ([{"record_session": "best_effort"}], Recording.BEST_EFFORT),
+            ([{"record_session": "off"}, {"record_session": "strict"}], Recording.STRICT),
         ):
-            self.give("access", role(options=option))
+            self.give("access", *(role(f"r{n}", options=each) for n, each in enumerate(options)))
             asking = self.world.access.authorize_session(ADA, LoginName("ada"), self.node.agent_id)
             decision = self.done(asking)
-            self.assertFalse(decision.allowed)
-            self.assertIn(words, decision.reason)
-            explanation = self.done(self.world.access.explain(ADA, LoginName("ada"), self.node))
-            self.assertEqual(explanation.sentence, decision.reason)
+            self.assertIs(decision.options.record_session, expected)
 
     def test_explain(self) -> None:
         """An explanation names the role and the rule; who has no rights is not found."""

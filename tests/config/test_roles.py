@@ -53,11 +53,16 @@ class RoleFileTests(SynchronousTestCase):
         self.assertEqual(parse_role_text(role_text(role)), role)
 
     def test_recording(self) -> None:
-        """Recording is off, at best, or required."""
-        text = DEVELOPER.replace("port_forwarding: true", "record_session: required")
-        self.assertIs(parse_role_text(text).options.record_session, Recording.REQUIRED)
-        text = DEVELOPER.replace("port_forwarding: true", "record_session: off")
-        self.assertIs(parse_role_text(text).options.record_session, Recording.OFF)
+        """Recording is off, at best, or strict; ``required`` is an older word for that."""
+        for word, recording in (
+            ("strict", Recording.STRICT),
+            ("required", Recording.STRICT),
+            ("best_effort", Recording.BEST_EFFORT),
+            ("off", Recording.OFF),
+        ):
+            text = DEVELOPER.replace("port_forwarding: true", f"record_session: {word}")
+            self.assertIs(parse_role_text(text).options.record_session, recording)
+        self.assertIsNone(parse_role_text(DEVELOPER).options.record_session)
 
     def test_complaints(self) -> None:
         """Each complaint names file, line and key, and what is accepted."""

@@ -8,7 +8,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.identity.error import BadRole, BadTraits
 from mezite.identity.roles import AccessRules, LabelSelector, UserRights
-from mezite.identity.rolesdoc import Allow, Options, Role, parse_role, role_document
+from mezite.identity.rolesdoc import (
+    Allow,
+    Options,
+    Recording,
+    Role,
+    parse_role,
+    role_document,
+)
 from mezite.identity.terms import parse_term
 from mezite.identity.traits import check_traits, parse_traits
 from mezite.names import LoginName, RoleName, UserName
@@ -166,7 +173,13 @@ class MergedTests(SynchronousTestCase):
         other = Role(RoleName("b"), options=Options(max_session_ttl=60.0))
         merged = self.rules(opener, other).options
         self.assertEqual(
-            merged, Options(max_session_ttl=60.0, port_forwarding=False, file_copy=False)
+            merged,
+            Options(
+                max_session_ttl=60.0,
+                port_forwarding=False,
+                file_copy=False,
+                record_session=Recording.STRICT,
+            ),
         )
 
     def test_logins(self) -> None:

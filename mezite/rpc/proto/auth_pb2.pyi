@@ -53,6 +53,31 @@ NODE_STATUS_OFFLINE: NodeStatus.ValueType  # 2
 """None does: see last_seen."""
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
 
+class _SessionRecording:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SessionRecordingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionRecording.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SESSION_RECORDING_UNSPECIFIED: _SessionRecording.ValueType  # 0
+    """As SESSION_RECORDING_STRICT."""
+    SESSION_RECORDING_OFF: _SessionRecording.ValueType  # 1
+    SESSION_RECORDING_BEST_EFFORT: _SessionRecording.ValueType  # 2
+    """As far as it is possible; the session does not wait for it."""
+    SESSION_RECORDING_STRICT: _SessionRecording.ValueType  # 3
+    """No record, no session."""
+
+class SessionRecording(_SessionRecording, metaclass=_SessionRecordingEnumTypeWrapper): ...
+
+SESSION_RECORDING_UNSPECIFIED: SessionRecording.ValueType  # 0
+"""As SESSION_RECORDING_STRICT."""
+SESSION_RECORDING_OFF: SessionRecording.ValueType  # 1
+SESSION_RECORDING_BEST_EFFORT: SessionRecording.ValueType  # 2
+"""As far as it is possible; the session does not wait for it."""
+SESSION_RECORDING_STRICT: SessionRecording.ValueType  # 3
+"""No record, no session."""
+Global___SessionRecording: _TypeAlias = SessionRecording  # noqa: Y015
+
 @_typing.final
 class PingRequest(_message.Message):
     """---------------------------------------------------------------- everybody"""
@@ -753,6 +778,8 @@ class AuthorizeSessionResponse(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     IDLE_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     DISCONNECT_EXPIRED_FIELD_NUMBER: _builtins.int
+    RECORDING_FIELD_NUMBER: _builtins.int
+    RECORD_INPUT_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     reason: _builtins.str
     """A sentence that the user may read."""
@@ -762,6 +789,10 @@ class AuthorizeSessionResponse(_message.Message):
     """
     disconnect_expired: _builtins.bool
     """The agent ends the session when the user's SSH certificate ends."""
+    recording: Global___SessionRecording.ValueType
+    """Whether the agent records the session; a hub that does not say wants it strictly."""
+    record_input: _builtins.bool
+    """What the user types is recorded, too."""
     def __init__(
         self,
         *,
@@ -769,10 +800,12 @@ class AuthorizeSessionResponse(_message.Message):
         reason: _builtins.str = ...,
         idle_timeout_seconds: _builtins.float = ...,
         disconnect_expired: _builtins.bool = ...,
+        recording: Global___SessionRecording.ValueType = ...,
+        record_input: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "disconnect_expired", b"disconnect_expired", "idle_timeout_seconds", b"idle_timeout_seconds", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "disconnect_expired", b"disconnect_expired", "idle_timeout_seconds", b"idle_timeout_seconds", "reason", b"reason", "record_input", b"record_input", "recording", b"recording"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
