@@ -20,6 +20,7 @@ from mezite.config.error import ConfigError
 from mezite.config.keys import DEFAULT_PORT, LogFormat, LogLevel
 from mezite.config.machine import Machine
 from mezite.config.settings import DEFAULT_FILE, Found, Settings
+from mezite.identity.networks import Networks
 from mezite.names import ClusterName, HostPort, InvalidName, is_address
 
 # For a machine whose own name cannot stand in a certificate.
@@ -34,7 +35,7 @@ class HubConfig:
     ``cluster_name_is_given`` tells a name that somebody chose from the
     machine's own: keys that exist already may then decide otherwise.
     ``log_format`` is None where ``twist`` may choose. ``warnings`` are sentences
-    for the log.
+    for the log. ``balancers`` begin their connections with a PROXY header.
     """
 
     cluster_name: ClusterName
@@ -45,6 +46,7 @@ class HubConfig:
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat | None = None
     ca_key_passphrase: str | None = field(default=None, repr=False)
+    balancers: Networks = ()
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     database_driver: str = "sqlite"
@@ -114,6 +116,7 @@ def load_hub(
         log_level=settings.get(keys.LOG_LEVEL, LogLevel.INFO),
         log_format=settings.get(keys.LOG_FORMAT, None),
         ca_key_passphrase=settings.get(keys.CA_KEY_PASSPHRASE, None),
+        balancers=settings.get(keys.BALANCERS, ()),
         tls_cert_file=certificate.value if certificate is not None else None,
         tls_key_file=key.value if key is not None else None,
         database_driver=driver,

@@ -17,6 +17,7 @@ from typing import Any, Final
 from mezite.config.document import Section, Value
 from mezite.config.settings import Setting, a_path, one_of, one_text, text_as, texts
 from mezite.identity.authority import parse_pin
+from mezite.identity.networks import Networks, parse_network
 from mezite.names import (
     ClusterName,
     HostPort,
@@ -34,6 +35,8 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]{8,256}")
 # As AcceptEnv in sshd_config(5), but never "*" alone: LD_PRELOAD must not be let in by accident.
 _ENV_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\*?")
 _ENV_PATTERNS: Final = 64
+# Each is compared with the address of each new connection.
+_BALANCERS: Final = 64
 # A few screens; it is sent before anybody has proved who they are.
 BANNER_LENGTH: Final = 8192
 
@@ -88,6 +91,13 @@ def _hub(text: str) -> HostPort:
     if address.port == 0:
         raise ValueError(f"{text[:80]!r} is no address to connect to: port 0 does not exist")
     return address
+
+
+def _balancers(value: Value) -> Networks:
+    networks = tuple(parse_network(text) for text in texts(value))
+    if len(networks) > _BALANCERS:
+        raise ValueError(f"at most {_BALANCERS} networks are accepted")
+    return networks
 
 
 def _driver(value: Value) -> str:
@@ -165,6 +175,7 @@ LOG_FORMAT: Final = Setting("log.format", _log_format)
 CA_KEY_PASSPHRASE: Final = Setting("ca_key_passphrase", _passphrase, is_secret=True)
 LISTEN: Final = Setting("proxy.listen_addr", text_as(_listen), "listen")
 PUBLIC: Final = Setting("proxy.public_addr", text_as(_public), "public-addr")
+BALANCERS: Final = Setting("proxy.proxy_protocol_sources", _balancers)
 TLS_CERT_FILE: Final = Setting("proxy.tls_cert_file", a_path)
 TLS_KEY_FILE: Final = Setting("proxy.tls_key_file", a_path)
 DATABASE_DRIVER: Final = Setting("database.driver", _driver)
@@ -194,6 +205,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     LOG_FORMAT,
     LISTEN,
     PUBLIC,
+    BALANCERS,
     TLS_CERT_FILE,
     TLS_KEY_FILE,
     DATABASE_DRIVER,

@@ -141,6 +141,7 @@ def assemble(setting: Setting) -> HubParts:
         },
         contexts=setting.contexts,
         clock=clock,
+        balancers=setting.config.balancers,
     )
     metrics.watch(router)
     return HubParts(services, registry, presence, router, admin_listener, (grpc, admin_listener))

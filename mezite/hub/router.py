@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mezite.hub.proxied import ProxiedConnection
+from mezite.identity.networks import Networks, lies_in
 from mezite.names import network_of
 from mezite.wire.alpn import Route, route_of
 from mezite.wire.contexts import HubContexts
@@ -34,9 +36,11 @@ class Router(Factory):
     """
     Virtual listeners behind one TLS port.
 
-    A route without a listener is closed after the handshake. A new connection
-    above the bound on unfinished handshakes, of all together or of one address,
-    is closed before its own begins.
+    What comes from one of the ``balancers`` begins with a PROXY header, and
+    counts as coming from the client that the header names. A route without a
+    listener is closed after the handshake. A new connection above the bound on
+    unfinished handshakes, of all together or of one address, is closed before
+    its own begins.
     """
 
     noisy = False
@@ -50,12 +54,15 @@ class Router(Factory):
         clock: IReactorTime,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
         handshakes_at_once: int = HANDSHAKES_AT_ONCE,
+        balancers: Networks = (),
     ) -> None:
         self._routes = dict(routes)
         self._contexts = contexts
         self._clock = clock
         self._handshake_timeout = handshake_timeout
         self._handshakes_at_once = handshakes_at_once
+        self._balancers = balancers
+        self.headers_awaited = 0
         self.handshakes = 0
         self._handshakes_of: Counter[str] = Counter()
         self.handshakes_failed = 0
@@ -70,7 +77,35 @@ class Router(Factory):
         for listener in self._routes.values():
             listener.doStop()
 
-    def buildProtocol(self, addr: IAddress | None) -> TLSTransport | None:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        if (
+            self._balancers
+            and addr is not None
+            and lies_in(self._balancers, str(getattr(addr, "host", "")))
+        ):
+            return self._await_header(addr)
+        return self._secure(addr)
+
+    def _await_header(self, balancer: IAddress) -> Protocol | None:
+        if self.headers_awaited >= self._handshakes_at_once:
+            self.handshakes_refused += 1
+            return None
+        self.headers_awaited += 1
+
+        def ended() -> None:
+            self.headers_awaited -= 1
+
+        return ProxiedConnection(
+            balancer,
+            lambda client: self._secure(client, through=balancer),
+            ended,
+            self._clock,
+            self._handshake_timeout,
+        )
+
+    def _secure(
+        self, addr: IAddress | None, *, through: IAddress | None = None
+    ) -> TLSTransport | None:
         network = network_of(getattr(addr, "host", ""))
         if self.handshakes >= self._handshakes_at_once or (
             network and self._handshakes_of[network] >= self._handshakes_at_once // _SHARE
@@ -102,6 +137,7 @@ class Router(Factory):
             secured=secured,
             failed=failed,
             handshake_timeout=self._handshake_timeout,
+            peer=None if through is None else addr,
         )
 
     def _ended(self, network: str) -> None:

@@ -91,6 +91,8 @@ class TLSTransport(Protocol):
     _secured: Callable[[TLSTransport], None]
     _failed: Callable[[Failure], None]
     _handshake_timeout: float = HANDSHAKE_TIMEOUT
+    # Whom a load balancer speaks for, if the TCP connection is a balancer's.
+    _peer: Any = None
     transport: Any = field(init=False, default=None)
     negotiatedProtocol: bytes | None = field(init=False, default=None)
     server_name: str | None = field(init=False, default=None)
@@ -463,7 +465,7 @@ class TLSTransport(Protocol):
         return self._records.peer_chain
 
     def getPeer(self) -> Any:
-        return self.transport.getPeer()
+        return self.transport.getPeer() if self._peer is None else self._peer
 
     def getHost(self) -> Any:
         return self.transport.getHost()
