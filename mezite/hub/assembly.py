@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITransport
 
 from mezite.auth.access import AccessService
+from mezite.auth.apitokens import ApiTokenService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
 from mezite.auth.login import LoginService
@@ -25,6 +26,7 @@ from mezite.auth.trail import AuditTrail
 from mezite.config.hub import HubConfig
 from mezite.hub import adminsocket
 from mezite.hub.adminservice import AdminService, Expiries
+from mezite.hub.apitokenservice import ApiTokenMethods
 from mezite.hub.authservice import AuthService, methods
 from mezite.hub.callers import Callers
 from mezite.hub.callerservice import CallerMethods
@@ -84,6 +86,7 @@ class Services:
     access: AccessService
     roles: RoleService
     people: UserService
+    api_tokens: ApiTokenService
 
 
 @frozen
@@ -183,6 +186,7 @@ def _services(setting: Setting) -> Services:
         access=AccessService(rights, store.nodes, trail),
         roles=RoleService(store.roles, trail, wall_clock=wall_clock),
         people=UserService(store.users, store.bearers, trail),
+        api_tokens=ApiTokenService(store.api_tokens, store.users, trail, wall_clock=wall_clock),
     )
 
 
@@ -227,6 +231,7 @@ def _table(
         users=store.users,
         nodes=store.nodes,
         logins=services.logins,
+        api_tokens=services.api_tokens,
     )
     own = CallerMethods(services.logins)
     return methods(
@@ -236,6 +241,7 @@ def _table(
         admin.handlers(),
         roles.handlers(),
         own.handlers(),
+        ApiTokenMethods(services.api_tokens).handlers(),
     )
 
 

@@ -15,10 +15,12 @@ from typing import Final
 from attrs import frozen
 
 from mezite.audit.events import Actor
+from mezite.auth.apitokens import ApiTokenService
 from mezite.auth.error import PasswordChangeRequired
 from mezite.auth.login import LoginService
 from mezite.auth.rights import is_administrator, is_auditor
 from mezite.error import Denied, NotAuthenticated
+from mezite.identity.tokens import ApiAccess, is_api_token
 from mezite.identity.x509 import NodeIdentity, UserIdentity
 from mezite.names import ClusterName
 from mezite.rpc.server import Call
@@ -57,15 +59,25 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "ListRoles": Permission.AUDITOR,
     "GetRole": Permission.AUDITOR,
     "ExplainAccess": Permission.AUDITOR,
+    "ListApiTokens": Permission.AUDITOR,
     "DeleteNode": Permission.ADMIN,
     "CreateUser": Permission.ADMIN,
     "UpdateUser": Permission.ADMIN,
     "DeleteUser": Permission.ADMIN,
     "CreateToken": Permission.ADMIN,
     "DeleteToken": Permission.ADMIN,
+    "CreateApiToken": Permission.ADMIN,
+    "DeleteApiToken": Permission.ADMIN,
     "CreateRole": Permission.ADMIN,
     "DeleteRole": Permission.ADMIN,
 }
+
+# Of the methods for users, those that change nothing. What is for auditors never does.
+READS: Final = frozenset({"WhoAmI", "ListNodes"})
+
+# A token that is stolen must not make another, which would outlive its revocation; and it
+# ends by being revoked.
+NOT_BY_TOKEN: Final = frozenset({"CreateApiToken", "Logout"})
 
 
 @frozen
@@ -82,6 +94,8 @@ class Subject:
     is_admin: bool = False
     is_auditor: bool = False
     address: str = ""
+    # Of the API token that the caller speaks with, if it is one.
+    access: ApiAccess | None = None
 
     @property
     def actor(self) -> Actor:
@@ -107,12 +121,19 @@ class Callers:
     """Proves callers against the store: a removed user or node calls no more."""
 
     def __init__(
-        self, *, cluster: ClusterName, users: IUsers, nodes: INodes, logins: LoginService
+        self,
+        *,
+        cluster: ClusterName,
+        users: IUsers,
+        nodes: INodes,
+        logins: LoginService,
+        api_tokens: ApiTokenService,
     ) -> None:
         self._cluster = cluster
         self._users = users
         self._nodes = nodes
         self._logins = logins
+        self._api_tokens = api_tokens
 
     async def identify(self, method: str, call: Call) -> Subject:
         """
@@ -143,6 +164,8 @@ class Callers:
         bearer = bearer_of(call.metadata)
         identity = call.caller.identity
         user: UserRecord | None = None
+        if bearer is not None and is_api_token(bearer):
+            return await self._program(call, bearer)
         if bearer is not None:
             user = await self._logins.caller_of(bearer)
         elif call.caller.is_local_admin and not bearer_only:
@@ -165,18 +188,49 @@ class Callers:
             address=call.caller.address,
         )
 
+    async def _program(self, call: Call, secret: str) -> Subject:
+        holder = await self._api_tokens.holder_of(secret)
+        if holder is None:
+            raise NotAuthenticated("the API token has expired or was revoked, or is none")
+        # Whether the user still has a one-time password is no matter: nobody logs in with it
+        # here, and the accounts of programs are made without anybody to choose another.
+        return Subject(
+            user=holder.user,
+            is_admin=is_administrator(holder.user),
+            is_auditor=is_auditor(holder.user),
+            address=call.caller.address,
+            access=holder.token.access,
+        )
+
 
 def permit(method: str, subject: Subject) -> None:
     """
     Let this subject call this method.
 
-    :raises Denied: who they are is not enough.
+    :raises Denied: who they are is not enough, or what their token is good for.
     """
     permission = PERMISSIONS[method]
+    if subject.access is not None:
+        _permit_token(method, permission, subject.access)
     if permission is Permission.ADMIN and not subject.is_admin:
         raise Denied("this is for administrators")
     if permission is Permission.AUDITOR and not subject.is_auditor:
         raise Denied("this is for administrators and auditors")
+
+
+def _permit_token(method: str, permission: Permission, access: ApiAccess) -> None:
+    if method == "WhoAmI":
+        return
+    issues = permission is Permission.PASSWORD_LOGIN
+    match access:
+        case ApiAccess.CERTIFICATES if not issues:
+            raise Denied("this API token is good for certificates only")
+        case ApiAccess.FULL | ApiAccess.READ_ONLY if issues:
+            raise Denied("this API token is not good for certificates")
+        case ApiAccess.READ_ONLY if method not in READS and permission is not Permission.AUDITOR:
+            raise Denied("this API token only reads")
+    if method in NOT_BY_TOKEN:
+        raise Denied("this is not for API tokens")
 
 
 def bearer_of(metadata: Mapping[str, str]) -> str | None:

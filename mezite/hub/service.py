@@ -211,6 +211,7 @@ class HubService(Service):
 
     async def _forget_expired(self, now: float) -> None:
         await self._store.bearers.purge(now)
+        await self._store.api_tokens.purge(now)
 
 
 def _host_key(credentials: HubCredentials) -> HostKey:

@@ -9,6 +9,7 @@ argon2id (:mod:`mezite.auth.passwords`).
 from __future__ import annotations
 
 import base64
+import enum
 import hashlib
 import secrets
 from typing import Final
@@ -18,6 +19,16 @@ _SPOKEN: Final = "abcdefghjkmnpqrstvwxyz23456789"
 _TOKEN_OCTETS: Final = 25  # 200 bits, 40 symbols of base32 without padding
 _BEARER_OCTETS: Final = 32
 _TOKEN_ID_LENGTH: Final = 12
+_API_PREFIX: Final = "mza_"
+
+
+class ApiAccess(enum.Enum):
+    """What an API token is good for, of what its user may."""
+
+    FULL = "full"
+    READ_ONLY = "read-only"
+    # Certificates for the user, and nothing else.
+    CERTIFICATES = "certificates"
 
 
 def new_token() -> str:
@@ -33,6 +44,16 @@ def new_invite() -> str:
 def new_bearer() -> str:
     """What a logged-in user shows with each call: ``mzb_`` and 256 random bits."""
     return "mzb_" + secrets.token_urlsafe(_BEARER_OCTETS)
+
+
+def new_api_token() -> str:
+    """What a program shows with each call: ``mza_`` and 256 random bits."""
+    return _API_PREFIX + secrets.token_urlsafe(_BEARER_OCTETS)
+
+
+def is_api_token(text: str) -> bool:
+    """Whether this looks like an API token, and so is no bearer of a login."""
+    return text.startswith(_API_PREFIX)
 
 
 def new_password() -> str:

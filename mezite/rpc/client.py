@@ -195,6 +195,25 @@ class AuthClient:
     async def get_status(self) -> pb.GetStatusResponse:
         return await self._call(pb.GetStatusRequest(), pb.GetStatusResponse)
 
+    async def create_api_token(
+        self, user: str, name: str, *, access: pb.ApiAccess.ValueType, ttl_seconds: int = 0
+    ) -> pb.CreateApiTokenResponse:
+        request = pb.CreateApiTokenRequest(
+            user=user, name=name, access=access, ttl_seconds=ttl_seconds
+        )
+        return await self._call(request, pb.CreateApiTokenResponse)
+
+    async def list_api_tokens(self) -> list[pb.ApiToken]:
+        async def page(token: str) -> tuple[Iterable[pb.ApiToken], str]:
+            request = pb.ListApiTokensRequest(page_token=token)
+            answer = await self._call(request, pb.ListApiTokensResponse)
+            return answer.api_tokens, answer.next_page_token
+
+        return await _all_pages(page)
+
+    async def delete_api_token(self, token_id: str) -> None:
+        await self._call(pb.DeleteApiTokenRequest(token_id=token_id), pb.DeleteApiTokenResponse)
+
     # Roles.
 
     async def create_role(self, document: str, *, replace: bool = False) -> pb.Role:

@@ -20,6 +20,8 @@ from zope.interface import implementer
 from mezite.audit.events import AuditEvent
 from mezite.names import AgentId, NodeName, UserName
 from mezite.store import rows, schema
+from mezite.store.apitokens import IApiTokens
+from mezite.store.databaseapitokens import DatabaseApiTokens
 from mezite.store.databaseaudit import DatabaseAudit
 from mezite.store.databaselocks import DatabaseLocks
 from mezite.store.databaseproofs import DatabaseInvites, DatabaseSecondFactors
@@ -351,6 +353,7 @@ class DatabaseStore:
     bearers: IBearers = field(init=False)
     serials: ISerials = field(init=False)
     locks: ILocks = field(init=False)
+    api_tokens: IApiTokens = field(init=False)
     requests: IAccessRequests = field(init=False)
     invites: IInvites = field(init=False)
     second_factors: ISecondFactors = field(init=False)
@@ -366,6 +369,7 @@ class DatabaseStore:
         self.bearers = DatabaseBearers(self._transactions)
         self.serials = DatabaseSerials(self._transactions)
         self.locks = DatabaseLocks(self._transactions)
+        self.api_tokens = DatabaseApiTokens(self._transactions)
         self.requests = DatabaseRequests(self._transactions)
         self.invites = DatabaseInvites(self._transactions)
         self.second_factors = DatabaseSecondFactors(self._transactions)

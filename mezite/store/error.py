@@ -104,10 +104,10 @@ class NodeNameTaken(AlreadyExists):
 
 
 class TokenExists(AlreadyExists):
-    """A join token with this id or this secret is there already."""
+    """A token with this id or this secret is there already."""
 
     def __init__(self, token_id: str) -> None:
-        super().__init__(f"there is a join token {token_id} already")
+        super().__init__(f"there is a token {token_id} already")
         self.token_id = token_id
 
 
@@ -117,6 +117,21 @@ class NoSuchToken(NotFound):
     def __init__(self, token_id: str) -> None:
         super().__init__(f"there is no join token {token_id!r}")
         self.token_id = token_id
+
+
+class NoSuchApiToken(NotFound):
+    """No API token has the id; it never existed, expired, or was removed."""
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(f"there is no API token {token_id[:64]!r}")
+        self.token_id = token_id
+
+
+class TooManyApiTokens(LimitReached):
+    """More API tokens than somebody can oversee."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a user has at most {limit} API tokens: revoke one first")
 
 
 class TokenRefused(Denied):

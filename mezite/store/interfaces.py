@@ -23,6 +23,7 @@ from zope.interface import Attribute, Interface
 from mezite.audit.chain import ChainedLine
 from mezite.audit.events import AuditEvent
 from mezite.names import AgentId, NodeName, RoleName, UserName
+from mezite.store.apitokens import IApiTokens
 from mezite.store.locks import ILocks
 from mezite.store.proofs import IInvites, ISecondFactors
 from mezite.store.records import (
@@ -278,6 +279,7 @@ class IStore(Interface):
     bearers: IBearers = Attribute("the bearer secrets of those who have logged in")
     serials: ISerials = Attribute("the serial numbers of certificates")
     locks: ILocks = Attribute("the locks that hold")
+    api_tokens: IApiTokens = Attribute("the tokens of programs that speak as users")
     requests: IAccessRequests = Attribute("the wishes of users for roles")
     invites: IInvites = Attribute("the invites not yet accepted")
     second_factors: ISecondFactors = Attribute("the second factors of users")

@@ -17,6 +17,7 @@ from zope.interface import implementer
 from mezite.audit.events import AuditEvent
 from mezite.identity.builtinroles import BUILT_IN
 from mezite.names import AgentId, NodeName, RoleName, UserName
+from mezite.store.apitokens import IApiTokens
 from mezite.store.error import (
     NodeNameTaken,
     NoSuchNode,
@@ -44,6 +45,7 @@ from mezite.store.interfaces import (
     IUsers,
 )
 from mezite.store.locks import ILocks
+from mezite.store.memoryapitokens import MemoryApiTokens
 from mezite.store.memoryaudit import MemoryAudit
 from mezite.store.memorylocks import MemoryLocks
 from mezite.store.memoryproofs import MemoryInvites, MemorySecondFactors
@@ -89,6 +91,7 @@ class MemoryUsers:
         requests = self._tables.requests
         self._tables.requests = {key: each for key, each in requests.items() if each.user != name}
         self._tables.forget_bearers(name)
+        self._tables.forget_api_tokens(name)
         self._tables.forget_proofs(name)
         self._tables.invites.pop(name, None)
 
@@ -338,6 +341,7 @@ class MemoryStore:
     bearers: IBearers = field(init=False)
     serials: ISerials = field(init=False)
     locks: ILocks = field(init=False)
+    api_tokens: IApiTokens = field(init=False)
     requests: IAccessRequests = field(init=False)
     invites: IInvites = field(init=False)
     second_factors: ISecondFactors = field(init=False)
@@ -352,6 +356,7 @@ class MemoryStore:
         self.bearers = MemoryBearers(self._tables)
         self.serials = MemorySerials(self._tables)
         self.locks = MemoryLocks(self._tables)
+        self.api_tokens = MemoryApiTokens(self._tables)
         self.requests = MemoryRequests(self._tables)
         self.invites = MemoryInvites(self._tables)
         self.second_factors = MemorySecondFactors(self._tables)

@@ -16,6 +16,7 @@ from mezite.identity.builtinroles import BUILT_IN
 from mezite.identity.locks import Lock
 from mezite.identity.requests import AccessRequest
 from mezite.names import AgentId, RoleName, UserName
+from mezite.store.apitokens import ApiTokenRecord
 from mezite.store.error import NoSuchRole, StoreUnavailable
 from mezite.store.proofs import InviteRecord, SecurityKeyRecord, TotpRecord
 from mezite.store.records import (
@@ -42,6 +43,7 @@ class Tables:
     tokens: dict[str, JoinTokenRecord] = field(factory=dict)
     bearers: dict[bytes, BearerRecord] = field(factory=dict)
     locks: dict[str, Lock] = field(factory=dict)
+    api_tokens: dict[str, ApiTokenRecord] = field(factory=dict)
     requests: dict[str, AccessRequest] = field(factory=dict)
     invites: dict[UserName, InviteRecord] = field(factory=dict)
     totp: dict[UserName, TotpRecord] = field(factory=dict)
@@ -70,6 +72,10 @@ class Tables:
 
     def forget_bearers(self, user: UserName) -> None:
         self.bearers = {key: record for key, record in self.bearers.items() if record.user != user}
+
+    def forget_api_tokens(self, user: UserName) -> None:
+        tokens = self.api_tokens
+        self.api_tokens = {key: record for key, record in tokens.items() if record.user != user}
 
     def forget_proofs(self, user: UserName) -> None:
         """Second factors; an invite is none."""

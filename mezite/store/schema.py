@@ -142,6 +142,20 @@ access_requests = Table(
     Column("changes", JSON, nullable=False),
 )
 
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("token_id", String, primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False, unique=True),
+    Column("name", String, nullable=False),
+    _user_column(index=True),
+    Column("access", String, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False, index=True),
+    Column("last_used", Double, nullable=True),
+)
+
 invites = Table(
     "invites",
     metadata,

@@ -18,6 +18,7 @@ from mezite.store.database import DatabaseStore, open_store
 from mezite.store.error import StoreUnavailable, TokenRefused
 from mezite.store.opening import open_engine
 from mezite.store.transactions import IReactorOfThreads
+from tests.contracts import apitokens as token_contracts
 from tests.contracts import audit as audit_contracts
 from tests.contracts import locks as lock_contracts
 from tests.contracts import proofs as proof_contracts
@@ -57,6 +58,10 @@ class SqliteAuditTests(_InSqlite, audit_contracts.AuditContract):
 
 class SqliteLocksTests(_InSqlite, lock_contracts.LocksContract):
     """Locks in SQLite."""
+
+
+class SqliteApiTokensTests(_InSqlite, token_contracts.ApiTokensContract):
+    """API tokens in SQLite."""
 
 
 class SqliteRequestsTests(_InSqlite, request_contracts.RequestsContract):

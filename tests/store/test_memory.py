@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mezite.store.memory import MemoryStore
+from tests.contracts import apitokens as token_contracts
 from tests.contracts import audit as audit_contracts
 from tests.contracts import locks as lock_contracts
 from tests.contracts import proofs as proof_contracts
@@ -30,6 +31,10 @@ class MemoryAuditTests(_InMemory, audit_contracts.AuditContract):
 
 class MemoryLocksTests(_InMemory, lock_contracts.LocksContract):
     """Locks in memory."""
+
+
+class MemoryApiTokensTests(_InMemory, token_contracts.ApiTokensContract):
+    """API tokens in memory."""
 
 
 class MemoryRequestsTests(_InMemory, request_contracts.RequestsContract):

@@ -15,6 +15,7 @@ import hmac
 from typing import Final
 
 from mezite.error import Denied, NotAuthenticated
+from mezite.identity.tokens import is_api_token
 
 COOKIE: Final = "mezite_session"
 CSRF_HEADER: Final = "X-CSRF-Token"
@@ -60,7 +61,8 @@ def read_cookie(header: str) -> str | None:
     found = [value for name, _, value in pairs if name == COOKIE]
     if len(found) > 1:
         raise NotAuthenticated("there are two cookies of a session: log in again")
-    return found[0] if found and found[0] else None
+    # An API token is no session: it would be one that nobody can end by logging out.
+    return found[0] if found and found[0] and not is_api_token(found[0]) else None
 
 
 def check_origin(*, origin: str | None, fetch_site: str | None, host: str | None) -> None:

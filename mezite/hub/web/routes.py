@@ -114,6 +114,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Whether a user may use a login on a node, and which rule decides it.",
         required=("user", "node"),
     ),
+    Route("GET", "/api-tokens", "ListApiTokens", "The API tokens that have not expired."),
     # For administrators.
     Route("DELETE", "/nodes/{node}", "DeleteNode", "Forgets a node.", status=204),
     Route(
@@ -145,6 +146,17 @@ ROUTES: Final[tuple[Route, ...]] = (
         required=("document",),
     ),
     Route("DELETE", "/roles/{name}", "DeleteRole", "Forgets a role that no user has.", status=204),
+    Route(
+        "POST",
+        "/api-tokens",
+        "CreateApiToken",
+        "Makes an API token for a user; its secret is answered once.",
+        status=201,
+        required=("user", "name"),
+    ),
+    Route(
+        "DELETE", "/api-tokens/{token_id}", "DeleteApiToken", "Revokes an API token.", status=204
+    ),
 )
 
 # Methods that have no route, and why; those of nodes need a certificate, for which

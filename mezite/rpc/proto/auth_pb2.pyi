@@ -78,6 +78,37 @@ SESSION_RECORDING_STRICT: SessionRecording.ValueType  # 3
 """No record, no session."""
 Global___SessionRecording: _TypeAlias = SessionRecording  # noqa: Y015
 
+class _ApiAccess:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApiAccessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApiAccess.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    API_ACCESS_UNSPECIFIED: _ApiAccess.ValueType  # 0
+    """As API_ACCESS_FULL."""
+    API_ACCESS_FULL: _ApiAccess.ValueType  # 1
+    """All but certificates and more API tokens."""
+    API_ACCESS_READ_ONLY: _ApiAccess.ValueType  # 2
+    """What shows something and changes nothing."""
+    API_ACCESS_CERTIFICATES: _ApiAccess.ValueType  # 3
+    """IssueUserCerts, and nothing else."""
+
+class ApiAccess(_ApiAccess, metaclass=_ApiAccessEnumTypeWrapper):
+    """----------------------------------------------------------------- API tokens
+
+    What an API token is good for, of what its user may.
+    """
+
+API_ACCESS_UNSPECIFIED: ApiAccess.ValueType  # 0
+"""As API_ACCESS_FULL."""
+API_ACCESS_FULL: ApiAccess.ValueType  # 1
+"""All but certificates and more API tokens."""
+API_ACCESS_READ_ONLY: ApiAccess.ValueType  # 2
+"""What shows something and changes nothing."""
+API_ACCESS_CERTIFICATES: ApiAccess.ValueType  # 3
+"""IssueUserCerts, and nothing else."""
+Global___ApiAccess: _TypeAlias = ApiAccess  # noqa: Y015
+
 @_typing.final
 class PingRequest(_message.Message):
     """---------------------------------------------------------------- everybody"""
@@ -1769,3 +1800,183 @@ class LogoutResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogoutResponse: _TypeAlias = LogoutResponse  # noqa: Y015
+
+@_typing.final
+class ApiToken(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    LAST_USED_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.str
+    """Names the token in lists; no secret."""
+    name: _builtins.str
+    """What it is for, in its maker's words."""
+    user: _builtins.str
+    """Whom it speaks for."""
+    access: Global___ApiAccess.ValueType
+    created_by: _builtins.str
+    """Who made it: a user's name, or "local" for the unix socket."""
+    created: _builtins.int
+    expires: _builtins.int
+    last_used: _builtins.int
+    """To the minute; 0 if it never was."""
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        user: _builtins.str = ...,
+        access: Global___ApiAccess.ValueType = ...,
+        created_by: _builtins.str = ...,
+        created: _builtins.int = ...,
+        expires: _builtins.int = ...,
+        last_used: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "created", b"created", "created_by", b"created_by", "expires", b"expires", "last_used", b"last_used", "name", b"name", "token_id", b"token_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApiToken: _TypeAlias = ApiToken  # noqa: Y015
+
+@_typing.final
+class CreateApiTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    name: _builtins.str
+    """1 to 64 printable characters."""
+    access: Global___ApiAccess.ValueType
+    ttl_seconds: _builtins.int
+    """0 means the default (30 days); 366 days at most."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        name: _builtins.str = ...,
+        access: Global___ApiAccess.ValueType = ...,
+        ttl_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "name", b"name", "ttl_seconds", b"ttl_seconds", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateApiTokenRequest: _TypeAlias = CreateApiTokenRequest  # noqa: Y015
+
+@_typing.final
+class CreateApiTokenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    API_TOKEN_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """For "authorization: Bearer SECRET". It is stored only as a hash, and cannot be
+    shown again.
+    """
+    @_builtins.property
+    def api_token(self) -> Global___ApiToken: ...
+    def __init__(
+        self,
+        *,
+        api_token: Global___ApiToken | None = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["api_token", b"api_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_token", b"api_token", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateApiTokenResponse: _TypeAlias = CreateApiTokenResponse  # noqa: Y015
+
+@_typing.final
+class ListApiTokensRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListApiTokensRequest: _TypeAlias = ListApiTokensRequest  # noqa: Y015
+
+@_typing.final
+class ListApiTokensResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    API_TOKENS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def api_tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiToken]: ...
+    def __init__(
+        self,
+        *,
+        api_tokens: _abc.Iterable[Global___ApiToken] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_tokens", b"api_tokens", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListApiTokensResponse: _TypeAlias = ListApiTokensResponse  # noqa: Y015
+
+@_typing.final
+class DeleteApiTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteApiTokenRequest: _TypeAlias = DeleteApiTokenRequest  # noqa: Y015
+
+@_typing.final
+class DeleteApiTokenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteApiTokenResponse: _TypeAlias = DeleteApiTokenResponse  # noqa: Y015
