@@ -24,6 +24,8 @@ class Caller:
     is_local_admin: bool
     # For logs and audit: "ADDRESS:PORT", or what stands for it.
     address: str
+    # The hash of the key that the connection was made with, if it proves an identity.
+    tls_key: bytes | None = None
 
 
 @frozen

@@ -107,6 +107,7 @@ class GrpcChannel(Protocol):
         self._state = _State.UNCONNECTED
         # What a call is told when the state is not OPEN.
         self._closed_because = "the connection is not made yet"
+        self._lost: BaseException | None = None
         self._paused = False
         self._goodbye: IDelayedCall | None = None
         self._waiting: list[Deferred[None]] = []
@@ -195,6 +196,7 @@ class GrpcChannel(Protocol):
         if self._state in _CONNECTED:
             self._closed_because = "the connection was lost"
         self._state = _State.GONE
+        self._lost = reason.value
         if self._goodbye is not None and self._goodbye.active():
             self._goodbye.cancel()
         self._fail_all()
@@ -276,7 +278,9 @@ class GrpcChannel(Protocol):
 
     def _fail_all(self) -> None:
         for call in tuple(self._calls.values()):
-            self._fail(call, ChannelClosed(self._closed_because))
+            error = ChannelClosed(self._closed_because)
+            error.__cause__ = self._lost
+            self._fail(call, error)
 
     def _forget(self, call: _Call) -> None:
         self._calls.pop(call.stream_id, None)

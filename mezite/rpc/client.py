@@ -114,15 +114,35 @@ class AuthClient:
         return await self._call(request, pb.GenerateHostCertsResponse)
 
     async def register_agent(
-        self, *, labels: Mapping[str, str], version: str, hostname: str = ""
+        self,
+        *,
+        labels: Mapping[str, str],
+        version: str,
+        hostname: str = "",
+        command_labels: Iterable[str] = (),
+        facts: pb.NodeFacts | None = None,
     ) -> pb.RegisterAgentResponse:
-        request = pb.RegisterAgentRequest(labels=labels, version=version, hostname=hostname)
+        request = pb.RegisterAgentRequest(
+            labels=labels,
+            version=version,
+            hostname=hostname,
+            command_labels=command_labels,
+            facts=facts,
+        )
         return await self._call(request, pb.RegisterAgentResponse)
 
     async def agent_heartbeat(
-        self, *, labels: Mapping[str, str], version: str
+        self,
+        *,
+        labels: Mapping[str, str],
+        version: str,
+        command_labels: Iterable[str] = (),
+        facts: pb.NodeFacts | None = None,
     ) -> pb.AgentHeartbeatResponse:
-        request = pb.AgentHeartbeatRequest(labels=labels, version=version)
+        """``facts`` that have not changed since they were last told are left out."""
+        request = pb.AgentHeartbeatRequest(
+            labels=labels, version=version, command_labels=command_labels, facts=facts
+        )
         return await self._call(request, pb.AgentHeartbeatResponse)
 
     async def deregister_agent(self) -> None:
@@ -135,6 +155,15 @@ class AuthClient:
         return await self._call(request, pb.AuthorizeSessionResponse)
 
     # Administrators.
+
+    async def get_node(self, node: str) -> pb.Node:
+        """A node with all that is known of it, by host name or agent id."""
+        return (await self._call(pb.GetNodeRequest(node=node), pb.GetNodeResponse)).node
+
+    async def allow_rejoin(self, node: str, *, ttl_seconds: int = 0) -> pb.AllowRejoinResponse:
+        """A token with which this very node, and no other, joins once more."""
+        request = pb.AllowRejoinRequest(node=node, ttl_seconds=ttl_seconds)
+        return await self._call(request, pb.AllowRejoinResponse)
 
     async def delete_node(self, node: str) -> None:
         await self._call(pb.DeleteNodeRequest(node=node), pb.DeleteNodeResponse)
@@ -177,8 +206,22 @@ class AuthClient:
     async def delete_user(self, name: str) -> None:
         await self._call(pb.DeleteUserRequest(name=name), pb.DeleteUserResponse)
 
-    async def create_token(self, *, ttl_seconds: int = 0, uses: int = 0) -> pb.CreateTokenResponse:
-        request = pb.CreateTokenRequest(ttl_seconds=ttl_seconds, uses=uses)
+    async def create_token(
+        self,
+        *,
+        ttl_seconds: int = 0,
+        uses: int = 0,
+        labels: Mapping[str, str] | None = None,
+        hostnames: Iterable[str] = (),
+        description: str = "",
+    ) -> pb.CreateTokenResponse:
+        request = pb.CreateTokenRequest(
+            ttl_seconds=ttl_seconds,
+            uses=uses,
+            labels=labels or {},
+            hostnames=hostnames,
+            description=description,
+        )
         return await self._call(request, pb.CreateTokenResponse)
 
     async def list_tokens(self) -> list[pb.Token]:
