@@ -38,5 +38,9 @@ class ForwardRefused(Denied):
     """The node does not listen there; the sentence is for the person."""
 
 
+class CommandFailed(Unavailable):
+    """A command that was to print a label's value did not."""
+
+
 class SocketRefused(Denied):
     """A unix socket that could not be opened; the reason is for the person."""

@@ -5,6 +5,7 @@ Why the hub could not be reached, in words that say what to do.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from twisted.internet.error import (
     ConnectionAborted,
@@ -23,6 +24,10 @@ from mezite.error import TimedOut
 from mezite.names import HostPort
 from mezite.wire.error import AlpnLost, HandshakeFailed, TlsBroken
 
+# TLS has these alerts for a certificate of an authority that is trusted no more, that is
+# too old, or that is not one of ours (RFC 8446, section 6.2).
+_REFUSALS: Final = ("unknown ca", "bad certificate", "certificate expired", "certificate unknown")
+
 
 def was_refused(error: BaseException | None) -> bool:
     """Whether a machine answered that no hub listens there."""
@@ -32,6 +37,14 @@ def was_refused(error: BaseException | None) -> bool:
 def is_another_hub(error: BaseException | None) -> bool:
     """Whether what answered proved itself, if at all, by another authority than ours."""
     return isinstance(error, HandshakeFailed) and _is_foreign(error.detail.lower())
+
+
+def is_refused_certificate(error: BaseException | None) -> bool:
+    """Whether the hub ended the handshake because it does not take this node's certificate."""
+    broken = _cause(error, HandshakeFailed, TlsBroken)
+    detail = str(getattr(broken, "detail", "")).lower()
+    # What the hub tells of our certificate comes as an alert.
+    return "alert" in detail and any(words in detail for words in _REFUSALS)
 
 
 def _is_foreign(detail: str) -> bool:
@@ -80,8 +93,8 @@ def _explain_tls(
         )
     if "unknown ca" in detail or "bad certificate" in detail or "certificate required" in detail:
         return (
-            f"the hub at {hub} does not accept this node's certificate: if the hub was set up"
-            " anew, join this node again with a new token"
+            f"the hub at {hub} does not accept this node's certificate: on the hub run"
+            " mezctl nodes allow-rejoin NAME, then start mezd with what it prints"
         )
     if _is_foreign(detail):
         return (
@@ -97,8 +110,7 @@ def expired(membership: Membership) -> str:
     node = membership.identity.node
     return (
         f"this node's certificate ended at {ended.removesuffix('+00:00')} UTC, while it was away:"
-        f" on the hub run mezctl nodes rm {node} and mezctl tokens create, then start mezd"
-        " with the new --token"
+        f" on the hub run mezctl nodes allow-rejoin {node}, then start mezd with what it prints"
     )
 
 

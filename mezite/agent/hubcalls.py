@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from mezite import __version__
 from mezite.agent.permit import SessionBounds, SessionPermit, SessionRecord
+from mezite.agent.report import NodeReport
 from mezite.agent.state import Issued, NodeKeys
 from mezite.identity.rolesdoc import Recording
 from mezite.names import LoginName, NodeName, UserName
@@ -79,16 +80,25 @@ class HubCalls:
             )
         )
 
-    async def register(self, node: NodeName, labels: Mapping[str, str]) -> float:
+    async def register(self, node: NodeName, report: NodeReport) -> float:
         """Say that this node serves sessions; how often to be heard from, in seconds."""
         answer = await self.client.register_agent(
-            labels=labels, version=__version__, hostname=node.text
+            labels=report.labels,
+            version=__version__,
+            hostname=node.text,
+            command_labels=report.command_labels,
+            facts=_facts(report),
         )
         return _interval(answer.heartbeat_seconds)
 
-    async def heartbeat(self, labels: Mapping[str, str]) -> float:
+    async def heartbeat(self, report: NodeReport, *, with_facts: bool = False) -> float:
         """Say that this node is alive; how often to be heard from, in seconds."""
-        answer = await self.client.agent_heartbeat(labels=labels, version=__version__)
+        answer = await self.client.agent_heartbeat(
+            labels=report.labels,
+            version=__version__,
+            command_labels=report.command_labels,
+            facts=_facts(report) if with_facts else None,
+        )
         return _interval(answer.heartbeat_seconds)
 
     async def deregister(self) -> None:
@@ -104,6 +114,11 @@ class HubCalls:
         )
         record = SessionRecord(_recording(answer.recording), answer.record_input)
         return SessionPermit(answer.allowed, answer.reason, bounds, record)
+
+
+def _facts(report: NodeReport) -> pb.NodeFacts:
+    facts = report.facts
+    return pb.NodeFacts(addresses=facts.addresses, os=facts.os, arch=facts.arch)
 
 
 def _issued(answer: pb.GenerateHostCertsResponse) -> Issued:

@@ -3,10 +3,11 @@ What an agent does when the hub keeps hanging up on it.
 
 A hub ends the tunnel of a node that it does not know, and cannot say why
 there. Over ``mezite-auth`` it can, so the agent asks for new certificates. If
-the node was removed, if its certificate ended while it was away, or if the hub
-was set up anew, a join token that was given brings it back; its keys stay, and
-nothing is deleted by hand. A hub with another authority is believed only by a
-pin or a CA file that somebody gave: never by public trust, never by its word.
+the node was removed, if its certificate ended or its authority was replaced
+while it was away, or if the hub was set up anew, a join token that was given
+brings it back; its keys stay, and nothing is deleted by hand. A hub with another
+authority is believed only by a pin or a CA file that somebody gave: never by
+public trust, never by its word.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from mezite.agent.error import JoinRefused, NotJoined
-from mezite.agent.explanations import expired, is_another_hub
+from mezite.agent.explanations import expired, is_another_hub, is_refused_certificate
 from mezite.agent.hubcalls import DEADLINE, HubCalls
 from mezite.agent.join import Application
 from mezite.agent.membership import CurrentMembership
@@ -100,6 +101,10 @@ class Readmission:
         except Denied as error:
             return await self._join_again(str(error))
         except MeziteError as error:
+            if is_refused_certificate(error):
+                return await self._join_again(
+                    f"the hub at {membership.hub} does not accept this node's certificate"
+                )
             if is_another_hub(error):
                 return await self._join_again(
                     f"the hub at {membership.hub} is not the one that this node joined"
@@ -123,9 +128,11 @@ class Readmission:
                 # The hub itself said no; what did not reach it may still be good.
                 self._refused = application.token
             self._log.error(
-                "{why}; it could not join again: {error}. Make a new token on the hub with"
-                " mezctl tokens create, and start mezd with it; nothing needs to be deleted here",
+                "{why}; it could not join again: {error}. On the hub run mezctl nodes"
+                " allow-rejoin {node} (or mezctl tokens create, if the node was removed there), and"
+                " start mezd with what it prints; nothing needs to be deleted here",
                 why=why,
+                node=old.identity.node,
                 error=error,
             )
             return False

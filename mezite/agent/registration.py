@@ -9,7 +9,7 @@ another one.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from attrs import define, field
@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from mezite.agent.backoff import ceiling
 from mezite.agent.error import TunnelDown
 from mezite.agent.hubcalls import HubCalls
+from mezite.agent.report import NodeReport
 from mezite.error import MeziteError
 from mezite.names import NodeName
 from mezite.rpc.channel import GrpcChannel
@@ -45,7 +46,7 @@ class Registration:
     _log = Logger()
 
     node: NodeName
-    labels: Mapping[str, str]
+    report: Callable[[], NodeReport] = field(repr=False)
     clock: IReactorTime
     open_channel: Callable[[], GrpcChannel] = field(repr=False)
     uniform: Callable[[float, float], float] = random.uniform
@@ -89,13 +90,17 @@ class Registration:
         while True:
             try:
                 self._channel = self.open_channel()
-                interval = await self.calls.register(self.node, self.labels)
+                told = self.report()
+                interval = await self.calls.register(self.node, told)
                 self.is_registered = self.was_registered = True
                 failures = 0
                 self._log.info("tunnel up: the hub knows this node as {node}", node=self.node)
                 while True:
                     await deferLater(self.clock, interval)
-                    interval = await self.calls.heartbeat(self.labels)
+                    report = self.report()
+                    has_news = report.facts != told.facts
+                    interval = await self.calls.heartbeat(report, with_facts=has_news)
+                    told = report
             except CancelledError:
                 raise
             except MeziteError as error:

@@ -23,10 +23,14 @@ from twisted.logger import Logger
 
 from mezite.agent.accounts import SystemAccounts
 from mezite.agent.authorizer import HubAuthorizer
+from mezite.agent.commandlabels import CommandLabels
+from mezite.agent.commandoutput import output_of
+from mezite.agent.error import BrokenState
 from mezite.agent.join import Application, Joining, join_once
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.readmission import Readmission, renew_directly, tls_context
 from mezite.agent.renewal import RenewalService
+from mezite.agent.report import Machine, NodeReport
 from mezite.agent.sshd import NodeSshFactory
 from mezite.agent.state import Membership, NodeKeys, StateDirectory, moved_to
 from mezite.agent.tunnelservice import TunnelService
@@ -42,8 +46,10 @@ class AgentService(MultiService):
     """
     One agent.
 
-    ``membership`` is what is on disk, or None; then ``application`` says how to
-    join. ``refused`` is called with a sentence when joining has failed for good.
+    ``membership`` is what is on disk, or None; then the node joins first. If
+    that is because what is on disk cannot be used, ``broken`` says why, and it is
+    put aside once the hub has admitted the node with other keys. ``refused`` is
+    called with a sentence when joining has failed for good.
     """
 
     _log = Logger()
@@ -55,6 +61,7 @@ class AgentService(MultiService):
         membership: Membership | None,
         *,
         lock: int,
+        broken: BrokenState | None = None,
         banner: str = "",
         reactor: Any,
         refused: Callable[[str], None],
@@ -67,6 +74,7 @@ class AgentService(MultiService):
         # The data directory's, held for as long as this lives.
         self._lock = lock
         self._membership = membership
+        self._broken = broken
         self._banner = banner
         self._reactor = reactor
         self._refused = refused
@@ -103,20 +111,26 @@ class AgentService(MultiService):
         except CancelledError:
             raise
         except MeziteError as error:
-            self._refused(str(error))
+            broken = f"{self._broken}. Joining anew failed: " if self._broken is not None else ""
+            self._refused(f"{broken}{error}")
         except Exception:
             self._log.failure("joining failed")
             self._refused("joining failed in a way that nobody foresaw; the log says how")
 
     async def _join_and_serve(self) -> None:
         joining = Joining(self._reactor, self._wall_clock, self._join)
-        keys = self._state.keys()
+        keys = self._keys()
         application = Application.of(self._config)
         self._log.info(
             "joining as {node} through {hub}", node=application.node, hub=application.hub
         )
         membership = await joining.join(application, keys)
-        self._state.save(membership)
+        if self._broken is None:
+            self._state.save(membership)
+        else:
+            aside = self._state.replace(keys, membership, self._wall_clock())
+            self._broken = None
+            self._log.info("what could not be used before is kept in {aside}", aside=aside)
         self._log.info(
             "joined cluster {cluster} as {node} ({agent_id})",
             cluster=membership.identity.cluster,
@@ -124,6 +138,16 @@ class AgentService(MultiService):
             agent_id=membership.identity.agent_id,
         )
         self._serve(membership)
+
+    def _keys(self) -> NodeKeys:
+        """The keys to join with: those on disk, unless they are of no use."""
+        if self._broken is None:
+            try:
+                return self._state.keys()
+            except BrokenState as error:
+                self._broken = error
+        self._log.warn("{broken}. Joining with new keys", broken=self._broken)
+        return NodeKeys.generate()
 
     def _serve(self, membership: Membership) -> None:
         if self._config.hub is not None:
@@ -162,9 +186,19 @@ class AgentService(MultiService):
                 known_authority=current.membership.certificates.cluster_ca_pem,
             ),
         )
+        reactor = self._reactor
+        commands = CommandLabels(
+            self._config.commands, lambda command: output_of(reactor, command), reactor
+        )
+        machine = Machine(reactor.seconds)
+
+        def report() -> NodeReport:
+            given = commands.labels
+            return NodeReport({**self._config.labels, **given}, tuple(given), machine.facts())
+
         tunnel = TunnelService(
             current=current,
-            labels=self._config.labels,
+            report=report,
             clock=self._reactor,
             wall_clock=self._wall_clock,
             endpoint=lambda: self._endpoint(current.membership),
@@ -174,6 +208,7 @@ class AgentService(MultiService):
         renewal = RenewalService(
             current, lambda: tunnel.calls, clock=self._reactor, wall_clock=self._wall_clock
         )
+        commands.setServiceParent(self)
         renewal.setServiceParent(self)
         tunnel.setServiceParent(self)
 

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +48,10 @@ _TLS_KEY: Final = "tls.key"
 _TLS_CERTIFICATE: Final = "tls.crt"
 _CLUSTER_CA: Final = "ca.pem"
 _USER_CA: Final = "user_ca.pub"
+_FILES: Final = (_SSH_KEY, _SSH_CERTIFICATE, _TLS_KEY, _TLS_CERTIFICATE, _CLUSTER_CA, _USER_CA)
 _LOCK: Final = "lock"
+# Within one second nobody joins more often.
+_ASIDE_TRIES: Final = 100
 _FORMAT: Final = 1
 # The largest honest file is a certificate with a few hundred names.
 _FILE_LIMIT: Final = 256 * 1024
@@ -244,10 +248,47 @@ class StateDirectory:
         if any(present):
             return self._load_keys()
         keys = NodeKeys.generate()
+        self._write_keys(keys)
+        return keys
+
+    def replace(self, keys: NodeKeys, membership: Membership, now: float) -> Path:
+        """
+        Put what cannot be used aside, and write these keys and this membership.
+
+        Nothing is deleted: the old files are in the directory that is returned,
+        which is in this one and named by the time.
+
+        :raises BrokenState: a file cannot be moved or written.
+        """
+        moment = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+        for number in range(_ASIDE_TRIES):
+            aside = self.path / (f"aside-{moment}-{number}" if number else f"aside-{moment}")
+            try:
+                aside.mkdir(mode=0o700)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise BrokenState(f"{aside} cannot be made: {error.strerror}") from None
+            break
+        # What says that the node has joined goes first, so that a crash in between
+        # leaves a node that has not joined and whose files are all there.
+        for name in (_IDENTITY, *_FILES):
+            try:
+                (self.path / name).rename(aside / name)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise BrokenState(
+                    f"{self.path / name} cannot be moved to {aside}: {error.strerror}"
+                ) from None
+        self._write_keys(keys)
+        self.save(membership)
+        return aside
+
+    def _write_keys(self, keys: NodeKeys) -> None:
         pem = keys.ssh.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         self._write(_SSH_KEY, pem)
         self._write(_TLS_KEY, keys.tls_pem)
-        return keys
 
     def save(self, membership: Membership) -> None:
         """
@@ -318,8 +359,8 @@ class StateDirectory:
 
 
 _CURE: Final = (
-    "Restore it from a backup; or move the directory away, remove the node on the hub"
-    " (mezctl nodes rm), and start mezd with a new join token"
+    "Restore it from a backup; or run mezctl nodes allow-rejoin on the hub, and start mezd with"
+    " what it prints: the files are put aside then, and nothing needs to be deleted"
 )
 
 

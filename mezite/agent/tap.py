@@ -15,7 +15,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from mezite.agent.banner import banner_of
-from mezite.agent.error import NotJoined
+from mezite.agent.error import BrokenState, NotJoined
 from mezite.agent.join import Application
 from mezite.agent.service import AgentService
 from mezite.agent.state import Membership, StateDirectory
@@ -80,7 +80,7 @@ def makeService(options: Options) -> IService:
         config = load_agent(given, os.environ)
         banner = banner_of(config)
         state = StateDirectory(config.data_dir)
-        lock, membership = _open(state, config)
+        lock, membership, broken = _open(state, config)
     except (ConfigError, NotJoined) as error:
         _end(str(error), _WRONG_INPUT)
     except MeziteError as error:
@@ -92,24 +92,34 @@ def makeService(options: Options) -> IService:
         state,
         membership,
         lock=lock,
+        broken=broken,
         banner=banner,
         reactor=reactor,
         refused=lambda why: _stop(reactor, why),
     )
 
 
-def _open(state: StateDirectory, config: AgentConfig) -> tuple[int, Membership | None]:
-    """The data directory's lock, and the membership in it."""
+def _open(
+    state: StateDirectory, config: AgentConfig
+) -> tuple[int, Membership | None, BrokenState | None]:
+    """The data directory's lock, and the membership in it, or why it cannot be used."""
     lock = state.prepare()
+    membership, broken = None, None
     try:
-        membership = state.load()
+        try:
+            membership = state.load()
+        except BrokenState as error:
+            broken = error
         if membership is None:
             # Now, while a mistake can still be a mistake in how mezd was called.
-            Application.of(config)
+            try:
+                Application.of(config)
+            except NotJoined as error:
+                raise broken or error from None
     except MeziteError:
         os.close(lock)
         raise
-    return lock, membership
+    return lock, membership, broken
 
 
 def _stop(reactor: Any, sentence: str) -> None:

@@ -23,6 +23,7 @@ from mezite.agent.explanations import explain, is_another_hub
 from mezite.agent.hubcalls import HubCalls
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.registration import Registration, auth_header
+from mezite.agent.report import NodeReport
 from mezite.agent.tunnel import TunnelFactory
 from mezite.error import MeziteError
 from mezite.mux.protocol import MuxProtocol
@@ -45,14 +46,15 @@ class TunnelService(Service):
     Keeps a tunnel up.
 
     ``services`` says who speaks on a stream that the hub opened, by the name
-    of the service in its header. ``on_unwelcome`` is called when the hub
+    of the service in its header. ``report`` is what the node says of itself with
+    each sign of life. ``on_unwelcome`` is called when the hub
     keeps ending tunnels before they are of use, or is another cluster's.
     """
 
     _log = Logger()
 
     current: CurrentMembership
-    labels: Mapping[str, str]
+    report: Callable[[], NodeReport] = field(repr=False)
     clock: IReactorTime
     wall_clock: Callable[[], float]
     endpoint: Callable[[], IStreamClientEndpoint] = field(repr=False)
@@ -120,7 +122,7 @@ class TunnelService(Service):
     def _up(self, mux: MuxProtocol) -> None:
         self._registration = Registration(
             node=self.current.membership.identity.node,
-            labels=self.labels,
+            report=self.report,
             clock=self.clock,
             open_channel=lambda: self._open_channel(mux),
             uniform=self.uniform,

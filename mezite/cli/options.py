@@ -4,21 +4,19 @@ Options and kinds of values that the commands of msh and mezctl share.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import click
 from attrs import define
 
+from mezite.config.durations import parse_duration as parse_duration
 from mezite.error import BadInput
 from mezite.names import HostPort
 
 DEFAULT_PORT: Final = 3080
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_DURATION: Final = re.compile(r"(?:[0-9]+[smhdw])+")
-_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @define(eq=False)
@@ -34,17 +32,6 @@ class Invocation:
     debug: bool = False
     verbosity: int = 0
     failure_code: int | None = None
-
-
-def parse_duration(text: str) -> float:
-    """Read ``90s``, ``30m``, ``12h``, ``7d`` or ``1h30m``, as seconds."""
-    if not _DURATION.fullmatch(text) or len(text) > 32:
-        raise BadInput(f"{text[:40]!r} is not a duration: write 90s, 30m, 12h or 7d")
-    parts = re.findall(r"([0-9]+)([smhdw])", text)
-    seconds = float(sum(int(number) * _UNIT_SECONDS[unit] for number, unit in parts))
-    if seconds <= 0:
-        raise BadInput("a duration is longer than nothing")
-    return seconds
 
 
 class Duration(click.ParamType[float]):

@@ -7,7 +7,7 @@ environment and options. Files that it names are read by those who need them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +16,10 @@ from attrs import field, frozen
 from mezite.config import keys
 from mezite.config.error import ConfigError
 from mezite.config.keys import LogFormat, LogLevel
+from mezite.config.labelcommands import LabelCommand
 from mezite.config.machine import Machine
 from mezite.config.settings import DEFAULT_FILE, Setting, Settings
-from mezite.names import HostPort, InvalidName, NodeName
+from mezite.names import LABELS_PER_NODE, HostPort, InvalidName, NodeName
 
 # What ssh sends by default on Debian, and what no program takes orders from.
 _ACCEPT_ENV: Final = ("LANG", "LC_*")
@@ -43,6 +44,7 @@ class AgentConfig:
     ca_pin: str | None = None
     ca_file: Path | None = None
     labels: Mapping[str, str] = field(factory=dict)
+    commands: tuple[LabelCommand, ...] = ()
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat | None = None
     accept_env: tuple[str, ...] = _ACCEPT_ENV
@@ -75,6 +77,8 @@ def load_agent(
     token, token_file = _text_or_file(settings, keys.TOKEN, keys.TOKEN_FILE)
     banner, banner_file = _text_or_file(settings, keys.BANNER, keys.BANNER_FILE)
     ca_file = settings.find_path(keys.CA_FILE)
+    labels, commands = settings.get(keys.LABELS, {}), settings.get(keys.COMMANDS, ())
+    _check_labels(labels, commands)
     hostname = settings.find(keys.HOSTNAME)
     return AgentConfig(
         data_dir=_data_dir(settings, machine),
@@ -84,7 +88,8 @@ def load_agent(
         token_file=token_file,
         ca_pin=settings.get(keys.CA_PIN, None),
         ca_file=ca_file.value if ca_file is not None else None,
-        labels=settings.get(keys.LABELS, {}),
+        labels=labels,
+        commands=commands,
         log_level=settings.get(keys.LOG_LEVEL, LogLevel.INFO),
         log_format=settings.get(keys.LOG_FORMAT, None),
         accept_env=settings.get(keys.ACCEPT_ENV, _ACCEPT_ENV),
@@ -100,6 +105,15 @@ def _data_dir(settings: Settings, machine: Machine) -> Path:
     shared = settings.find_path(keys.DATA_DIR_OF_BOTH)
     default = shared.value / "agent" if shared is not None else machine.data_home / "mezite-agent"
     return settings.get_path(keys.AGENT_DATA_DIR, default)
+
+
+def _check_labels(labels: Mapping[str, str], commands: Collection[LabelCommand]) -> None:
+    if both := sorted(labels.keys() & {command.key for command in commands}):
+        raise ConfigError(
+            f"{keys.COMMANDS.key}: {both[0]}: it stands in {keys.LABELS.key} too; keep one of them"
+        )
+    if len(labels) + len(commands) > LABELS_PER_NODE:
+        raise ConfigError(f"{keys.COMMANDS.key}: a node has at most {LABELS_PER_NODE} labels")
 
 
 def _own_name(machine: Machine) -> NodeName:

@@ -27,6 +27,10 @@ from mezite.names import ClusterName, HostPort, InvalidName, is_address
 _FALLBACK_CLUSTER: Final = "mezite"
 
 
+# A node's own certificate ends then, so that it could not come back by itself anyway.
+DEFAULT_KEEP_OFFLINE: Final = 30 * 86400.0
+
+
 @frozen
 class HubConfig:
     """
@@ -36,6 +40,7 @@ class HubConfig:
     machine's own: keys that exist already may then decide otherwise.
     ``log_format`` is None where ``twist`` may choose. ``warnings`` are sentences
     for the log. ``balancers`` begin their connections with a PROXY header.
+    ``keep_offline`` is None where nodes that are offline stay known for ever.
     """
 
     cluster_name: ClusterName
@@ -50,6 +55,7 @@ class HubConfig:
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     database_driver: str = "sqlite"
+    keep_offline: float | None = DEFAULT_KEEP_OFFLINE
     warnings: tuple[str, ...] = ()
 
     @property
@@ -120,6 +126,7 @@ def load_hub(
         tls_cert_file=certificate.value if certificate is not None else None,
         tls_key_file=key.value if key is not None else None,
         database_driver=driver,
+        keep_offline=settings.get(keys.KEEP_OFFLINE, DEFAULT_KEEP_OFFLINE),
         warnings=settings.warnings(keys.ALL),
     )
 

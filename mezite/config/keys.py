@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mezite.config.document import Section, Value
+from mezite.config.durations import parse_duration_between
+from mezite.config.labelcommands import label_commands
 from mezite.config.settings import Setting, a_path, one_of, one_text, text_as, texts
 from mezite.identity.authority import parse_pin
 from mezite.identity.networks import Networks, parse_network
@@ -166,6 +168,12 @@ def _banner(value: Value) -> str:
     return text
 
 
+def _keep_offline(value: Value) -> float | None:
+    """For how long a node that is offline stays known; None means for ever."""
+    text = one_text(value)
+    return None if text == "forever" else parse_duration_between(text, "1h", "3650d")
+
+
 CLUSTER_NAME: Final = Setting("cluster_name", text_as(ClusterName.parse), "cluster-name")
 DATA_DIR: Final = Setting("data_dir", a_path, "data-dir")
 # The agent's --data-dir is for its own directory, so it looks at this key without an option.
@@ -178,6 +186,7 @@ PUBLIC: Final = Setting("proxy.public_addr", text_as(_public), "public-addr")
 BALANCERS: Final = Setting("proxy.proxy_protocol_sources", _balancers)
 TLS_CERT_FILE: Final = Setting("proxy.tls_cert_file", a_path)
 TLS_KEY_FILE: Final = Setting("proxy.tls_key_file", a_path)
+KEEP_OFFLINE: Final = Setting("nodes.keep_offline", _keep_offline)
 DATABASE_DRIVER: Final = Setting("database.driver", _driver)
 FOR_POSTGRES: Final = tuple(
     Setting(f"database.{name}", _for_postgres)
@@ -192,6 +201,7 @@ CA_PIN: Final = Setting("agent.ca_pin", text_as(parse_pin), "ca-pin")
 CA_FILE: Final = Setting("agent.ca_file", a_path, "ca-file")
 HOSTNAME: Final = Setting("agent.hostname", text_as(NodeName.parse), "hostname")
 LABELS: Final = Setting("agent.labels", _labels, "label")
+COMMANDS: Final = Setting("agent.commands", label_commands)
 ACCEPT_ENV: Final = Setting("agent.accept_env", _env_patterns)
 GATEWAY_PORTS: Final = Setting("agent.gateway_ports", _gateway_ports)
 BANNER: Final = Setting("agent.banner", _banner)
@@ -208,6 +218,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     BALANCERS,
     TLS_CERT_FILE,
     TLS_KEY_FILE,
+    KEEP_OFFLINE,
     DATABASE_DRIVER,
     *FOR_POSTGRES,
     AGENT_DATA_DIR,
@@ -218,6 +229,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     CA_FILE,
     HOSTNAME,
     LABELS,
+    COMMANDS,
     ACCEPT_ENV,
     GATEWAY_PORTS,
     BANNER,

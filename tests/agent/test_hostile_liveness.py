@@ -15,6 +15,7 @@ from mezite.agent.join import Application
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.registration import Registration
 from mezite.agent.renewal import RenewalService
+from mezite.agent.report import NodeReport
 from mezite.agent.service import AgentService
 from mezite.agent.state import Membership, NodeKeys, StateDirectory
 from mezite.agent.tunnel import TunnelFactory
@@ -72,7 +73,7 @@ class RegistrationTests(SynchronousTestCase):
 
         registration = Registration(
             node=NODE,
-            labels={},
+            report=NodeReport,
             clock=hub.clock,
             open_channel=open_channel,
             uniform=lambda low, high: high,

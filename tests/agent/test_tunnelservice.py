@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mezite.agent.backoff import LONGEST, LONGEST_REFUSED, ceiling
 from mezite.agent.error import TunnelDown
 from mezite.agent.membership import CurrentMembership
+from mezite.agent.report import NodeReport
 from mezite.agent.state import StateDirectory
 from mezite.agent.tunnelservice import TunnelService
 from mezite.error import Denied
@@ -79,7 +80,7 @@ class TunnelServiceTests(SynchronousTestCase):
         self.current = CurrentMembership.of(self.hub.membership(state.keys()), state)
         return TunnelService(
             current=self.current,
-            labels={"env": "dev"},
+            report=lambda: NodeReport({"env": "dev"}),
             clock=self.hub.clock,
             wall_clock=self.hub.wall_clock,
             endpoint=self.hub.endpoint,
