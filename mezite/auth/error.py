@@ -4,6 +4,8 @@ Why somebody is not let in, or gets no certificate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mezite.error import AlreadyExists, BadInput, Denied, LimitReached, NotAuthenticated
 from mezite.names import NodeName, RoleName, UserName
 
@@ -106,6 +108,38 @@ class NodeNameReserved(AlreadyExists):
         super().__init__(f"{sentence}; {advice}")
         self.node = node
         self.hub = hub
+
+
+class NameNotAllowed(Denied):
+    """A host name that the join token does not let anybody claim."""
+
+    def __init__(self, node: NodeName, patterns: Sequence[str]) -> None:
+        shown = ", ".join(patterns[:5]) + (", ..." if len(patterns) > 5 else "")
+        super().__init__(f"this join token is for {shown}, and not for the host name {node}")
+        self.node = node
+
+
+class WrongNode(Denied):
+    """A token with which one node may join once more, shown by another."""
+
+    def __init__(self, node: NodeName, meant: NodeName) -> None:
+        super().__init__(
+            f"this token lets {meant} join once more, and not {node}:"
+            f" start mezd with --hostname={meant} if this is that machine"
+        )
+        self.node = node
+        self.meant = meant
+
+
+class NodeOnline(AlreadyExists):
+    """The node is connected, so what it has is good."""
+
+    def __init__(self, node: NodeName) -> None:
+        super().__init__(
+            f"{node} is connected and need not join again; if what is connected is not the"
+            f" machine that you mean, stop its agent first, or run: mezctl nodes rm {node}"
+        )
+        self.node = node
 
 
 class NodeRemoved(Denied):

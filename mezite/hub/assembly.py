@@ -18,6 +18,7 @@ from mezite.auth.access import AccessService
 from mezite.auth.apitokens import ApiTokenService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
+from mezite.auth.jointokens import TokenService
 from mezite.auth.login import LoginService
 from mezite.auth.people import UserService
 from mezite.auth.rights import Rights
@@ -27,12 +28,14 @@ from mezite.config.hub import HubConfig
 from mezite.hub import adminsocket
 from mezite.hub.adminservice import AdminService, Expiries
 from mezite.hub.apitokenservice import ApiTokenMethods
+from mezite.hub.attendance import Attendance
 from mezite.hub.authservice import AuthService, methods
 from mezite.hub.callers import Callers
 from mezite.hub.callerservice import CallerMethods
 from mezite.hub.jumphost import jump_host
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory
+from mezite.hub.nodeservice import NodeMethods
 from mezite.hub.presence import Presence
 from mezite.hub.roleservice import RoleMethods
 from mezite.hub.router import Router
@@ -40,10 +43,11 @@ from mezite.hub.sessions import SessionOpener
 from mezite.hub.sshproxy import SshProxyFactory
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.tunnelserver import TunnelServerFactory
+from mezite.hub.upkeep import NodeUpkeep
 from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import HubFacts, build_site
 from mezite.identity.authorities import Authorities
-from mezite.identity.x509 import identity_of
+from mezite.identity.x509 import identity_of, key_hash
 from mezite.names import ClusterName
 from mezite.rpc.server import Caller, GrpcServerFactory, Method
 from mezite.ssh.hostkeys import ReplaceableHostKey
@@ -82,6 +86,7 @@ class Services:
     trail: AuditTrail
     logins: LoginService
     issuing: IssuingService
+    tokens: TokenService
     joining: JoinService
     access: AccessService
     roles: RoleService
@@ -96,6 +101,8 @@ class HubParts:
     services: Services
     registry: TunnelRegistry
     presence: Presence
+    attendance: Attendance
+    upkeep: NodeUpkeep
     router: Router
     admin_listener: GrpcServerFactory
     grpc: tuple[GrpcServerFactory, ...]
@@ -109,6 +116,7 @@ def assemble(setting: Setting) -> HubParts:
     directory = NodeDirectory(store.nodes, registry)
     presence = Presence(store.nodes, registry, setting.wall_clock)
     services = _services(setting)
+    attendance = Attendance(services.trail, registry, clock=clock, wall_clock=setting.wall_clock)
     table = _table(setting, services, registry, directory, presence)
     opener = SessionOpener(
         directory=directory,
@@ -124,6 +132,7 @@ def assemble(setting: Setting) -> HubParts:
         registry=registry,
         nodes=store.nodes,
         presence=presence,
+        attendance=attendance,
         methods=table,
         clock=clock,
         wall_clock=setting.wall_clock,
@@ -147,7 +156,23 @@ def assemble(setting: Setting) -> HubParts:
         balancers=setting.config.balancers,
     )
     metrics.watch(router)
-    return HubParts(services, registry, presence, router, admin_listener, (grpc, admin_listener))
+    upkeep = NodeUpkeep(
+        directory,
+        services.joining,
+        store.join_tokens,
+        setting.config.keep_offline,
+        setting.wall_clock,
+    )
+    return HubParts(
+        services,
+        registry,
+        presence,
+        attendance,
+        upkeep,
+        router,
+        admin_listener,
+        (grpc, admin_listener),
+    )
 
 
 def _services(setting: Setting) -> Services:
@@ -172,6 +197,7 @@ def _services(setting: Setting) -> Services:
             wall_clock=wall_clock,
             authorities=setting.authorities,
         ),
+        tokens=TokenService(store.join_tokens, trail, wall_clock=wall_clock),
         joining=JoinService(
             store.nodes,
             store.join_tokens,
@@ -213,7 +239,6 @@ def _table(
         facts=setting.facts,
         store=store,
         logins=services.logins,
-        joining=services.joining,
         directory=directory,
         registry=registry,
         expiries=setting.expiries,
@@ -225,6 +250,14 @@ def _table(
         people=services.people,
         access=services.access,
         directory=directory,
+    )
+    nodes = NodeMethods(
+        facts=setting.facts,
+        join_tokens=store.join_tokens,
+        tokens=services.tokens,
+        joining=services.joining,
+        directory=directory,
+        wall_clock=wall_clock,
     )
     callers = Callers(
         cluster=setting.cluster,
@@ -242,6 +275,7 @@ def _table(
         roles.handlers(),
         own.handlers(),
         ApiTokenMethods(services.api_tokens).handlers(),
+        nodes.handlers(),
     )
 
 
@@ -272,4 +306,5 @@ def _tls_caller(transport: ITransport) -> Caller:
         identity=None if certificate is None else identity_of(certificate),
         is_local_admin=False,
         address=f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', 0)}",
+        tls_key=None if certificate is None else key_hash(certificate.public_key()),
     )

@@ -24,7 +24,8 @@ from mezite.auth.login import LoginService
 from mezite.auth.trail import AuditTrail
 from mezite.error import Denied, LocalError, NotAuthenticated
 from mezite.hub.callers import PERMISSIONS, Callers, Subject, permit
-from mezite.hub.nodes import NodeDirectory, NodeStatus
+from mezite.hub.nodemessages import node_message, read_word, version_text
+from mezite.hub.nodes import NodeDirectory
 from mezite.hub.presence import HEARTBEAT_SECONDS, Presence
 from mezite.hub.web.site import HubFacts
 from mezite.identity.rolesdoc import Recording
@@ -32,6 +33,7 @@ from mezite.identity.x509 import NodeIdentity
 from mezite.names import LoginName, NodeName, UserName, check_labels, parse_labels
 from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.server import Call, Method
+from mezite.store.records import NodeWord
 
 SERVICE: Final = "mezite.v1.AuthService"
 # A node's record is at most 21 KB of labels (mezite.names): 100 of them stay
@@ -153,7 +155,8 @@ class AuthService:
             statuses, lambda s: str(s.record.name), request.page_size, request.page_token
         )
         return pb.ListNodesResponse(
-            nodes=[node_message(status) for status in nodes], next_page_token=next_token
+            nodes=[node_message(status, is_full=who.is_auditor) for status in nodes],
+            next_page_token=next_token,
         )
 
     async def validate_join_token(
@@ -169,8 +172,10 @@ class AuthService:
         if isinstance(identity, NodeIdentity):
             issued = await self.joining.renew(
                 identity,
+                tls_key=call.caller.tls_key,
                 ssh_public_line=request.ssh_public_key,
                 tls_public_key_pem=request.tls_public_key.encode(),
+                address=call.caller.address,
             )
         elif request.token:
             issued = await self.joining.join(
@@ -182,6 +187,8 @@ class AuthService:
                 tls_public_key_pem=request.tls_public_key.encode(),
                 address=call.caller.address,
             )
+            # One that joined once more may have an older tunnel, or somebody else has it.
+            self.directory.hang_up(issued.agent_id)
         else:
             raise Denied("joining needs a token, and renewing the node's certificate")
         return self._host_certs(issued)
@@ -203,13 +210,13 @@ class AuthService:
     async def register_agent(
         self, who: Subject, _call: Call, request: pb.RegisterAgentRequest
     ) -> Message:
-        await self._heard(who, request.labels, request.version)
+        await self._heard(who, read_word(request))
         return pb.RegisterAgentResponse(heartbeat_seconds=HEARTBEAT_SECONDS)
 
     async def agent_heartbeat(
         self, who: Subject, _call: Call, request: pb.AgentHeartbeatRequest
     ) -> Message:
-        await self._heard(who, request.labels, request.version)
+        await self._heard(who, read_word(request))
         return pb.AgentHeartbeatResponse(heartbeat_seconds=HEARTBEAT_SECONDS)
 
     async def deregister_agent(
@@ -236,10 +243,10 @@ class AuthService:
             answer.record_input = decision.options.record_input
         return answer
 
-    async def _heard(self, who: Subject, labels: Mapping[str, str], version: str) -> None:
+    async def _heard(self, who: Subject, word: NodeWord) -> None:
         if who.node is None:
             raise LocalError("a heartbeat was admitted without a node")
-        await self.presence.heard(who.node, check_labels(labels), version_text(version))
+        await self.presence.heard(who.node, word)
 
 
 def methods(
@@ -299,27 +306,6 @@ def page(
     rest = [item for item in items if key(item) > token] if token else list(items)
     shown = rest[:length]
     return shown, key(shown[-1]) if len(rest) > length else ""
-
-
-def node_message(status: NodeStatus) -> pb.Node:
-    """A node as lists show it."""
-    record = status.record
-    online = pb.NodeStatus.NODE_STATUS_ONLINE
-    offline = pb.NodeStatus.NODE_STATUS_OFFLINE
-    return pb.Node(
-        hostname=str(record.name),
-        agent_id=str(record.agent_id),
-        status=online if status.is_online else offline,
-        labels=dict(record.labels),
-        last_seen=int(record.last_seen or 0),
-        version=record.version,
-        joined=int(record.joined),
-    )
-
-
-def version_text(version: str) -> str:
-    """An agent's word for its version, fit to be stored and shown."""
-    return "".join(character for character in version[:64] if character.isprintable())
 
 
 def _host_of(address: str) -> str:

@@ -24,6 +24,7 @@ from mezite.identity.tokens import ApiAccess, is_api_token
 from mezite.identity.x509 import NodeIdentity, UserIdentity
 from mezite.names import ClusterName
 from mezite.rpc.server import Call
+from mezite.store.error import NodeKeyReplaced
 from mezite.store.interfaces import INodes, IUsers
 from mezite.store.records import NodeRecord, UserRecord
 
@@ -56,11 +57,13 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "ListUsers": Permission.AUDITOR,
     "ListTokens": Permission.AUDITOR,
     "GetStatus": Permission.AUDITOR,
+    "GetNode": Permission.AUDITOR,
     "ListRoles": Permission.AUDITOR,
     "GetRole": Permission.AUDITOR,
     "ExplainAccess": Permission.AUDITOR,
     "ListApiTokens": Permission.AUDITOR,
     "DeleteNode": Permission.ADMIN,
+    "AllowRejoin": Permission.ADMIN,
     "CreateUser": Permission.ADMIN,
     "UpdateUser": Permission.ADMIN,
     "DeleteUser": Permission.ADMIN,
@@ -158,6 +161,8 @@ class Callers:
         # after which the id came back from a backup under another name.
         if record is None or record.name != identity.node:
             raise Denied(f"node {identity.node} ({identity.agent_id}) was removed; join it again")
+        if not record.accepts(call.caller.tls_key):
+            raise NodeKeyReplaced(record.name)
         return Subject(node=record, address=call.caller.address)
 
     async def _person(self, call: Call, *, bearer_only: bool) -> Subject:

@@ -8,15 +8,17 @@ ten thousand heartbeats every ten seconds cost the database next to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
+from attrs import evolve
 from twisted.logger import Logger
 
 from mezite.error import NotFound
 from mezite.hub.tunnels import Tunnel, TunnelRegistry
+from mezite.names import check_labels
 from mezite.store.interfaces import INodes
-from mezite.store.records import NodeRecord
+from mezite.store.records import NodeRecord, NodeWord
 
 # How often agents are asked to say that they are alive.
 HEARTBEAT_SECONDS: Final = 10
@@ -39,16 +41,25 @@ class Presence:
         self._registry = registry
         self._wall_clock = wall_clock
 
-    async def heard(self, node: NodeRecord, labels: Mapping[str, str], version: str) -> None:
-        """An agent said that it is alive, and what its node is like."""
+    async def heard(self, node: NodeRecord, word: NodeWord) -> None:
+        """
+        An agent said that it is alive, and what its node is like.
+
+        :raises InvalidName: with the labels that the hub gave, it has too many.
+        """
         now = self._wall_clock()
         tunnel = self._registry.find(node.agent_id)
         if tunnel is None:
             # It spoke on a tunnel that has been replaced; the new one has its own word.
             return
-        if dict(tunnel.labels) != dict(labels) or tunnel.version != version:
-            tunnel.has_news = True
-        tunnel.labels, tunnel.version, tunnel.last_seen = labels, version, now
+        if word.facts is None:
+            word = evolve(word, facts=tunnel.word.facts)
+        if word != tunnel.word:
+            told = node.told(word)
+            tunnel.word = word
+            tunnel.labels, tunnel.version = check_labels(told.labels), told.version
+            tunnel.has_news = tunnel.has_news or told != node
+        tunnel.last_seen = now
         wait = NEWS_SECONDS if tunnel.has_news else SAVE_SECONDS
         if now - tunnel.last_saved >= wait:
             await self.save(tunnel)
@@ -59,9 +70,9 @@ class Presence:
         try:
             await self._nodes.touch(
                 tunnel.identity.agent_id,
+                tunnel.word,
                 last_seen=tunnel.last_seen,
-                labels=tunnel.labels,
-                version=tunnel.version,
+                address=tunnel.address,
             )
         except NotFound:
             pass

@@ -132,6 +132,7 @@ class HubService(Service):
             self._upkeep.stop()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
+        self._parts.attendance.stop()
         for grpc in self._parts.grpc:
             try:
                 await within(self._reactor, _DRAIN_SECONDS, grpc.drain(), doing="draining gRPC")
@@ -212,6 +213,7 @@ class HubService(Service):
     async def _forget_expired(self, now: float) -> None:
         await self._store.bearers.purge(now)
         await self._store.api_tokens.purge(now)
+        await self._parts.upkeep.run()
 
 
 def _host_key(credentials: HubCredentials) -> HostKey:

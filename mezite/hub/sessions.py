@@ -9,7 +9,7 @@ live tunnel and opens a stream in it. The doors by which users come are
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from attrs import frozen
@@ -17,10 +17,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mezite.auth.access import AccessService
-from mezite.error import MeziteError, NotFound
+from mezite.error import MeziteError
 from mezite.hub.error import UnknownNode
 from mezite.hub.metrics import HubMetrics
-from mezite.hub.nodes import NodeDirectory
+from mezite.hub.nodes import NodeDirectory, did_you_mean, shown
 from mezite.mux.transport import StreamTransport
 from mezite.names import UserName
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
@@ -98,12 +98,14 @@ class SessionOpener:
         return opened
 
     async def _open(self, user: UserName, wanted: str, client_address: str) -> OpenedSession:
-        try:
-            record = await self._directory.find(wanted)
-        except NotFound:
-            raise out_of_reach(wanted) from None
-        if not (await self._access.may_reach(user, record, address=client_address)).allowed:
-            raise out_of_reach(wanted)
+        record = await self._directory.find_exactly(wanted)
+        if (
+            record is None
+            or not (await self._access.may_reach(user, record, address=client_address)).allowed
+        ):
+            # The same way for both, that it may not be seen from the time that it takes.
+            others = await self._access.reachable(user, await self._directory.stored())
+            raise out_of_reach(wanted, others)
         stream = self._directory.tunnel_to(record, self._wall_clock()).open_stream(user)
         session_id = str(uuid.uuid4())
         header = StreamHeader(
@@ -116,6 +118,11 @@ class SessionOpener:
         return OpenedSession(session_id, record, stream)
 
 
-def out_of_reach(wanted: str) -> UnknownNode:
-    """One sentence for nodes that are not there and those that are not for this user."""
-    return UnknownNode(f"there is no node {wanted[:80]} that you may reach; msh ls shows yours")
+def out_of_reach(wanted: str, reachable: Iterable[NodeRecord]) -> UnknownNode:
+    """
+    One sentence for nodes that are not there and those that are not for this user.
+
+    It names those within their reach that may have been meant.
+    """
+    meant = did_you_mean(wanted, reachable) or "; msh ls shows yours"
+    return UnknownNode(f"there is no node {shown(wanted)} that you may reach{meant}")

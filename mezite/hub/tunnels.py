@@ -20,6 +20,7 @@ from mezite.identity.x509 import NodeIdentity
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
 from mezite.names import AgentId, NodeName, UserName
+from mezite.store.records import NodeWord
 
 # A tunnel has 1,024 streams. One user has a quarter of them, so that nobody who may
 # reach a node keeps the others from it, nor its agent from asking the hub.
@@ -31,7 +32,8 @@ class Tunnel:
     """
     The hub's end of one agent's tunnel.
 
-    ``labels`` and ``version`` are what the agent says of its node; who it is
+    ``labels`` are what the agent says of its node and what the hub gave it,
+    ``version`` is the agent's; who it is
     stands in ``identity``, which its certificate proved. ``last_seen`` and
     ``last_saved`` are POSIX seconds; ``last_saved`` is when the store last
     learned of them.
@@ -45,12 +47,18 @@ class Tunnel:
     version: str
     last_seen: float
     last_saved: float
-    # Labels or version differ from what the store knows.
+    # What the agent said last; on a new tunnel, what it said on the one before.
+    word: NodeWord = field()
+    # It differs from what the store knows.
     has_news: bool = False
     # Whose each stream is, for as long as it is somebody's.
     _users: WeakKeyDictionary[StreamTransport, UserName] = field(
         init=False, factory=WeakKeyDictionary, repr=False
     )
+
+    @word.default
+    def _word_of_labels(self) -> NodeWord:
+        return NodeWord(self.labels, self.version)
 
     def open_stream(self, user: UserName) -> StreamTransport:
         """

@@ -17,10 +17,11 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mezite.hub.attendance import Attendance
 from mezite.hub.error import TunnelRefused
 from mezite.hub.presence import Presence
 from mezite.hub.tunnels import Tunnel, TunnelRegistry
-from mezite.identity.x509 import NodeIdentity, identity_of
+from mezite.identity.x509 import NodeIdentity, identity_of, key_hash
 from mezite.mux.frames import Role
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
@@ -28,6 +29,7 @@ from mezite.names import ClusterName
 from mezite.rpc.opening import Opening
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.server import Caller, GrpcServerFactory, Method
+from mezite.store.error import NodeKeyReplaced
 from mezite.store.interfaces import INodes
 from mezite.tasks import background, within
 
@@ -50,6 +52,7 @@ class TunnelServerFactory(Factory):
         registry: TunnelRegistry,
         nodes: INodes,
         presence: Presence,
+        attendance: Attendance,
         methods: Mapping[str, Method],
         clock: IReactorTime,
         wall_clock: Callable[[], float],
@@ -58,6 +61,7 @@ class TunnelServerFactory(Factory):
         self.registry = registry
         self.nodes = nodes
         self.presence = presence
+        self.attendance = attendance
         self.methods = methods
         self.clock = clock
         self.wall_clock = wall_clock
@@ -78,6 +82,7 @@ class _Arrival:
         # Streams that came before the tunnel was admitted; the mux bounds them.
         self._waiting: list[StreamTransport] = []
         self._auth: GrpcServerFactory | None = None
+        self._tls_key: bytes | None = None
         self.mux = MuxProtocol(
             role=Role.SERVER,
             clock=factory.clock,
@@ -108,6 +113,9 @@ class _Arrival:
             )
             if record is None or record.name != identity.node:
                 raise TunnelRefused(f"node {identity.node} ({identity.agent_id}) was removed")
+            self._tls_key = key_hash(carrier.peer_certificate.public_key())
+            if not record.accepts(self._tls_key):
+                raise NodeKeyReplaced(record.name)
         except BaseException:
             # Also after a bug: a tunnel that is up and leads nowhere is not dialed again.
             self.mux.abort()
@@ -124,8 +132,10 @@ class _Arrival:
             version=record.version,
             last_seen=now,
             last_saved=record.last_seen or 0.0,
+            word=record.word,
         )
         self._factory.registry.add(self._tunnel)
+        self._factory.attendance.came(identity, self._place, record.last_seen)
         waiting, self._waiting = self._waiting, []
         for stream in waiting:
             self._accept(stream)
@@ -142,7 +152,12 @@ class _Arrival:
             return None
         if self._auth is None:
             identity = self._tunnel.identity
-            caller = Caller(identity=identity, is_local_admin=False, address=self._place)
+            caller = Caller(
+                identity=identity,
+                is_local_admin=False,
+                address=self._place,
+                tls_key=self._tls_key,
+            )
             self._auth = GrpcServerFactory(
                 self._factory.methods, caller_of=lambda _: caller, clock=self._factory.clock
             )
@@ -158,6 +173,7 @@ class _Arrival:
             self._log.info("a tunnel from {place} ended before it was one", place=self._place)
             return
         if self._factory.registry.remove(tunnel, reason.getErrorMessage()):
+            self._factory.attendance.went(tunnel.identity)
             background(
                 self._factory.presence.save(tunnel),
                 doing=f"noting when {tunnel.identity.node} was last seen",

@@ -8,6 +8,7 @@ says is read here, and nowhere else.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mezite.identity.authority import CLOCK_SKEW, X509Authority
@@ -170,6 +175,12 @@ def load_public_key(pem: bytes) -> TlsPublicKey:
     except (ValueError, UnsupportedAlgorithm):
         raise BadPublicKey("this TLS public key cannot be read: it is to be PEM") from None
     return _check_kind(key)
+
+
+def key_hash(key: object) -> bytes:
+    """By what a public key is remembered: SHA-256 of its SubjectPublicKeyInfo in DER."""
+    der = _check_kind(key).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).digest()
 
 
 _CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH

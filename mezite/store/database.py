@@ -7,7 +7,7 @@ they are done, and in which threads, is for :mod:`mezite.store.transactions`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,22 +18,18 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mezite.audit.events import AuditEvent
-from mezite.names import AgentId, NodeName, UserName
+from mezite.names import UserName
 from mezite.store import rows, schema
 from mezite.store.apitokens import IApiTokens
 from mezite.store.databaseapitokens import DatabaseApiTokens
 from mezite.store.databaseaudit import DatabaseAudit
 from mezite.store.databaselocks import DatabaseLocks
+from mezite.store.databasenodes import DatabaseJoining, DatabaseJoinTokens, DatabaseNodes
 from mezite.store.databaseproofs import DatabaseInvites, DatabaseSecondFactors
 from mezite.store.databaserequests import DatabaseRequests
 from mezite.store.databaseroles import DatabaseRoles, check_roles
 from mezite.store.error import (
-    NodeNameTaken,
-    NoSuchNode,
-    NoSuchToken,
     NoSuchUser,
-    TokenExists,
-    TokenRefused,
     UserExists,
 )
 from mezite.store.interfaces import (
@@ -51,13 +47,11 @@ from mezite.store.interfaces import (
 from mezite.store.locks import ILocks
 from mezite.store.opening import open_engine
 from mezite.store.proofs import IInvites, ISecondFactors
-from mezite.store.records import BearerRecord, JoinTokenRecord, NodeRecord, UserRecord
+from mezite.store.records import BearerRecord, UserRecord
 from mezite.store.requests import IAccessRequests
 from mezite.store.transactions import IReactorOfThreads, PoolThreads, Threads, Transactions
 
 _users: Final = schema.users
-_nodes: Final = schema.nodes
-_tokens: Final = schema.join_tokens
 _bearers: Final = schema.bearers
 _counters: Final = schema.counters
 
@@ -138,120 +132,6 @@ class DatabaseUsers:
                 del values[kept]
             written = update(_users).where(chosen).values(values).returning(*_users.c)
             return rows.user_of(connection.execute(written).one())
-
-        return self._transactions.write(step, event)
-
-
-@implementer(INodes)
-@define(eq=False)
-class DatabaseNodes:
-    """The table ``nodes``."""
-
-    _transactions: Transactions
-
-    def get(self, agent_id: AgentId) -> Deferred[NodeRecord | None]:
-        def step(connection: Connection) -> NodeRecord | None:
-            chosen = select(_nodes).where(_nodes.c.agent_id == agent_id.text)
-            row = connection.execute(chosen).first()
-            return None if row is None else rows.node_of(row)
-
-        return self._transactions.read(step)
-
-    def by_name(self, name: NodeName) -> Deferred[NodeRecord | None]:
-        def step(connection: Connection) -> NodeRecord | None:
-            row = connection.execute(select(_nodes).where(_nodes.c.name == name.text)).first()
-            return None if row is None else rows.node_of(row)
-
-        return self._transactions.read(step)
-
-    def list(self) -> Deferred[tuple[NodeRecord, ...]]:
-        def step(connection: Connection) -> tuple[NodeRecord, ...]:
-            ordered = select(_nodes).order_by(_nodes.c.name)
-            return tuple(rows.node_of(row) for row in connection.execute(ordered))
-
-        return self._transactions.read(step)
-
-    def remove(self, agent_id: AgentId, *, event: AuditEvent | None = None) -> Deferred[None]:
-        def step(connection: Connection) -> None:
-            chosen = delete(_nodes).where(_nodes.c.agent_id == agent_id.text)
-            if not connection.execute(chosen).rowcount:
-                raise NoSuchNode(agent_id)
-
-        return self._transactions.write(step, event)
-
-    def touch(
-        self, agent_id: AgentId, *, last_seen: float, labels: Mapping[str, str], version: str
-    ) -> Deferred[None]:
-        def step(connection: Connection) -> None:
-            statement = (
-                update(_nodes)
-                .where(_nodes.c.agent_id == agent_id.text)
-                .values(last_seen=last_seen, labels=dict(labels), version=version)
-            )
-            if not connection.execute(statement).rowcount:
-                raise NoSuchNode(agent_id)
-
-        return self._transactions.write(step)
-
-
-@implementer(IJoinTokens)
-@define(eq=False)
-class DatabaseJoinTokens:
-    """The table ``join_tokens``."""
-
-    _transactions: Transactions
-
-    def add(self, record: JoinTokenRecord, *, event: AuditEvent | None = None) -> Deferred[None]:
-        def step(connection: Connection) -> None:
-            connection.execute(delete(_tokens).where(_tokens.c.expires <= record.created))
-            statement = insert_or(_tokens).values(rows.of_token(record))
-            if not connection.execute(statement.on_conflict_do_nothing()).rowcount:
-                raise TokenExists(record.token_id)
-
-        return self._transactions.write(step, event)
-
-    def list(self) -> Deferred[tuple[JoinTokenRecord, ...]]:
-        def step(connection: Connection) -> tuple[JoinTokenRecord, ...]:
-            ordered = select(_tokens).order_by(_tokens.c.created, _tokens.c.token_id)
-            return tuple(rows.token_of(row) for row in connection.execute(ordered))
-
-        return self._transactions.read(step)
-
-    def remove(self, token_id: str, *, event: AuditEvent | None = None) -> Deferred[None]:
-        def step(connection: Connection) -> None:
-            chosen = delete(_tokens).where(_tokens.c.token_id == token_id)
-            if not connection.execute(chosen).rowcount:
-                raise NoSuchToken(token_id)
-
-        return self._transactions.write(step, event)
-
-    def is_valid(self, secret_hash: bytes, now: float) -> Deferred[bool]:
-        def step(connection: Connection) -> bool:
-            chosen = select(_tokens.c.token_id).where(
-                _tokens.c.secret_hash == secret_hash, _tokens.c.expires > now
-            )
-            return connection.execute(chosen).first() is not None
-
-        return self._transactions.read(step)
-
-
-@implementer(IJoining)
-@define(eq=False)
-class DatabaseJoining:
-    """From ``join_tokens`` to ``nodes``."""
-
-    _transactions: Transactions
-
-    def admit(
-        self, secret_hash: bytes, node: NodeRecord, now: float, *, event: AuditEvent | None = None
-    ) -> Deferred[None]:
-        def step(connection: Connection) -> None:
-            _spend(connection, secret_hash, now)
-            chosen = select(_nodes.c.agent_id).where(_nodes.c.name == node.name.text)
-            holder = connection.execute(chosen).scalar()
-            if holder is not None:
-                raise NodeNameTaken(node.name, AgentId(holder))  # which undoes the spending
-            connection.execute(insert(_nodes).values(rows.of_node(node)))
 
         return self._transactions.write(step, event)
 
@@ -394,22 +274,3 @@ def open_store(path: Path, reactor: IReactorOfThreads) -> DatabaseStore:
     :raises DataUnusable:
     """
     return DatabaseStore(open_engine(path), PoolThreads(reactor))
-
-
-def _spend(connection: Connection, secret_hash: bytes, now: float) -> None:
-    """Take one use off a token; a token without uses is forgotten."""
-    statement = (
-        update(_tokens)
-        .where(
-            _tokens.c.secret_hash == secret_hash,
-            _tokens.c.expires > now,
-            _tokens.c.uses_left > 0,
-        )
-        .values(uses_left=_tokens.c.uses_left - 1)
-        .returning(_tokens.c.uses_left)
-    )
-    uses_left = connection.execute(statement).scalar()
-    if uses_left is None:
-        raise TokenRefused
-    if uses_left <= 0:
-        connection.execute(delete(_tokens).where(_tokens.c.secret_hash == secret_hash))

@@ -96,11 +96,21 @@ class NodeNameTaken(AlreadyExists):
 
     def __init__(self, node: NodeName, holder: AgentId) -> None:
         super().__init__(
-            f"the host name {node} belongs to the agent {holder}; join with another --hostname,"
-            f" or let an administrator run: mezctl nodes rm {holder}"
+            f"the host name {node} belongs to the agent {holder}; join with another --hostname, or,"
+            f" if this is that machine, let an administrator run: mezctl nodes allow-rejoin {node}"
         )
         self.node = node
         self.holder = holder
+
+
+class NodeKeyReplaced(Denied):
+    """The node proves itself by another key since it joined once more."""
+
+    def __init__(self, node: NodeName) -> None:
+        super().__init__(
+            f"node {node} has joined again with another key, and this one is of no use any more"
+        )
+        self.node = node
 
 
 class TokenExists(AlreadyExists):

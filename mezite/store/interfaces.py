@@ -33,6 +33,7 @@ from mezite.store.records import (
     BearerRecord,
     JoinTokenRecord,
     NodeRecord,
+    NodeWord,
     RoleRecord,
     UserRecord,
 )
@@ -144,18 +145,30 @@ class INodes(Interface):
 
     def remove(agent_id: AgentId, *, event: AuditEvent | None = None) -> Deferred[None]:
         """
-        Forget a node; its host name is free again.
+        Forget a node, and the token with which it might have joined once more.
+
+        Its host name is free again.
 
         :raises NoSuchNode:
         """
 
     def touch(
-        agent_id: AgentId, *, last_seen: float, labels: Mapping[str, str], version: str
+        agent_id: AgentId, word: NodeWord, *, last_seen: float, address: str
     ) -> Deferred[None]:
         """
-        Note a heartbeat.
+        Note a heartbeat; labels that the hub gave stay as they are.
 
         :raises NoSuchNode: a removed node does not come back by a heartbeat.
+        """
+
+    def bind_key(
+        agent_id: AgentId, old: bytes | None, new: bytes, *, event: AuditEvent | None = None
+    ) -> Deferred[None]:
+        """
+        Let a node prove itself by another key, in the place of the one that it had.
+
+        :raises NoSuchNode:
+        :raises NodeKeyReplaced: the key is not ``old`` any more.
         """
 
 
@@ -166,7 +179,10 @@ class IJoinTokens(Interface):
         """
         Keep a token, and forget those that had expired when it was created.
 
+        A token for a node to join once more takes the place of an older one.
+
         :raises TokenExists:
+        :raises NoSuchNode: it is for a node that is not there.
         """
 
     def list() -> Deferred[tuple[JoinTokenRecord, ...]]:
@@ -179,12 +195,15 @@ class IJoinTokens(Interface):
         :raises NoSuchToken:
         """
 
-    def is_valid(secret_hash: bytes, now: float) -> Deferred[bool]:
+    def find(secret_hash: bytes, now: float) -> Deferred[JoinTokenRecord | None]:
         """
-        Whether one could join with this token now.
+        The token with which one could join now; it never changes but for its uses.
 
-        An answer for a form, not a right: only :meth:`IJoining.admit` uses a token.
+        An answer for a form, not a right: only :class:`IJoining` uses a token.
         """
+
+    def purge(now: float) -> Deferred[int]:
+        """Forget what has expired; fires with how many there were."""
 
 
 class IJoining(Interface):
@@ -196,9 +215,26 @@ class IJoining(Interface):
         """
         Use up one use of a token and add the node, both or neither.
 
-        :raises TokenRefused: the token is unknown, used up or expired; this
-            is decided first, so that only who holds a token learns about names.
+        :raises TokenRefused: the token is unknown, used up, expired, or for a
+            node that is there; this is decided first, so that only who holds a
+            token learns about names.
         :raises NodeNameTaken: and the token is not spent.
+        """
+
+    def readmit(
+        secret_hash: bytes,
+        agent_id: AgentId,
+        now: float,
+        *,
+        tls_key: bytes,
+        version: str,
+        event: AuditEvent | None = None,
+    ) -> Deferred[None]:
+        """
+        Use up a token for this node, which proves itself by another key from now on.
+
+        :raises TokenRefused: the token is unknown, used up, expired, or not for this node.
+        :raises NoSuchNode:
         """
 
 

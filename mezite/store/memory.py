@@ -16,18 +16,13 @@ from zope.interface import implementer
 
 from mezite.audit.events import AuditEvent
 from mezite.identity.builtinroles import BUILT_IN
-from mezite.names import AgentId, NodeName, RoleName, UserName
+from mezite.names import RoleName, UserName
 from mezite.store.apitokens import IApiTokens
 from mezite.store.error import (
-    NodeNameTaken,
-    NoSuchNode,
     NoSuchRole,
-    NoSuchToken,
     NoSuchUser,
     RoleExists,
     RoleInUse,
-    TokenExists,
-    TokenRefused,
     TooManyRoles,
     UserExists,
 )
@@ -48,14 +43,13 @@ from mezite.store.locks import ILocks
 from mezite.store.memoryapitokens import MemoryApiTokens
 from mezite.store.memoryaudit import MemoryAudit
 from mezite.store.memorylocks import MemoryLocks
+from mezite.store.memorynodes import MemoryJoining, MemoryJoinTokens, MemoryNodes
 from mezite.store.memoryproofs import MemoryInvites, MemorySecondFactors
 from mezite.store.memoryrequests import MemoryRequests
 from mezite.store.memorytables import Tables, step
 from mezite.store.proofs import IInvites, ISecondFactors
 from mezite.store.records import (
     BearerRecord,
-    JoinTokenRecord,
-    NodeRecord,
     RoleRecord,
     UserRecord,
 )
@@ -175,103 +169,6 @@ class MemoryRoles:
         del self._tables.roles[name]
 
 
-@implementer(INodes)
-@define(eq=False)
-class MemoryNodes:
-    """Nodes in a dictionary."""
-
-    _tables: Tables
-
-    @step
-    def get(self, agent_id: AgentId) -> NodeRecord | None:
-        return self._tables.nodes.get(agent_id)
-
-    @step
-    def by_name(self, name: NodeName) -> NodeRecord | None:
-        return _holder(self._tables, name)
-
-    @step
-    def list(self) -> tuple[NodeRecord, ...]:
-        return tuple(sorted(self._tables.nodes.values(), key=lambda record: record.name))
-
-    @step
-    def remove(self, agent_id: AgentId, *, event: AuditEvent | None = None) -> None:
-        if self._tables.nodes.pop(agent_id, None) is None:
-            raise NoSuchNode(agent_id)
-
-    @step
-    def touch(
-        self, agent_id: AgentId, *, last_seen: float, labels: Mapping[str, str], version: str
-    ) -> None:
-        record = self._tables.nodes.get(agent_id)
-        if record is None:
-            raise NoSuchNode(agent_id)
-        self._tables.nodes[agent_id] = attrs.evolve(
-            record, last_seen=last_seen, labels=dict(labels), version=version
-        )
-
-
-@implementer(IJoinTokens)
-@define(eq=False)
-class MemoryJoinTokens:
-    """Join tokens in a dictionary."""
-
-    _tables: Tables
-
-    @step
-    def add(self, record: JoinTokenRecord, *, event: AuditEvent | None = None) -> None:
-        tokens = self._tables.tokens
-        kept = {
-            token_id: other for token_id, other in tokens.items() if record.created < other.expires
-        }
-        if record.token_id in kept or any(
-            other.secret_hash == record.secret_hash for other in kept.values()
-        ):
-            raise TokenExists(record.token_id)
-        self._tables.tokens = {**kept, record.token_id: record}
-
-    @step
-    def list(self) -> tuple[JoinTokenRecord, ...]:
-        return tuple(
-            sorted(
-                self._tables.tokens.values(), key=lambda record: (record.created, record.token_id)
-            )
-        )
-
-    @step
-    def remove(self, token_id: str, *, event: AuditEvent | None = None) -> None:
-        if self._tables.tokens.pop(token_id, None) is None:
-            raise NoSuchToken(token_id)
-
-    @step
-    def is_valid(self, secret_hash: bytes, now: float) -> bool:
-        return self._tables.valid_token(secret_hash, now) is not None
-
-
-@implementer(IJoining)
-@define(eq=False)
-class MemoryJoining:
-    """The door to :class:`MemoryNodes`."""
-
-    _tables: Tables
-
-    @step
-    def admit(
-        self, secret_hash: bytes, node: NodeRecord, now: float, *, event: AuditEvent | None = None
-    ) -> None:
-        token = self._tables.valid_token(secret_hash, now)
-        if token is None:
-            raise TokenRefused
-        holder = _holder(self._tables, node.name)
-        if holder is not None:
-            raise NodeNameTaken(node.name, holder.agent_id)
-        if token.uses_left == 1:
-            del self._tables.tokens[token.token_id]
-        else:
-            self._tables.tokens[token.token_id] = attrs.evolve(token, uses_left=token.uses_left - 1)
-        self._tables.nodes[node.agent_id] = attrs.evolve(node, labels=dict(node.labels))
-
-
 @implementer(IBearers)
 @define(eq=False)
 class MemoryBearers:
@@ -369,7 +266,3 @@ class MemoryStore:
     def close(self) -> Deferred[None]:
         self._tables.is_closed = True
         return execute(lambda: None)
-
-
-def _holder(tables: Tables, name: NodeName) -> NodeRecord | None:
-    return next((record for record in tables.nodes.values() if record.name == name), None)

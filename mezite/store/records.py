@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from mezite.audit.chain import GENESIS
 from mezite.audit.events import AuditEvent
@@ -45,8 +45,39 @@ class RoleRecord:
 
 
 @frozen
+class MachineFacts:
+    """What a node tells of its machine."""
+
+    addresses: tuple[str, ...] = ()
+    os: str = ""
+    arch: str = ""
+
+
+@frozen
+class NodeWord:
+    """
+    What an agent says of its node.
+
+    ``command_labels`` are the keys of those labels that commands gave.
+    ``facts`` are None where they are as they were.
+    """
+
+    labels: Mapping[str, str]
+    version: str
+    command_labels: tuple[str, ...] = ()
+    facts: MachineFacts | None = None
+
+
+@frozen
 class NodeRecord:
-    """A machine that has joined; ``last_seen`` is None until its first heartbeat."""
+    """
+    A machine that has joined; ``last_seen`` is None until its first heartbeat.
+
+    ``labels`` are all that it has: what the agent says, and ``hub_labels``,
+    which the join token gave and which win. ``address`` is where its tunnel
+    came from last. ``tls_key`` is the hash of the key that the node proves
+    itself by; None, for any, on a node that joined before this was kept.
+    """
 
     agent_id: AgentId
     name: NodeName
@@ -54,11 +85,44 @@ class NodeRecord:
     version: str
     joined: float
     last_seen: float | None = None
+    hub_labels: Mapping[str, str] = field(factory=dict)
+    command_labels: tuple[str, ...] = ()
+    facts: MachineFacts = field(factory=MachineFacts)
+    address: str = ""
+    token_id: str = ""
+    rejoined: float | None = None
+    tls_key: bytes | None = None
+
+    def told(self, word: NodeWord) -> NodeRecord:
+        """The same node, of which its agent said this."""
+        keys = word.labels.keys() - self.hub_labels.keys()
+        return evolve(
+            self,
+            labels={**word.labels, **self.hub_labels},
+            version=word.version,
+            command_labels=tuple(sorted(keys & set(word.command_labels))),
+            facts=self.facts if word.facts is None else word.facts,
+        )
+
+    @property
+    def word(self) -> NodeWord:
+        """What its agent said last, as far as that is known."""
+        return NodeWord(self.labels, self.version, self.command_labels)
+
+    def accepts(self, tls_key: bytes | None) -> bool:
+        """Whether who holds this key is the node."""
+        return self.tls_key is None or (tls_key is not None and tls_key == self.tls_key)
 
 
 @frozen
 class JoinTokenRecord:
-    """A join token, known by the hash of its secret only."""
+    """
+    A join token, known by the hash of its secret only.
+
+    ``labels`` are those that its nodes get, ``hostnames`` the patterns of names
+    that they may claim, none for any. ``rejoins`` is the one node that may
+    join once more with it, if it is for that.
+    """
 
     token_id: str
     secret_hash: bytes = field(repr=False)
@@ -67,6 +131,10 @@ class JoinTokenRecord:
     expires: float
     uses_left: int
     max_uses: int
+    labels: Mapping[str, str] = field(factory=dict)
+    hostnames: tuple[str, ...] = ()
+    description: str = ""
+    rejoins: AgentId | None = None
 
 
 @frozen

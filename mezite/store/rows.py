@@ -13,7 +13,7 @@ from mezite.identity.roles import LabelSelector
 from mezite.identity.rolesdoc import parse_role, role_document
 from mezite.names import AgentId, LoginName, NodeName, RoleName, UserName
 from mezite.store.proofs import InviteRecord, SecurityKeyRecord, TotpRecord
-from mezite.store.records import JoinTokenRecord, NodeRecord, RoleRecord, UserRecord
+from mezite.store.records import JoinTokenRecord, MachineFacts, NodeRecord, RoleRecord, UserRecord
 
 
 def of_user(record: UserRecord) -> dict[str, Any]:
@@ -68,6 +68,13 @@ def of_node(record: NodeRecord) -> dict[str, Any]:
         "version": record.version,
         "joined": record.joined,
         "last_seen": record.last_seen,
+        "hub_labels": dict(record.hub_labels),
+        "command_labels": list(record.command_labels),
+        "facts": attrs.asdict(record.facts),
+        "address": record.address,
+        "token_id": record.token_id,
+        "rejoined": record.rejoined,
+        "tls_key": record.tls_key,
     }
 
 
@@ -79,15 +86,34 @@ def node_of(row: Row[Any]) -> NodeRecord:
         version=row.version,
         joined=row.joined,
         last_seen=row.last_seen,
+        hub_labels=row.hub_labels,
+        command_labels=tuple(row.command_labels),
+        facts=MachineFacts(
+            addresses=tuple(row.facts.get("addresses", ())),
+            os=row.facts.get("os", ""),
+            arch=row.facts.get("arch", ""),
+        ),
+        address=row.address,
+        token_id=row.token_id,
+        rejoined=row.rejoined,
+        tls_key=row.tls_key,
     )
 
 
 def of_token(record: JoinTokenRecord) -> dict[str, Any]:
-    return attrs.asdict(record)
+    return {
+        **attrs.asdict(record, recurse=False),
+        "labels": dict(record.labels),
+        "hostnames": list(record.hostnames),
+        "rejoins": None if record.rejoins is None else record.rejoins.text,
+    }
 
 
 def token_of(row: Row[Any]) -> JoinTokenRecord:
-    return JoinTokenRecord(**row._mapping)
+    fields = dict(row._mapping)
+    fields["hostnames"] = tuple(row.hostnames)
+    fields["rejoins"] = None if row.rejoins is None else AgentId(row.rejoins)
+    return JoinTokenRecord(**fields)
 
 
 def of_invite(record: InviteRecord) -> dict[str, Any]:

@@ -77,6 +77,13 @@ nodes = Table(
     Column("version", String, nullable=False),
     Column("joined", Double, nullable=False),
     Column("last_seen", Double, nullable=True),
+    Column("hub_labels", JSON, nullable=False, server_default=text("'{}'")),
+    Column("command_labels", JSON, nullable=False, server_default=text("'[]'")),
+    Column("facts", JSON, nullable=False, server_default=text("'{}'")),
+    Column("address", String, nullable=False, server_default=text("''")),
+    Column("token_id", String, nullable=False, server_default=text("''")),
+    Column("rejoined", Double, nullable=True),
+    Column("tls_key", LargeBinary, nullable=True),
 )
 
 join_tokens = Table(
@@ -89,6 +96,10 @@ join_tokens = Table(
     Column("expires", Double, nullable=False),
     Column("uses_left", Integer, nullable=False),
     Column("max_uses", Integer, nullable=False),
+    Column("labels", JSON, nullable=False, server_default=text("'{}'")),
+    Column("hostnames", JSON, nullable=False, server_default=text("'[]'")),
+    Column("description", String, nullable=False, server_default=text("''")),
+    Column("rejoins", String, nullable=True),
     CheckConstraint("uses_left >= 0", name="uses_left"),
 )
 

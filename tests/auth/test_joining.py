@@ -14,7 +14,7 @@ from mezite.auth.error import BadRequest, NodeNameReserved, NodeRemoved
 from mezite.auth.joining import HOST_LIFETIME, NODE_TLS_LIFETIME, HostCertificates
 from mezite.identity.error import BadPublicKey
 from mezite.identity.sshcert import blob_of, check_host
-from mezite.identity.x509 import NodeIdentity, identity_of
+from mezite.identity.x509 import NodeIdentity, identity_of, key_hash, load_public_key
 from mezite.names import AgentId, ClusterName, InvalidName, NodeName
 from mezite.store.error import NodeNameTaken, TokenRefused
 from mezite.store.interfaces import ISerials
@@ -23,6 +23,7 @@ from mezite.store.records import JoinTokenRecord
 from tests.auth.world import CLUSTER, HOST_CA, LOCAL, SSH_LINE, START, TLS_PEM, USER_CA, World
 
 DB1 = NodeName("db1")
+TLS_KEY = key_hash(load_public_key(TLS_PEM))
 
 
 class JoiningTestCase(SynchronousTestCase):
@@ -36,7 +37,7 @@ class JoiningTestCase(SynchronousTestCase):
         return self.created(**changes)[1]
 
     def created(self, **changes: Any) -> tuple[JoinTokenRecord, str]:
-        creating = self.world.joining.create_token(by=LOCAL, **changes)
+        creating = self.world.tokens.create(by=LOCAL, **changes)
         return self.successResultOf(Deferred.fromCoroutine(creating))
 
     def join(self, token: str | None = None, **changes: Any) -> Deferred[HostCertificates]:
@@ -83,7 +84,7 @@ class TokenTests(JoiningTestCase):
             {"uses": 0},
             {"uses": 10**6},
         ):
-            creating = self.world.joining.create_token(by=LOCAL, **changes)  # type: ignore[arg-type]
+            creating = self.world.tokens.create(by=LOCAL, **changes)  # type: ignore[arg-type]
             self.failureResultOf(Deferred.fromCoroutine(creating), BadRequest)
 
     def test_validate(self) -> None:
@@ -252,6 +253,7 @@ class OverlapTests(JoiningTestCase):
 class RenewTests(JoiningTestCase):
     def renew(self, identity: NodeIdentity, **changes: Any) -> Deferred[HostCertificates]:
         arguments: dict[str, Any] = {
+            "tls_key": TLS_KEY,
             "ssh_public_line": SSH_LINE,
             "tls_public_key_pem": TLS_PEM,
         }

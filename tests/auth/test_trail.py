@@ -105,7 +105,7 @@ class TrailTests(SynchronousTestCase):
 
     def test_joining(self) -> None:
         """Tokens and nodes are on record, and which token let which node in."""
-        token, text = self.done(self.world.joining.create_token(by=LOCAL))
+        token, text = self.done(self.world.tokens.create(by=LOCAL))
         joined = self.done(
             self.world.joining.join(
                 text,
@@ -122,8 +122,8 @@ class TrailTests(SynchronousTestCase):
         self.assertEqual(event.details["token_id"], token.token_id)
         record = NodeRecord(joined.agent_id, joined.node, {}, "1", 0.0)
         self.done(self.world.joining.remove_node(record, by=LOCAL))
-        other, _ = self.done(self.world.joining.create_token(by=LOCAL))
-        self.done(self.world.joining.remove_token(other.token_id, by=LOCAL))
+        other, _ = self.done(self.world.tokens.create(by=LOCAL))
+        self.done(self.world.tokens.remove(other.token_id, by=LOCAL))
         self.assertEqual(
             self.types()[1:],
             ["token.created", "node.joined", "node.removed", "token.created", "token.deleted"],

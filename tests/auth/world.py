@@ -15,6 +15,7 @@ from mezite.audit.events import Actor, AuditEvent
 from mezite.auth.access import AccessService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
+from mezite.auth.jointokens import TokenService
 from mezite.auth.login import LoginService
 from mezite.auth.passwords import RunInThread
 from mezite.auth.people import UserService
@@ -61,6 +62,7 @@ class World:
     store: MemoryStore = field(factory=MemoryStore)
     logins: LoginService = field(init=False)
     issuing: IssuingService = field(init=False)
+    tokens: TokenService = field(init=False)
     joining: JoinService = field(init=False)
     access: AccessService = field(init=False)
     roles: RoleService = field(init=False)
@@ -87,6 +89,7 @@ class World:
             authorities=lambda: AUTHORITIES,
             wall_clock=self.time,
         )
+        self.tokens = TokenService(store.join_tokens, trail, wall_clock=self.time)
         self.joining = JoinService(
             store.nodes,
             store.join_tokens,

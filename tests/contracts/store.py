@@ -43,6 +43,7 @@ from mezite.store.records import (
     BearerRecord,
     JoinTokenRecord,
     NodeRecord,
+    NodeWord,
     RoleRecord,
     UserRecord,
 )
@@ -265,18 +266,25 @@ class NodesContract(StoreContract):
     def test_touch(self) -> None:
         """A heartbeat replaces what it carries, and nothing else."""
         self.join(DB1)
+        word = NodeWord({"env": "prod"}, "0.2")
         touched = self.store.nodes.touch(
-            DB1.agent_id, last_seen=1600.5, labels={"env": "prod"}, version="0.2"
+            DB1.agent_id, word, last_seen=1600.5, address="192.0.2.1:1"
         )
         self.answer(touched)
         self.assertEqual(
             self.answer(self.store.nodes.get(DB1.agent_id)),
-            attrs.evolve(DB1, last_seen=1600.5, labels={"env": "prod"}, version="0.2"),
+            attrs.evolve(
+                DB1,
+                last_seen=1600.5,
+                labels={"env": "prod"},
+                version="0.2",
+                address="192.0.2.1:1",
+            ),
         )
 
     def test_touch_unknown(self) -> None:
         """A removed node does not come back by a heartbeat."""
-        touched = self.store.nodes.touch(DB1.agent_id, last_seen=1.0, labels={}, version="")
+        touched = self.store.nodes.touch(DB1.agent_id, NodeWord({}, ""), last_seen=1.0, address="")
         self.assertIn(str(DB1.agent_id), self.refusal(touched, NoSuchNode))
         self.assertEqual(self.answer(self.store.nodes.list()), ())
 
@@ -318,18 +326,27 @@ class JoinTokensContract(StoreContract):
         """A removed token is refused."""
         self.answer(self.store.join_tokens.add(TOKEN))
         self.answer(self.store.join_tokens.remove(TOKEN.token_id))
-        self.assertIs(self.answer(self.store.join_tokens.is_valid(TOKEN.secret_hash, NOW)), False)
+        self.assertIsNone(self.answer(self.store.join_tokens.find(TOKEN.secret_hash, NOW)))
         self.refusal(self.store.joining.admit(TOKEN.secret_hash, DB1, NOW), TokenRefused)
         self.refusal(self.store.join_tokens.remove(TOKEN.token_id), NoSuchToken)
 
-    def test_is_valid(self) -> None:
-        """A token is valid until its last second, and asking does not use it."""
-        valid = self.store.join_tokens.is_valid
-        self.assertIs(self.answer(valid(TOKEN.secret_hash, NOW)), False)
+    def test_find(self) -> None:
+        """A token is found until its last second, and asking does not use it."""
+        find = self.store.join_tokens.find
+        self.assertIsNone(self.answer(find(TOKEN.secret_hash, NOW)))
         self.answer(self.store.join_tokens.add(TOKEN))
         for _ in range(2):
-            self.assertIs(self.answer(valid(TOKEN.secret_hash, 1999.9)), True)
-        self.assertIs(self.answer(valid(TOKEN.secret_hash, 2000.0)), False)
+            self.assertEqual(self.answer(find(TOKEN.secret_hash, 1999.9)), TOKEN)
+        self.assertIsNone(self.answer(find(TOKEN.secret_hash, 2000.0)))
+
+    def test_purge(self) -> None:
+        """What has expired is forgotten, and counted."""
+        younger = attrs.evolve(TOKEN, token_id="2", secret_hash=b"2", expires=2000.5)
+        self.answer(self.store.join_tokens.add(TOKEN))
+        self.answer(self.store.join_tokens.add(younger))
+        self.assertEqual(self.answer(self.store.join_tokens.purge(2000.0)), 1)
+        self.assertEqual(self.answer(self.store.join_tokens.purge(2000.0)), 0)
+        self.assertEqual(self.answer(self.store.join_tokens.list()), (younger,))
 
 
 class JoiningContract(StoreContract):

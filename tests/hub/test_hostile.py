@@ -116,7 +116,7 @@ class StoppingTests(HostileTests):
         self.swap(
             self.world.store.nodes,
             "touch",
-            lambda agent_id, **rest: fail(StoreUnavailable("the disk is full")),
+            lambda agent_id, word, **rest: fail(StoreUnavailable("the disk is full")),
         )
         self.world.done(self.world.hub.stopService())
         self.world.flush()

@@ -17,7 +17,7 @@ from mezite.mux.frames import Role
 from mezite.mux.protocol import MuxProtocol
 from mezite.names import AgentId, ClusterName, NodeName
 from mezite.store.memory import MemoryStore
-from mezite.store.records import JoinTokenRecord, NodeRecord
+from mezite.store.records import JoinTokenRecord, NodeRecord, NodeWord
 
 NOW = 1_000_000.0
 DB1 = NodeRecord(AgentId.new(), NodeName("db1"), {"env": "prod"}, "0.1", NOW - 60)
@@ -70,7 +70,7 @@ class NodesTests(SynchronousTestCase):
 
     def hear(self, **labels: str) -> None:
         self.successResultOf(
-            Deferred.fromCoroutine(self.presence.heard(self.find("db1"), labels, "0.1"))
+            Deferred.fromCoroutine(self.presence.heard(self.stored(), NodeWord(labels, "0.1")))
         )
 
     def stored(self) -> NodeRecord:

@@ -104,6 +104,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     # For auditors.
     Route("GET", "/users", "ListUsers", "All users."),
     Route("GET", "/tokens", "ListTokens", "The join tokens that can still be used."),
+    Route(
+        "GET", "/nodes/{node}", "GetNode", "One node, with all that is known of it.", answer="node"
+    ),
     Route("GET", "/status", "GetStatus", "What the hub is, and how it is."),
     Route("GET", "/roles", "ListRoles", "All roles, without their documents."),
     Route("GET", "/roles/{name}", "GetRole", "One role, with its document.", answer="role"),
@@ -117,6 +120,13 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/api-tokens", "ListApiTokens", "The API tokens that have not expired."),
     # For administrators.
     Route("DELETE", "/nodes/{node}", "DeleteNode", "Forgets a node.", status=204),
+    Route(
+        "POST",
+        "/nodes/{node}/rejoin",
+        "AllowRejoin",
+        "Makes a token with which a node that lost its data joins once more.",
+        status=201,
+    ),
     Route(
         "POST",
         "/users",
