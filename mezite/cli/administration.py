@@ -5,6 +5,7 @@ What mezctl's commands ask of the hub, and how they show the answers.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-from attrs import field, frozen
+from attrs import frozen
 
 from mezite.cli import main, tables
 from mezite.error import BadInput
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from mezite.rpc.proto import auth_pb2 as pb
 
 T = TypeVar("T")
+# A UUID from its first group on; a host name that looks so is found all the same.
+_ID_BEGINNING: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f-]{0,27})?")
 Row = dict[str, object]
 
 # Where click's context carries the Door.
@@ -33,17 +36,10 @@ _PASSWORD_LIMIT: Final = 1024
 
 @frozen
 class Door:
-    """
-    How the hub is reached: the socket in its data directory, or its port.
-
-    At its port with the login of msh there, or with a token.
-    """
+    """How the hub is reached: the socket in its data directory, or its port."""
 
     data_dir: Path | None = None
     proxy: HostPort | None = None
-    token: str | None = field(default=None, repr=False)
-    pin: str | None = None
-    ca_file: Path | None = None
 
     async def dial(self, reactor: Any) -> AuthClient:
         if self.proxy is None:
@@ -53,11 +49,6 @@ class Door:
         from mezite.client.dialer import dial_auth
         from mezite.client.profile import Profiles
 
-        if self.token is not None:
-            from mezite.client.programs import TokenLogin, dial_with_token
-
-            login = TokenLogin(self.proxy, self.token, self.pin, self.ca_file)
-            return await dial_with_token(reactor, login, Profiles())
         profile = Profiles().load(self.proxy)
         profile.check_valid(time.time())
         return await dial_auth(reactor, profile)
@@ -85,7 +76,9 @@ def ask(question: Callable[[AuthClient], Coroutine[Any, Any, T]]) -> T:
 
 
 def parse_node(text: str) -> str:
-    """A host name or an agent id, in its canonical spelling."""
+    """A host name, an agent id or the beginning of one, in its canonical spelling."""
+    if _ID_BEGINNING.fullmatch(text.strip().lower()):
+        return text.strip().lower()
     try:
         return AgentId.parse(text.strip().lower()).text
     except InvalidName:
@@ -214,83 +207,6 @@ def user_columns() -> list[str | tables.Column]:
 def _traits_text(value: object) -> str:
     traits = value if isinstance(value, dict) else {}
     return tables.cell({name: ",".join(values) for name, values in traits.items()})
-
-
-# ----------------------------------------------------------------------- tokens
-
-
-def create_token(ttl_seconds: int, uses: int, output_format: str) -> None:
-    """Make a join token; the command alone goes to standard output, for scripts."""
-    made = ask(lambda client: client.create_token(ttl_seconds=ttl_seconds, uses=uses))
-    row: Row = {
-        "token_id": made.token_id,
-        "token": made.token,
-        "expires": moment(made.expires),
-        "uses": made.uses,
-        "ca_pin": made.ca_pin,
-        "hub_address": made.hub_address,
-        "join_command": made.join_command,
-    }
-    if output_format == "json":
-        tables.print_rows([row], list(row), "json")
-        return
-    often = "once" if made.uses == 1 else f"{made.uses} times"
-    left = tables.duration(ttl_seconds)
-    click.echo(f"Type this on the new node, {often}, within {left}:", err=True)
-    click.echo(made.join_command)
-
-
-async def token_rows(client: AuthClient) -> list[Row]:
-    return [
-        {
-            "token_id": token.token_id,
-            "created_by": token.created_by,
-            "created": moment(token.created),
-            "expires": moment(token.expires),
-            "uses_left": token.uses_left,
-            "max_uses": token.max_uses,
-        }
-        for token in await client.list_tokens()
-    ]
-
-
-def token_columns() -> list[str | tables.Column]:
-    now = time.time()
-    return [
-        "token_id",
-        "created_by",
-        tables.Column("created", text=tables.ago(now)),
-        tables.Column("expires", text=tables.until(now)),
-        "uses_left",
-        "max_uses",
-    ]
-
-
-# ------------------------------------------------------------------------ nodes
-
-
-async def node_rows(client: AuthClient, labels: Iterable[str]) -> list[Row]:
-    from mezite.client import listing
-
-    nodes = await client.list_nodes(labels)
-    more = {
-        node.agent_id: {"version": node.version or None, "joined": moment(node.joined)}
-        for node in nodes
-    }
-    return [{**row, **more[str(row["agent_id"])]} for row in listing.node_rows(nodes)]
-
-
-def node_columns() -> list[str | tables.Column]:
-    now = time.time()
-    return [
-        "hostname",
-        "status",
-        "labels",
-        tables.Column("last_seen", text=tables.ago(now)),
-        "agent_id",
-        "version",
-        tables.Column("joined", text=tables.ago(now)),
-    ]
 
 
 # ----------------------------------------------------------------------- status

@@ -18,9 +18,9 @@ import mezite
 from mezite.cli import main, tables
 from mezite.cli.filetransfer import scp, sftp
 from mezite.cli.logins import choose_login, valid_profile
+from mezite.cli.nodetables import status_column
 from mezite.cli.options import Address, Duration, debug_option, format_option
 from mezite.cli.sshcommand import SshLike, ssh
-from mezite.cli.tokens import read_token
 from mezite.client.error import NotLoggedIn
 from mezite.client.profile import Profiles
 from mezite.names import HostPort, UserName, parse_labels
@@ -49,12 +49,6 @@ def msh() -> None:
     help="The hub's authority, a certificate in PEM.",
 )
 @click.option(
-    "--token-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="An API token made for certificates, in place of a password.",
-)
-@click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the SSH key here as well, and its certificate beside it.",
@@ -66,7 +60,6 @@ def login(
     password_stdin: bool,
     ca_pin: str | None,
     ca_file: Path | None,
-    token_file: Path | None,
     out: Path | None,
 ) -> None:
     """Log in, and get certificates that last some hours."""
@@ -83,8 +76,7 @@ def login(
         proxy = remembered.hub
     if user is None:
         user = remembered.user.text if remembered is not None else getpass.getuser()
-    token = None if password_stdin else read_token(token_file, {})
-    request = LoginRequest(proxy, UserName.parse(user), ttl, ca_pin, ca_file, token)
+    request = LoginRequest(proxy, UserName.parse(user), ttl, ca_pin, ca_file)
     conversation = LinesConversation(sys.stdin) if password_stdin else TerminalConversation()
     profile = main.run(lambda reactor: log_in(reactor, request, conversation, profiles))
     if out is not None:
@@ -158,11 +150,13 @@ def ls(proxy: HostPort | None, labels: tuple[str, ...], output_format: str) -> N
     rows = main.run(listing)
     columns: list[str | tables.Column] = [
         "hostname",
-        "status",
+        status_column(rows, output_format),
         "labels",
         tables.Column("last_seen", text=tables.ago(time.time())),
         "agent_id",
     ]
+    if output_format == "json":
+        columns += ["online_since", "offline_since"]
     tables.print_rows(rows, columns, output_format)
 
 

@@ -22,6 +22,8 @@ def node_rows(nodes: Iterable[pb.Node]) -> list[dict[str, object]]:
             "status": _STATUS.get(node.status, "unknown"),
             "labels": dict(node.labels),
             "last_seen": _timestamp(node.last_seen),
+            "online_since": _timestamp(node.online_since),
+            "offline_since": _timestamp(node.offline_since),
         }
         for node in sorted(nodes, key=lambda node: (node.hostname, node.agent_id))
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -230,6 +229,9 @@ class NodesTests(MezctlTestCase):
                 "agent_id": AGENT_ID,
                 "version": "0.1.0",
                 "joined": "2025-06-15T15:05:40Z",
+                "address": None,
+                "online_since": "2025-06-15T15:05:45Z",
+                "offline_since": None,
             },
         )
         self.assertIn("env=prod", self.mezctl("nodes", "ls").out)
@@ -283,25 +285,6 @@ class DoorTests(MezctlTestCase):
                 Door(None, None),
             ],
         )
-
-    def test_token(self) -> None:
-        """A token is read from a file or the environment, and goes with an address."""
-        path = Path(self.mktemp())
-        path.write_text("mza_x\n")
-        hub = HostPort("hub.example.com", 3080)
-        self.mezctl("--proxy=hub.example.com", f"--token-file={path}", f"--ca-pin={PIN}", "status")
-        self.patch(os, "environ", {**os.environ, "MEZITE_TOKEN": "mza_y"})
-        self.mezctl("--proxy=hub.example.com", "status")
-        self.mezctl("status")
-        self.assertEqual(
-            self.doors, [Door(None, hub, "mza_x", PIN), Door(None, hub, "mza_y"), Door()]
-        )
-        self.refused(2, f"--token-file={path}", "status")
-        self.refused(2, "--proxy=hub.example.com", "--token-file=/nowhere", "status")
-        for text, words in (("", "no token"), ("a b", "no token"), ("mzt_x", "join token")):
-            path.write_text(text)
-            sentence = self.refused(2, "--proxy=h", f"--token-file={path}", "status")
-            self.assertIn(words, sentence)
 
     def test_both(self) -> None:
         """It is not found by both."""

@@ -154,7 +154,18 @@ class LsTests(MshTests):
         """Nodes are shown with labels, status and last seen, in both formats."""
         self.log_in()
         (row,) = json.loads(self.invoke("ls", "--format=json").output)
-        self.assertEqual(set(row), {"hostname", "agent_id", "status", "labels", "last_seen"})
+        self.assertEqual(
+            set(row),
+            {
+                "hostname",
+                "agent_id",
+                "status",
+                "labels",
+                "last_seen",
+                "online_since",
+                "offline_since",
+            },
+        )
         self.assertEqual((row["hostname"], row["labels"]), ("db1", {"env": "dev"}))
         text = self.invoke("ls", "env=dev").output
         for word in ("db1", "online", "env=dev", "ago"):

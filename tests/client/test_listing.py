@@ -13,13 +13,19 @@ class NodeRowsTests(SynchronousTestCase):
         """Nodes come in the order of their names, with what is known of each."""
         rows = node_rows(
             [
-                pb.Node(hostname="web1", agent_id="2", status=pb.NODE_STATUS_OFFLINE),
+                pb.Node(
+                    hostname="web1",
+                    agent_id="2",
+                    status=pb.NODE_STATUS_OFFLINE,
+                    offline_since=1_800_000_001,
+                ),
                 pb.Node(
                     hostname="db1",
                     agent_id="1",
                     status=pb.NODE_STATUS_ONLINE,
                     labels={"env": "dev"},
                     last_seen=1_800_000_000,
+                    online_since=1_799_996_400,
                 ),
             ]
         )
@@ -32,6 +38,8 @@ class NodeRowsTests(SynchronousTestCase):
                     "status": "online",
                     "labels": {"env": "dev"},
                     "last_seen": "2027-01-15T08:00:00Z",
+                    "online_since": "2027-01-15T07:00:00Z",
+                    "offline_since": None,
                 },
                 {
                     "hostname": "web1",
@@ -39,6 +47,8 @@ class NodeRowsTests(SynchronousTestCase):
                     "status": "offline",
                     "labels": {},
                     "last_seen": None,
+                    "online_since": None,
+                    "offline_since": "2027-01-15T08:00:01Z",
                 },
             ],
         )
