@@ -102,10 +102,15 @@ class ChainVerifier:
 
     ``broken`` is a sentence about the first line that is not as it was
     written; from then on nothing more is looked at.
+
+    :param wanted: a hash that was written down elsewhere; ``found`` is the
+        number of the line that has it.
     """
 
     seq: int = 0
     hash: bytes = GENESIS
+    wanted: bytes = b""
+    found: int = 0
     broken: str | None = field(init=False, default=None)
 
     def check(self, lines: Iterable[ChainedLine]) -> bool:
@@ -116,6 +121,8 @@ class ChainVerifier:
             self.broken = self._wrong(each)
             if self.broken is None:
                 self.seq, self.hash = each.seq, each.hash
+                if each.hash == self.wanted:
+                    self.found = each.seq
         return self.broken is None
 
     def _wrong(self, each: ChainedLine) -> str | None:

@@ -12,10 +12,12 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_
 from mezite.audit.chain import ChainedLine, decode_event, encode_event, link
 from mezite.audit.events import AuditEvent
 from mezite.store import schema
-from mezite.store.records import AuditChain, AuditQuery, AuditRecord
+from mezite.store.records import AuditChain, AuditQuery, AuditRecord, pruning
 
 _events: Final = schema.audit_events
 _chain: Final = schema.audit_chain
+# Larger than what is left of any page, so that keeping it needs room on the disk.
+_PROBE: Final = " " * 16_384
 
 
 def append(connection: Connection, event: AuditEvent) -> None:
@@ -58,22 +60,36 @@ def search(
     return [_record_of(row) for row in connection.execute(chosen)]
 
 
-def prune(connection: Connection, before: float) -> int:
+def prune(connection: Connection, before: float, limit: int, event: AuditEvent | None) -> int:
     """
     Forget the oldest events, up to the first that is not older than this.
 
-    The chain begins after them from then on, with the hash of the last one.
+    The chain begins after them from then on, with the hash of the last one;
+    the event that is given says so.
     """
     chain = read_chain(connection)
     kept = select(_events.c.seq).where(_events.c.time >= before).order_by(_events.c.seq).limit(1)
     first_kept = connection.execute(kept).scalar()
     end = chain.last_seq if first_kept is None else first_kept - 1
+    end = min(end, chain.first_seq + limit)
     if end <= chain.first_seq:
         return 0
-    anchor = connection.execute(select(_events.c.hash).where(_events.c.seq == end)).scalar_one()
+    anchor = connection.execute(select(_events.c.hash).where(_events.c.seq == end)).scalar()
+    if anchor is None:
+        # Somebody has removed a row: what is left is not made to look whole.
+        return 0
     connection.execute(delete(_events).where(_events.c.seq <= end))
     connection.execute(update(_chain).values(first_seq=end, first_hash=anchor))
+    if event is not None:
+        append(connection, pruning(event, chain, read_chain(connection)))
     return end - chain.first_seq
+
+
+def probe(connection: Connection) -> None:
+    """Write what an event would, and take it away again."""
+    row = dict.fromkeys(("event_type", "user", "target", "node", "session_id"), "")
+    connection.execute(insert(_events).values(seq=0, time=0.0, line=_PROBE, hash=b"", **row))
+    connection.execute(delete(_events).where(_events.c.seq == 0))
 
 
 def _columns(seq: int, event: AuditEvent) -> dict[str, object]:
@@ -100,8 +116,7 @@ def _line_of(row: Row[tuple[object, ...]]) -> ChainedLine:
 
 
 def _record_of(row: Row[tuple[object, ...]]) -> AuditRecord:
-    _, event = decode_event(row.line)
-    return AuditRecord(row.seq, event, row.hash)
+    return AuditRecord.of(ChainedLine(row.seq, row.line, row.hash))
 
 
 def _conditions(query: AuditQuery) -> list[ColumnElement[bool]]:

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from mezite.audit.events import AuditEvent
 from mezite.names import UserName
-from mezite.store import rows, schema
+from mezite.store import auditrows, rows, schema
 from mezite.store.apitokens import IApiTokens
 from mezite.store.databaseapitokens import DatabaseApiTokens
 from mezite.store.databaseaudit import DatabaseAudit
@@ -256,10 +256,7 @@ class DatabaseStore:
         self.audit = DatabaseAudit(self._transactions)
 
     def check(self) -> Deferred[None]:
-        def step(connection: Connection) -> None:
-            connection.execute(select(_counters.c.value)).first()
-
-        return self._transactions.read(step)
+        return self._transactions.write(auditrows.probe)
 
     def close(self) -> Deferred[None]:
         return self._transactions.close()

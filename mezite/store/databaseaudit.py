@@ -12,7 +12,7 @@ from zope.interface import implementer
 from mezite.audit.chain import ChainedLine
 from mezite.audit.events import AuditEvent
 from mezite.store import auditrows
-from mezite.store.interfaces import IAuditLog
+from mezite.store.interfaces import PRUNED_AT_ONCE, IAuditLog
 from mezite.store.records import AuditChain, AuditQuery, AuditRecord
 from mezite.store.transactions import Transactions
 
@@ -48,11 +48,10 @@ class DatabaseAudit:
 
         return self._transactions.read(step)
 
-    def prune(self, before: float, *, event: AuditEvent | None = None) -> Deferred[int]:
+    def prune(
+        self, before: float, *, limit: int = PRUNED_AT_ONCE, event: AuditEvent | None = None
+    ) -> Deferred[int]:
         def step(connection: Connection) -> int:
-            number = auditrows.prune(connection, before)
-            if number and event is not None:
-                auditrows.append(connection, event)
-            return number
+            return auditrows.prune(connection, before, limit, event)
 
         return self._transactions.write(step)

@@ -218,9 +218,16 @@ class StoreUnavailable(Unavailable):
     ``reason`` is what the database said, for operators only.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__("the hub's database is not available")
+    def __init__(self, reason: str, sentence: str = "the hub's database is not available") -> None:
+        super().__init__(sentence)
         self.reason = reason
+
+
+class StoreUnwritable(StoreUnavailable):
+    """The database can be read at most: its disk is full, or it is read-only."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, f"the hub's database {reason}")
 
 
 class DataUnusable(Unavailable):

@@ -44,6 +44,8 @@ from mezite.store.requests import IAccessRequests
 BEARERS_PER_USER: Final = 64
 # More cannot be overseen; all of them are read at once for a list.
 ROLES_LIMIT: Final = 1000
+# To remove so many takes some tens of milliseconds, which is what other writes wait.
+PRUNED_AT_ONCE: Final = 5000
 
 
 class IUsers(Interface):
@@ -291,16 +293,22 @@ class IAuditLog(Interface):
         """
         Events that match, in the order of their numbers.
 
+        What was changed by hand is found by what its columns say, and comes
+        without an event.
+
         :param after: the number of the last one that is known; 0 begins at the
             beginning, or with ``newest_first`` at the end.
         """
 
-    def prune(before: float, *, event: AuditEvent | None = None) -> Deferred[int]:
+    def prune(
+        before: float, *, limit: int = PRUNED_AT_ONCE, event: AuditEvent | None = None
+    ) -> Deferred[int]:
         """
         Forget the oldest events, up to the first at or after this time.
 
-        Fires with how many; the chain can still be checked from there on. The
-        ``event`` is kept only if there were any.
+        Fires with how many, at most ``limit``; the chain can still be checked
+        from there on. The ``event`` is kept only if there were any, with
+        details about them: see :func:`mezite.store.records.pruning`.
         """
 
 
@@ -323,7 +331,7 @@ class IStore(Interface):
 
     def check() -> Deferred[None]:
         """
-        Read something.
+        Find out whether an event could be written now, by writing and forgetting one.
 
         :raises StoreUnavailable: when that fails.
         """

@@ -10,9 +10,9 @@ from zope.interface import implementer
 
 from mezite.audit.chain import ChainedLine, decode_event
 from mezite.audit.events import AuditEvent
-from mezite.store.interfaces import IAuditLog
+from mezite.store.interfaces import PRUNED_AT_ONCE, IAuditLog
 from mezite.store.memorytables import Tables, step
-from mezite.store.records import AuditChain, AuditQuery, AuditRecord
+from mezite.store.records import AuditChain, AuditQuery, AuditRecord, pruning
 
 
 @implementer(IAuditLog)
@@ -41,22 +41,22 @@ class MemoryAudit:
     def search(
         self, query: AuditQuery, *, after: int = 0, limit: int, newest_first: bool = False
     ) -> tuple[AuditRecord, ...]:
-        kept = [
-            AuditRecord(each.seq, decode_event(each.line)[1], each.hash) for each in self._lines
-        ]
+        kept = [AuditRecord.of(each) for each in self._lines]
         if newest_first:
             kept = [each for each in reversed(kept) if not after or each.seq < after]
         else:
             kept = [each for each in kept if each.seq > after]
-        return tuple([each for each in kept if _matches(query, each.event)][:limit])
+        return tuple([each for each in kept if each.event and _matches(query, each.event)][:limit])
 
-    def prune(self, before: float, *, event: AuditEvent | None = None) -> Deferred[int]:
-        return self._prune(before, event)
+    def prune(
+        self, before: float, *, limit: int = PRUNED_AT_ONCE, event: AuditEvent | None = None
+    ) -> Deferred[int]:
+        return self._prune(before, limit, event)
 
     @step
-    def _prune(self, before: float, then: AuditEvent | None) -> int:
+    def _prune(self, before: float, limit: int, then: AuditEvent | None) -> int:
         old = 0
-        for each in self._lines:
+        for each in self._lines[:limit]:
             if decode_event(each.line)[1].time >= before:
                 break
             old += 1
@@ -66,7 +66,7 @@ class MemoryAudit:
         self._tables.chain = AuditChain(last.seq, last.hash, chain.last_seq, chain.last_hash)
         del self._lines[:old]
         if then is not None:
-            self._tables.append(then)
+            self._tables.append(pruning(then, chain, self._tables.chain))
         return old
 
     @property

@@ -55,9 +55,7 @@ def open_engine(path: Path) -> Engine:
 
 def reason_of(error: Exception) -> str:
     """What the database said, to stand behind its file's name."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    code = getattr(original, "sqlite_errorcode", None)
-    primary = code & 0xFF if isinstance(code, int) else None
+    primary, original = _code_of(error)
     if primary in _CORRUPT:
         return "is not a database, or is damaged; put it back from a backup"
     if primary in _BUSY:
@@ -67,6 +65,17 @@ def reason_of(error: Exception) -> str:
     if primary == sqlite3.SQLITE_FULL:
         return "cannot be written: the disk is full"
     return f"cannot be used: {str(original).strip() or type(error).__name__}"
+
+
+def is_unwritable(error: Exception) -> bool:
+    """Whether the database cannot be written, for a reason that anybody may know."""
+    return _code_of(error)[0] in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL)
+
+
+def _code_of(error: Exception) -> tuple[int | None, BaseException | None]:
+    original = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(original, "sqlite_errorcode", None)
+    return (code & 0xFF if isinstance(code, int) else None), original
 
 
 def _engine(path: Path) -> Engine:

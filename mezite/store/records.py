@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 from attrs import evolve, field, frozen
 
-from mezite.audit.chain import GENESIS
-from mezite.audit.events import AuditEvent
+from mezite.audit.chain import GENESIS, ChainedLine, decode_event
+from mezite.audit.error import BadAuditLine
+from mezite.audit.events import AuditEvent, Detail
 from mezite.identity.roles import LabelSelector
 from mezite.identity.rolesdoc import Role
 from mezite.identity.traits import Traits
@@ -148,11 +149,25 @@ class BearerRecord:
 
 @frozen
 class AuditRecord:
-    """An event as it is kept: its number in the chain, and its hash."""
+    """
+    An event as it is kept: its number in the chain, its line, and the hash.
+
+    Of a line that no audit wrote (somebody changed it) there is no event.
+    """
 
     seq: int
-    event: AuditEvent
+    event: AuditEvent | None
+    line: str
     hash: bytes
+
+    @classmethod
+    def of(cls, kept: ChainedLine) -> AuditRecord:
+        """What a line says."""
+        try:
+            _, event = decode_event(kept.line)
+        except BadAuditLine:
+            return cls(kept.seq, None, kept.line, kept.hash)
+        return cls(kept.seq, event, kept.line, kept.hash)
 
 
 @frozen
@@ -163,6 +178,20 @@ class AuditChain:
     first_hash: bytes = GENESIS
     last_seq: int = 0
     last_hash: bytes = GENESIS
+
+
+def pruning(event: AuditEvent, before: AuditChain, after: AuditChain) -> AuditEvent:
+    """
+    The event of a retention, once it is known what it removed.
+
+    Whoever checks the chain compares it with where the chain begins.
+    """
+    told: dict[str, Detail] = {
+        "removed": after.first_seq - before.first_seq,
+        "last_seq": after.first_seq,
+        "hash": after.first_hash.hex(),
+    }
+    return evolve(event, details={**event.details, **told})
 
 
 @frozen

@@ -27,8 +27,8 @@ from twisted.python.threadpool import ThreadPool
 from mezite.audit.events import AuditEvent
 from mezite.error import MeziteError
 from mezite.store.auditrows import append
-from mezite.store.error import StoreUnavailable
-from mezite.store.opening import reason_of
+from mezite.store.error import StoreUnavailable, StoreUnwritable
+from mezite.store.opening import is_unwritable, reason_of
 
 _log = Logger()
 
@@ -197,7 +197,7 @@ def _unavailable(error: Exception) -> StoreUnavailable:
     """The error for peers, once the reason is in the log."""
     reason = reason_of(error)
     _log.warn("the database {reason}", reason=reason)
-    return StoreUnavailable(reason)
+    return StoreUnwritable(reason) if is_unwritable(error) else StoreUnavailable(reason)
 
 
 def _attempt(connection: Connection, write: _Write) -> Any:

@@ -12,7 +12,7 @@ from mezite.audit.events import Actor, AuditEvent, EventType
 from mezite.names import UserName
 from mezite.store.error import UserExists
 from mezite.store.interfaces import IAuditLog
-from mezite.store.records import AuditChain, AuditQuery
+from mezite.store.records import AuditChain, AuditQuery, AuditRecord
 from tests.contracts.store import ADA, BOB, StoreContract
 
 LOGIN = AuditEvent(
@@ -64,6 +64,8 @@ class AuditContract(StoreContract):
             self.answer(self.store.audit.record(event))
         records = self.answer(self.store.audit.search(AuditQuery(), limit=10))
         self.assertEqual([(each.seq, each.event) for each in records], [(1, LOGIN), (2, DENIED)])
+        lines = self.answer(self.store.audit.lines(0, 10))
+        self.assertEqual([AuditRecord.of(line) for line in lines], list(records))
         self.assertIsNone(self.verified().broken)
 
     def test_with_a_change(self) -> None:
@@ -114,11 +116,22 @@ class AuditContract(StoreContract):
         self.assertEqual(self.answer(self.store.audit.prune(1000.0, event=pruned)), 0)
         self.assertEqual(self.answer(self.store.audit.prune(1001.0, event=pruned)), 1)
         self.assertEqual(self.search(AuditQuery()), [DENIED.id, pruned.id])
+        told = self.answer(self.store.audit.search(AuditQuery(), after=2, limit=1))[0].event
         chain = self.answer(self.store.audit.chain())
         self.assertEqual((chain.first_seq, chain.last_seq), (1, 3))
+        anchor = {"removed": 1, "last_seq": 1, "hash": chain.first_hash.hex()}
+        self.assertEqual(told.details, anchor)
         self.assertIsNone(self.verified().broken)
         self.assertEqual(self.answer(self.store.audit.prune(9000.0)), 2)
         self.answer(self.store.audit.record(LOGIN))
+        self.assertIsNone(self.verified().broken)
+
+    def test_prune_in_steps(self) -> None:
+        """Much is forgotten a little at a time."""
+        for _ in range(5):
+            self.answer(self.store.audit.record(LOGIN))
+        steps = [self.answer(self.store.audit.prune(9000.0, limit=2)) for _ in range(4)]
+        self.assertEqual(steps, [2, 2, 1, 0])
         self.assertIsNone(self.verified().broken)
 
     def test_every_change_takes_an_event(self) -> None:

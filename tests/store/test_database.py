@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from mezite.names import AgentId, NodeName
 from mezite.store import transactions
 from mezite.store.database import DatabaseStore, open_store
-from mezite.store.error import StoreUnavailable, TokenRefused
+from mezite.store.error import StoreUnavailable, StoreUnwritable, TokenRefused
 from mezite.store.opening import open_engine
 from mezite.store.transactions import IReactorOfThreads
 from tests.contracts import apitokens as token_contracts
@@ -25,6 +26,7 @@ from tests.contracts import proofs as proof_contracts
 from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
+from tests.contracts.audit import CREATED, LOGIN
 from tests.contracts.store import ADA, DB1, NOW, TOKEN
 from tests.doubles.threads import HeldThreads, InlineThreads
 
@@ -296,10 +298,57 @@ class FailureTests(_InSqlite):
         with engine.begin() as connection:
             connection.exec_driver_sql("DROP TABLE counters")
         engine.dispose()
-        for answer in (store.check(), store.serials.next()):
-            error = self.failureResultOf(answer, StoreUnavailable).value
-            self.assertEqual(str(error), "the hub's database is not available")
-            self.assertIn("counters", error.reason)
+        error = self.failureResultOf(store.serials.next(), StoreUnavailable).value
+        self.assertEqual(str(error), "the hub's database is not available")
+        self.assertIn("counters", error.reason)
+
+    def writes(self, store: DatabaseStore) -> list[Callable[[], Deferred[Any]]]:
+        return [
+            store.check,
+            lambda: store.users.create(ADA, event=CREATED),
+            lambda: store.audit.record(LOGIN),
+        ]
+
+    def test_disk_full(self) -> None:
+        """Without room nothing is changed, readiness says so, and all is well once there is."""
+        store = self.open(self.make_path())
+        with store._engine.connect() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        while self.outcome(store.audit.record(LOGIN)) is None:
+            pass
+        for write in self.writes(store):
+            error = self.failureResultOf(write(), StoreUnwritable).value
+            self.assertEqual(str(error), "the hub's database cannot be written: the disk is full")
+        self.assertIsNone(self.successResultOf(store.users.get(ADA.name)))
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+        for write in self.writes(store):
+            self.successResultOf(write())
+
+    def outcome(self, answer: Deferred[Any]) -> Any:
+        results: list[Any] = []
+        answer.addBoth(results.append)
+        return results[0]
+
+    def test_read_only(self) -> None:
+        """A database that may only be read is not ready, and reads go on."""
+        store = self.open(self.make_path())
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
+        for write in self.writes(store):
+            error = self.failureResultOf(write(), StoreUnwritable).value
+            self.assertIn("read-only", str(error))
+        self.assertEqual(self.successResultOf(store.users.list()), ())
+
+    def test_probe(self) -> None:
+        """The check leaves nothing behind."""
+        store = self.open(self.make_path())
+        self.successResultOf(store.check())
+        self.successResultOf(store.check())
+        with store._engine.begin() as connection:
+            rows = connection.exec_driver_sql("SELECT count(*) FROM audit_events").scalar_one()
+        self.assertEqual(rows, 0)
 
     def test_locked(self) -> None:
         """A database that another program locks is not available; nothing hangs."""
