@@ -15,6 +15,7 @@ import click
 
 import mezite
 from mezite.cli import administration as admin
+from mezite.cli.auditcommands import audit
 from mezite.cli.nodecommands import nodes
 from mezite.cli.options import Address, debug_option, format_option
 from mezite.cli.rolecommands import access, roles
@@ -38,6 +39,7 @@ def _examples(*lines: str) -> str:
         "users create alice --roles access,admin",
         "tokens create --ttl 1h",
         "nodes ls --format json",
+        "audit ls --user ada --from 2h",
         "--data-dir /srv/mezite status",
         "--proxy hub.example.com:3080 users ls",
     ),
@@ -72,6 +74,7 @@ def mezctl(ctx: click.Context, data_dir: Path | None, proxy: HostPort | None) ->
 mezctl.add_command(users)
 mezctl.add_command(roles)
 mezctl.add_command(access)
+mezctl.add_command(audit)
 mezctl.add_command(tokens)
 mezctl.add_command(nodes)
 

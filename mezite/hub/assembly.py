@@ -24,11 +24,13 @@ from mezite.auth.people import UserService
 from mezite.auth.rights import Rights
 from mezite.auth.rolekeeping import RoleService
 from mezite.auth.trail import AuditTrail
+from mezite.auth.verification import Verification
 from mezite.config.hub import HubConfig
 from mezite.hub import adminsocket
 from mezite.hub.adminservice import AdminService, Expiries
 from mezite.hub.apitokenservice import ApiTokenMethods
 from mezite.hub.attendance import Attendance
+from mezite.hub.auditservice import AuditMethods
 from mezite.hub.authservice import AuthService, methods
 from mezite.hub.callers import Callers
 from mezite.hub.callerservice import CallerMethods
@@ -267,6 +269,9 @@ def _table(
         api_tokens=services.api_tokens,
     )
     own = CallerMethods(services.logins)
+    audit = AuditMethods(
+        store.audit, Verification(store.audit, setting.reactor, setting.run_in_thread)
+    )
     return methods(
         callers,
         services.trail,
@@ -276,6 +281,7 @@ def _table(
         own.handlers(),
         ApiTokenMethods(services.api_tokens).handlers(),
         nodes.handlers(),
+        audit.handlers(),
     )
 
 

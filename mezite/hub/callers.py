@@ -62,6 +62,8 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "GetRole": Permission.AUDITOR,
     "ExplainAccess": Permission.AUDITOR,
     "ListApiTokens": Permission.AUDITOR,
+    "ListAuditEvents": Permission.AUDITOR,
+    "VerifyAudit": Permission.AUDITOR,
     "DeleteNode": Permission.ADMIN,
     "AllowRejoin": Permission.ADMIN,
     "CreateUser": Permission.ADMIN,

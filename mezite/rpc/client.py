@@ -284,6 +284,19 @@ class AuthClient:
         request = pb.ExplainAccessRequest(user=user, login=login, node=node)
         return await self._call(request, pb.ExplainAccessResponse)
 
+    # The audit.
+
+    async def list_audit_events(
+        self, request: pb.ListAuditEventsRequest
+    ) -> pb.ListAuditEventsResponse:
+        """One page of events."""
+        return await self._call(request, pb.ListAuditEventsResponse)
+
+    async def verify_audit(self, head: str = "", page_token: str = "") -> pb.VerifyAuditResponse:
+        """A few seconds of verifying; the ``next_page_token`` goes on."""
+        request = pb.VerifyAuditRequest(head=head, page_token=page_token)
+        return await self._call(request, pb.VerifyAuditResponse)
+
     async def _call(self, request: Message, response_type: type[M]) -> M:
         method = request.DESCRIPTOR.name.removesuffix("Request")
         metadata = [("authorization", f"Bearer {self.bearer}")] if self.bearer else []

@@ -4,14 +4,22 @@ The auth service as mezctl sees it, over lists in memory.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from attrs import define, field
+from google.protobuf.message import Message
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
 
+from mezite.auth.verification import Verification
 from mezite.config.roles import parse_role_text
 from mezite.error import AlreadyExists, NotFound
+from mezite.hub.auditservice import AuditMethods
+from mezite.hub.callers import Subject
 from mezite.rpc.calls import Call
 from mezite.rpc.proto import auth_pb2 as pb
+from mezite.store.memory import MemoryStore
 
 PIN: Final = "sha256:" + "0123456789abcdef" * 4
 HUB: Final = "hub.example.com:3080"
@@ -30,6 +38,21 @@ class AdminDouble:
     roles: dict[str, pb.Role] = field(factory=dict)
     explained: list[pb.ExplainAccessRequest] = field(factory=list)
     explanation: pb.ExplainAccessResponse = field(factory=pb.ExplainAccessResponse)
+    store: MemoryStore = field(factory=MemoryStore)
+    audit: AuditMethods = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        def at_once(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+            return maybeDeferred(work, *arguments)
+
+        audit = self.store.audit
+        self.audit = AuditMethods(audit, Verification(audit, Clock(), at_once))
+
+    async def list_audit_events(self, call: Call, request: pb.ListAuditEventsRequest) -> Message:
+        return await self.audit.list_audit_events(Subject(), call, request)
+
+    async def verify_audit(self, call: Call, request: pb.VerifyAuditRequest) -> Message:
+        return await self.audit.verify_audit(Subject(), call, request)
 
     async def get_status(self, call: Call, request: pb.GetStatusRequest) -> pb.GetStatusResponse:
         return pb.GetStatusResponse(

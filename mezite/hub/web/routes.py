@@ -118,6 +118,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         required=("user", "node"),
     ),
     Route("GET", "/api-tokens", "ListApiTokens", "The API tokens that have not expired."),
+    Route("GET", "/audit", "ListAuditEvents", "The events of the audit that match."),
+    Route("GET", "/audit/verify", "VerifyAudit", "Whether the audit is as it was written."),
     # For administrators.
     Route("DELETE", "/nodes/{node}", "DeleteNode", "Forgets a node.", status=204),
     Route(
