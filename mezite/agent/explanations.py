@@ -23,6 +23,7 @@ from mezite.agent.state import Membership
 from mezite.error import TimedOut
 from mezite.names import HostPort
 from mezite.wire.error import AlpnLost, HandshakeFailed, TlsBroken
+from mezite.wire.forwardproxy import ProxyBroken, ProxyRefused
 
 # TLS has these alerts for a certificate of an authority that is trusted no more, that is
 # too old, or that is not one of ours (RFC 8446, section 6.2).
@@ -55,6 +56,8 @@ def explain(
     error: BaseException | None, hub: HostPort, now: float, membership: Membership | None = None
 ) -> str:
     """One sentence, without a full stop."""
+    if (proxy := _cause(error, ProxyRefused, ProxyBroken)) is not None:
+        return f"{proxy}: see HTTPS_PROXY and NO_PROXY in this agent's environment"
     if was_refused(error):
         return f"nothing listens at {hub}: see that the hub runs, and that this is its address"
     if _cause(error, DNSLookupError) is not None:

@@ -34,6 +34,7 @@ FAILURE = 255
 DEFAULT_PORT = 3080
 # Connecting and the handshake together: what a person waits for before the sentence.
 DIAL_SECONDS = 10.0
+_PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 USAGE = "usage: msh proxy ssh [--profile DIR | --proxy HOST:PORT] NODE[:PORT]"
 
 
@@ -159,7 +160,7 @@ def dial(target: Target, deadline: float) -> Connection:
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     connected: socket.socket | None = None
     try:
-        connected = _connect(host, port, deadline)
+        connected = _connect_by_proxy(host, port, deadline)
         connection = Connection(connected, context, target.server_name)
         connection.handshake(deadline)
         _check_hub(connection.tls, target.cluster, where)
@@ -183,6 +184,39 @@ def dial(target: Target, deadline: float) -> Connection:
         raise
     connected.setblocking(False)
     return connection
+
+
+def _connect_by_proxy(host: str, port: int, deadline: float) -> socket.socket:
+    """A connection to there, through the proxy that the environment names, if it does."""
+    if not any(os.environ.get(name) for name in _PROXY_VARIABLES):
+        return _connect(host, port, deadline)
+    # What reads addresses and URLs takes a while to import, and few need it.
+    from mezite.wire.forwardproxy import proxy_for
+
+    proxy = proxy_for(host, port, os.environ)
+    if proxy is None:
+        return _connect(host, port, deadline)
+    try:
+        connected = _connect(proxy.host, proxy.port, deadline)
+    except OSError as error:
+        if isinstance(error, TimeoutError):
+            raise
+        raise HubUnreachable(f"the proxy {proxy} cannot be reached: {_reason(error)}") from None
+    try:
+        conversation = proxy.conversation(host, port)
+        said = conversation.begin()
+        while not conversation.is_open:
+            connected.settimeout(max(0.001, deadline - time.monotonic()))
+            connected.sendall(said)
+            # One octet at a time: what comes behind the answer is TLS, and not ours to take.
+            heard = connected.recv(1)
+            if not heard:
+                raise HubUnreachable(f"the proxy {proxy} hung up without an answer")
+            said = conversation.receive(heard)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
 
 
 def _connect(host: str, port: int, deadline: float) -> socket.socket:

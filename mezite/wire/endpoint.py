@@ -8,7 +8,6 @@ from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectionAborted, DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
@@ -24,6 +23,7 @@ from zope.interface import implementer
 from mezite.names import HostPort
 from mezite.wire.contexts import ClientContext, HubContexts
 from mezite.wire.error import AlpnLost, HubUnreachable, why_unreachable
+from mezite.wire.outbound import way_to
 from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
 
 
@@ -77,7 +77,10 @@ class TlsClientEndpoint:
     after that (TLS 1.3 has no earlier moment); the protocol's ``connectionLost``
     then says so with :class:`~mezite.wire.error.TlsBroken`.
 
+    The way there is direct, or through the proxy that the environment names.
+
     :raises HubUnreachable: no TCP connection came about.
+    :raises ProxyRefused: the proxy on the way has other ideas; or ProxyBroken.
     """
 
     _reactor: Any
@@ -91,9 +94,7 @@ class TlsClientEndpoint:
 
     async def _connect(self, inner: IProtocolFactory) -> IProtocol:
         dial = Dial(inner, self._context, self._server_name, self._reactor, self._timeout)
-        endpoint = HostnameEndpoint(
-            self._reactor, self._address.host, self._address.port, timeout=self._timeout
-        )
+        endpoint = way_to(self._reactor, self._address, timeout=self._timeout)
         try:
             await endpoint.connect(dial)
         except (ConnectError, DNSLookupError) as error:
