@@ -2256,3 +2256,257 @@ class AllowRejoinResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AllowRejoinResponse: _TypeAlias = AllowRejoinResponse  # noqa: Y015
+
+@_typing.final
+class AuditEvent(_message.Message):
+    """-------------------------------------------------------------------- audit"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DetailsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    EVENT_CODE_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    LOGIN_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """The event's number; the first is 1."""
+    id: _builtins.str
+    """A UUID."""
+    time: _builtins.float
+    """POSIX seconds, with microseconds."""
+    event_type: _builtins.str
+    """Such as "user.login", and its code, such as "MZ1000I"."""
+    event_code: _builtins.str
+    user: _builtins.str
+    """Who acted, and from where."""
+    client_address: _builtins.str
+    target: _builtins.str
+    """To whom or what."""
+    node: _builtins.str
+    login: _builtins.str
+    session_id: _builtins.str
+    success: _builtins.bool
+    error: _builtins.str
+    """Why not."""
+    line: _builtins.str
+    """The line as docs/protocols/audit.rst specifies it, and its hash in hexadecimal."""
+    hash: _builtins.str
+    damaged: _builtins.bool
+    """The line is none that a hub wrote: somebody changed it. Only seq, line and
+    hash are there.
+    """
+    @_builtins.property
+    def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """More about this type; a list is joined by commas."""
+
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        id: _builtins.str = ...,
+        time: _builtins.float = ...,
+        event_type: _builtins.str = ...,
+        event_code: _builtins.str = ...,
+        user: _builtins.str = ...,
+        client_address: _builtins.str = ...,
+        target: _builtins.str = ...,
+        node: _builtins.str = ...,
+        login: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        success: _builtins.bool = ...,
+        error: _builtins.str = ...,
+        details: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        line: _builtins.str = ...,
+        hash: _builtins.str = ...,
+        damaged: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "damaged", b"damaged", "details", b"details", "error", b"error", "event_code", b"event_code", "event_type", b"event_type", "hash", b"hash", "id", b"id", "line", b"line", "login", b"login", "node", b"node", "seq", b"seq", "session_id", b"session_id", "success", b"success", "target", b"target", "time", b"time", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditEvent: _TypeAlias = AuditEvent  # noqa: Y015
+
+@_typing.final
+class ListAuditEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    """Who acted, or to whom it was done."""
+    node: _builtins.str
+    session_id: _builtins.str
+    since: _builtins.int
+    """From this time on, and before that one; 0 is no bound."""
+    until: _builtins.int
+    newest_first: _builtins.bool
+    after: _builtins.int
+    """Only events with a greater number: for those who follow."""
+    page_size: _builtins.int
+    """At most 1000; 0 means 100."""
+    page_token: _builtins.str
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Alternatives, such as "user.login", or "user.*" for all below; none means all."""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        user: _builtins.str = ...,
+        node: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        since: _builtins.int = ...,
+        until: _builtins.int = ...,
+        newest_first: _builtins.bool = ...,
+        after: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "newest_first", b"newest_first", "node", b"node", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "since", b"since", "types", b"types", "until", b"until", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEventsRequest: _TypeAlias = ListAuditEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    LAST_SEQ_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    last_seq: _builtins.int
+    """The number of the last event there was; whoever follows asks for what is
+    after it next, once there is no next page.
+    """
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEvent]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___AuditEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+        last_seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_seq", b"last_seq", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEventsResponse: _TypeAlias = ListAuditEventsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyAuditRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    """A hash in hexadecimal that was written down elsewhere, and must be there."""
+    page_token: _builtins.str
+    """Empty begins with the first event that is kept."""
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditRequest: _TypeAlias = VerifyAuditRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAuditResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_SEQ_FIELD_NUMBER: _builtins.int
+    LAST_SEQ_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    BROKEN_FIELD_NUMBER: _builtins.int
+    BROKEN_SEQ_FIELD_NUMBER: _builtins.int
+    FOUND_SEQ_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many events are right so far, and the numbers of the first and last of them."""
+    first_seq: _builtins.int
+    last_seq: _builtins.int
+    head: _builtins.str
+    """The hash of the last, in hexadecimal."""
+    broken: _builtins.str
+    """A sentence about the first event that is not as it was written, and its number."""
+    broken_seq: _builtins.int
+    found_seq: _builtins.int
+    """The event that has the hash that was asked for, or 0."""
+    next_page_token: _builtins.str
+    """There is more to verify."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        first_seq: _builtins.int = ...,
+        last_seq: _builtins.int = ...,
+        head: _builtins.str = ...,
+        broken: _builtins.str = ...,
+        broken_seq: _builtins.int = ...,
+        found_seq: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broken", b"broken", "broken_seq", b"broken_seq", "count", b"count", "first_seq", b"first_seq", "found_seq", b"found_seq", "head", b"head", "last_seq", b"last_seq", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditResponse: _TypeAlias = VerifyAuditResponse  # noqa: Y015
