@@ -86,6 +86,7 @@ class IssuingService:
         ssh_public_line: str,
         tls_public_key_pem: bytes,
         ttl: float | None = None,
+        with_token: bool = False,
         by: Actor,
     ) -> UserCertificates:
         """
@@ -96,6 +97,7 @@ class IssuingService:
 
         :param ttl: seconds; more than ``LONGEST_LIFETIME``, or than the user's
             roles allow, is shortened to that.
+        :param with_token: an API token is the proof, and the user's password no matter.
         :raises UserDisabled:
         :raises PasswordChangeRequired:
         :raises NoLogins: but those who administer or audit need none.
@@ -108,7 +110,7 @@ class IssuingService:
         record = await self._users.get(user)
         if record is None or record.disabled:
             raise UserDisabled(user)
-        if record.must_change_password:
+        if record.must_change_password and not with_token:
             raise PasswordChangeRequired()
         rights = await self._rights.of_record(record)
         if rights is None:

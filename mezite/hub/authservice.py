@@ -126,6 +126,7 @@ class AuthService:
             ssh_public_line=request.ssh_public_key,
             tls_public_key_pem=request.tls_public_key.encode(),
             ttl=float(request.ttl_seconds) if request.ttl_seconds else None,
+            with_token=who.access is not None,
             by=who.actor,
         )
         return pb.IssueUserCertsResponse(

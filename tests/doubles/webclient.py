@@ -1,5 +1,5 @@
 """
-A program that speaks HTTP/1.1 to the hub in memory, one connection for each request.
+A program that speaks HTTP/1.1 to the hub in memory.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ class Answer:
 
 @define(eq=False)
 class WebClient:
-    """Asks the REST API; ``headers`` go with each request."""
+    """Asks the REST API, over one connection while it lasts; ``headers`` go with each request."""
 
     world: HubWorld
     headers: dict[str, str] = field(factory=dict)
+    _connection: Heard | None = field(init=False, default=None)
 
     def ask(
         self,
@@ -64,7 +65,7 @@ class WebClient:
 
         :param raw: the body as it is, without a content type.
         """
-        sent = {"Host": HOST, "Connection": "close", **self.headers}
+        sent = {"Host": HOST, **self.headers}
         data = raw
         if body is not None:
             data = json.dumps(body).encode()
@@ -79,15 +80,20 @@ class WebClient:
 
     def send(self, request: bytes) -> Answer:
         """The answer to these bytes."""
-        heard = Heard()
-        self.world.dial(heard, b"http/1.1")
-        self.world.flush()
+        heard = self._connection
+        if heard is None or heard.reason is not None:
+            heard = self._connection = Heard()
+            self.world.dial(heard, b"http/1.1")
+            self.world.flush()
         assert heard.transport is not None
         heard.transport.write(request)
         self.world.flush()
         self.world.clock.advance(0)
         self.world.flush()
-        return parse(heard.data)
+        data, heard.data = heard.data, b""
+        if not data:
+            self._connection = None
+        return parse(data)
 
 
 def parse(data: bytes) -> Answer:

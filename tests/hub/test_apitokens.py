@@ -159,6 +159,12 @@ class ApiTokenTests(HubTests):
         self.world.add_user("robot", must_change=True, roles=["auditor"])
         self.assertTrue(self.is_admitted(self.program("robot"), "ListUsers"))
         self.assertFalse(self.is_admitted(self.program("robot"), "CreateUser"))
+        program = self.program("robot", pb.API_ACCESS_CERTIFICATES)
+        self.world.done(
+            program.issue_user_certs(
+                ssh_public_key=ssh_public_line(), tls_public_key=tls_public_pem()
+            )
+        )
 
     def test_removed_user(self) -> None:
         """Tokens go with their user."""

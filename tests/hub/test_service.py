@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.error import AlreadyExists, BadInput, Denied, NotAuthenticated, NotFound
-from mezite.hub.callers import PERMISSIONS, Permission
+from mezite.error import AlreadyExists, Denied, NotAuthenticated, NotFound
 from mezite.identity import sshcert
 from mezite.identity.tokens import hash_token
 from mezite.identity.x509 import Identity, NodeIdentity
@@ -44,31 +43,13 @@ class HubTests(SynchronousTestCase):
         return f"bearer of {user}"
 
 
-class PermissionTests(HubTests):
-    """Who may call what."""
+class ProofTests(HubTests):
+    """What proves who is calling; which method needs what is in test_permissions."""
 
     def call(self, client: AuthClient, name: str) -> None:
         request = getattr(pb, f"{name}Request")()
         answer = getattr(pb, f"{name}Response")
         self.world.done(client._call(request, answer))
-
-    def test_strangers(self) -> None:
-        """Every method that needs something refuses whoever shows nothing."""
-        client = self.client()
-        for name, permission in PERMISSIONS.items():
-            if permission is not Permission.NOTHING:
-                self.assertRaises(NotAuthenticated, self.call, client, name)
-
-    def test_users_are_no_administrators(self) -> None:
-        """A user, by certificate or bearer, calls no administrators' method and no node's."""
-        by_certificate = self.client(self.world.user("ada"))
-        by_bearer = self.client(bearer=self.bearer_of("ada"))
-        for name, permission in PERMISSIONS.items():
-            for client in (by_certificate, by_bearer):
-                if permission in (Permission.ADMIN, Permission.AUDITOR):
-                    self.assertRaises(Denied, self.call, client, name)
-                elif permission is Permission.NODE:
-                    self.assertRaises(NotAuthenticated, self.call, client, name)
 
     def test_refusals_are_audited(self) -> None:
         """Who is known and asks for too much is on record; strangers are not."""
@@ -79,41 +60,6 @@ class PermissionTests(HubTests):
         self.assertEqual(event.actor.name, "ada")
         self.assertEqual(event.details, {"method": "ListUsers"})
         self.assertFalse(event.success)
-
-    def test_nodes_are_no_users(self) -> None:
-        """A node's certificate does not read lists or make users."""
-        client = self.client(self.db1)
-        for name, permission in PERMISSIONS.items():
-            if permission not in (Permission.NOTHING, Permission.NODE):
-                self.assertRaises(NotAuthenticated, self.call, client, name)
-
-    def test_auditors_change_nothing(self) -> None:
-        """An auditor calls what shows things, and no method that changes one."""
-        self.world.add_user("carol", roles=["auditor"])
-        by_certificate = self.client(self.world.user("carol"))
-        by_bearer = self.client(bearer=self.bearer_of("carol"))
-        for name, permission in PERMISSIONS.items():
-            for client in (by_certificate, by_bearer):
-                if permission is Permission.ADMIN:
-                    self.assertRaises(Denied, self.call, client, name)
-                elif permission is Permission.AUDITOR:
-                    self.admitted(client, name)
-
-    def test_administrators(self) -> None:
-        """An administrator, by field or by role, calls all that is for auditors and for them."""
-        self.world.add_user("dave", roles=["admin"])
-        for user in ("grace", "dave"):
-            client = self.client(self.world.user(user))
-            for name, permission in PERMISSIONS.items():
-                if permission in (Permission.ADMIN, Permission.AUDITOR):
-                    self.admitted(client, name)
-
-    def admitted(self, client: AuthClient, name: str) -> None:
-        """The call is refused, if at all, for what it says and not for who says it."""
-        try:
-            self.call(client, name)
-        except (BadInput, NotFound):
-            pass
 
     def test_removed_user(self) -> None:
         """The certificate of a user who was removed is worth nothing."""

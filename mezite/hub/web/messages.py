@@ -238,18 +238,25 @@ def _text(value: Any, where: str) -> str:
 
 
 def _with_numbers(descriptor: Descriptor, values: dict[str, Any]) -> dict[str, Any]:
-    """The same values, with integers of 64 bits as numbers: no time or count has more than 53."""
-    for name, value in values.items():
-        field = descriptor.fields_by_name[name]
+    """
+    The same values in the order of the proto file, with integers of 64 bits as numbers.
+
+    No time and no count of ours has more than the 53 bits that JavaScript keeps.
+    """
+    read: dict[str, Any] = {}
+    for name, field in descriptor.fields_by_name.items():
+        if name not in values:
+            continue
+        value = values[name]
         if is_map(field):
             assert field.message_type is not None
             item = field.message_type.fields_by_name["value"]
-            values[name] = {key: _with_number(item, each) for key, each in value.items()}
+            read[name] = {key: _with_number(item, each) for key, each in value.items()}
         elif field.is_repeated:
-            values[name] = [_with_number(field, each) for each in value]
+            read[name] = [_with_number(field, each) for each in value]
         else:
-            values[name] = _with_number(field, value)
-    return values
+            read[name] = _with_number(field, value)
+    return read
 
 
 def _with_number(field: FieldDescriptor, value: Any) -> Any:

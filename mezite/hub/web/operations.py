@@ -152,7 +152,7 @@ class Operations:
 def allowed_methods(operations: Iterable[Operation]) -> list[str]:
     """The methods of these operations of one path, for ``Allow``."""
     methods = sorted({each.route.method for each in operations})
-    return [*methods, "HEAD"] if "GET" in methods else methods
+    return sorted([*methods, "HEAD"]) if "GET" in methods else methods
 
 
 def operation(route: Route) -> Operation:
