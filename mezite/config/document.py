@@ -44,9 +44,9 @@ class Text:
 
 @frozen
 class Items:
-    """A list of scalars."""
+    """A list of scalars, or of mappings."""
 
-    items: tuple[Text, ...]
+    items: tuple[Text | Section, ...]
     line: int
 
 
@@ -178,7 +178,7 @@ class _Reader:
                 return Nothing(line)
             return self.text(node)
         if isinstance(node, yaml.SequenceNode):
-            return Items(tuple(self.text(item) for item in node.value), line)
+            return Items(tuple(self.item(item) for item in node.value), line)
         assert isinstance(node, yaml.MappingNode)
         entries: dict[str, Entry] = {}
         for key_node, value_node in node.value:
@@ -190,6 +190,11 @@ class _Reader:
                 )
             entries[key.text] = Entry(self.value(value_node), key.line)
         return Section(entries, line)
+
+    def item(self, node: yaml.Node) -> Text | Section:
+        value = self.value(node) if isinstance(node, yaml.MappingNode) else self.text(node)
+        assert isinstance(value, Text | Section)
+        return value
 
     def key(self, node: yaml.Node) -> Text:
         if node.tag == _MERGE_TAG:

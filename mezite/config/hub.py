@@ -20,7 +20,9 @@ from mezite.config.error import ConfigError
 from mezite.config.keys import DEFAULT_PORT, LogFormat, LogLevel
 from mezite.config.machine import Machine
 from mezite.config.settings import DEFAULT_FILE, Found, Settings
+from mezite.config.webhooks import Webhook
 from mezite.identity.networks import Networks
+from mezite.identity.requests import LONGEST_WINDOW
 from mezite.names import ClusterName, HostPort, InvalidName, is_address
 
 # For a machine whose own name cannot stand in a certificate.
@@ -56,6 +58,9 @@ class HubConfig:
     tls_key_file: Path | None = None
     database_driver: str = "sqlite"
     keep_offline: float | None = DEFAULT_KEEP_OFFLINE
+    # The longest that an approved access request lasts, in seconds.
+    requests_max_duration: float = LONGEST_WINDOW
+    webhooks: tuple[Webhook, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -127,6 +132,8 @@ def load_hub(
         tls_key_file=key.value if key is not None else None,
         database_driver=driver,
         keep_offline=settings.get(keys.KEEP_OFFLINE, DEFAULT_KEEP_OFFLINE),
+        requests_max_duration=settings.get(keys.REQUESTS_MAX_DURATION, LONGEST_WINDOW),
+        webhooks=_webhooks(settings),
         warnings=settings.warnings(keys.ALL),
     )
 
@@ -147,6 +154,13 @@ def _public_address(given: HostPort | None, listen: HostPort, machine: Machine) 
         return HostPort.parse(machine.host_name, default_port=listen.port)
     except InvalidName:
         return HostPort("localhost", listen.port)
+
+
+def _webhooks(settings: Settings) -> tuple[Webhook, ...]:
+    found = settings.find(keys.REQUESTS_WEBHOOKS)
+    if found is None:
+        return ()
+    return tuple(each.below(found.directory or Path.cwd()) for each in found.value)
 
 
 def _check_pair(certificate: Found[Path] | None, key: Found[Path] | None) -> None:

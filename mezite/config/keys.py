@@ -18,6 +18,7 @@ from mezite.config.document import Section, Value
 from mezite.config.durations import parse_duration_between
 from mezite.config.labelcommands import label_commands
 from mezite.config.settings import Setting, a_path, one_of, one_text, text_as, texts
+from mezite.config.webhooks import webhooks
 from mezite.identity.authority import parse_pin
 from mezite.identity.networks import Networks, parse_network
 from mezite.names import (
@@ -174,6 +175,10 @@ def _keep_offline(value: Value) -> float | None:
     return None if text == "forever" else parse_duration_between(text, "1h", "3650d")
 
 
+def _window(text: str) -> float:
+    return parse_duration_between(text, "1m", "24h")
+
+
 CLUSTER_NAME: Final = Setting("cluster_name", text_as(ClusterName.parse), "cluster-name")
 DATA_DIR: Final = Setting("data_dir", a_path, "data-dir")
 # The agent's --data-dir is for its own directory, so it looks at this key without an option.
@@ -192,6 +197,9 @@ FOR_POSTGRES: Final = tuple(
     Setting(f"database.{name}", _for_postgres)
     for name in ("url", "host", "port", "user", "password", "name", "sslmode")
 )
+
+REQUESTS_MAX_DURATION: Final = Setting("requests.max_duration", text_as(_window))
+REQUESTS_WEBHOOKS: Final = Setting("requests.webhooks", webhooks)
 
 AGENT_DATA_DIR: Final[Setting[Path]] = Setting("agent.data_dir", a_path, "data-dir")
 HUB: Final = Setting("agent.hub", text_as(_hub), "hub")
@@ -221,6 +229,8 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     KEEP_OFFLINE,
     DATABASE_DRIVER,
     *FOR_POSTGRES,
+    REQUESTS_MAX_DURATION,
+    REQUESTS_WEBHOOKS,
     AGENT_DATA_DIR,
     HUB,
     TOKEN,

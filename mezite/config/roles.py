@@ -71,7 +71,7 @@ def _plain(value: Value) -> Any:
         case Text():
             return value.text
         case Items():
-            return [item.text for item in value.items]
+            return [_plain(item) for item in value.items]
         case Section():
             return {key: _plain(entry.value) for key, entry in value.entries.items()}
         case Nothing():

@@ -152,11 +152,20 @@ class Decision:
     Whether, and why (not): ``reason`` is a sentence that the person may read.
 
     ``options`` are those of all of the person's roles, where the answer is yes.
+    ``hint`` is another, about what they can do. ``withheld`` are extensions of
+    their certificate that do not hold here.
     """
 
     allowed: bool
     reason: str
     options: Options | None = None
+    hint: str = ""
+    withheld: frozenset[str] = frozenset()
+
+    @property
+    def sentence(self) -> str:
+        """The reason, and what can be done."""
+        return f"{self.reason}; {self.hint}" if self.hint else self.reason
 
 
 class Answer(enum.Enum):

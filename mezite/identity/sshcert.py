@@ -11,7 +11,8 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
@@ -46,6 +47,9 @@ VERIFY_REQUIRED: Final = "verify-required"
 NO_TOUCH: Final = "no-touch-required"
 # The key id of a hub's own host certificate, where a node's has its agent id.
 HUB_KEY_ID: Final = "hub"
+# The access requests whose rights stand in the certificate, and count only with it.
+REQUESTS: Final = "access-requests@mezite"
+_REQUESTS: Final = re.compile(r"[0-9a-f]{1,32}(?:,[0-9a-f]{1,32}){0,31}")
 
 
 @frozen
@@ -61,6 +65,8 @@ class UserCertificate:
     critical_options: Mapping[str, bytes]
     extensions: frozenset[str]
     public_blob: bytes
+    # The ids of access requests that the certificate carries.
+    requests: tuple[str, ...] = ()
 
     @property
     def forced_command(self) -> str | None:
@@ -103,6 +109,7 @@ def issue_user(
     lifetime: float,
     extensions: Collection[str] = DEFAULT_EXTENSIONS,
     critical_options: Mapping[str, bytes] = MappingProxyType({}),
+    requests: Sequence[str] = (),
 ) -> str:
     """
     A certificate line for this person's key; the logins are its principals.
@@ -112,6 +119,7 @@ def issue_user(
     A certificate without principals is good for every login, so at least one
     login must be given.
 
+    :param requests: the ids of the access requests that it carries.
     :raises BadPublicKey: the key cannot be read or gets no certificate.
     """
     fields = CertificateFields(
@@ -123,7 +131,10 @@ def issue_user(
         valid_after=max(0, int(now - CLOCK_SKEW)),
         valid_before=int(now + lifetime),
         critical_options={name.encode(): value for name, value in critical_options.items()},
-        extensions={extension.encode(): b"" for extension in extensions},
+        extensions={
+            **{extension.encode(): b"" for extension in extensions},
+            **({REQUESTS.encode(): ",".join(requests).encode()} if requests else {}),
+        },
     )
     return _issue(authority, fields)
 
@@ -216,6 +227,7 @@ def check_user(
         },
         extensions=frozenset(_text(name, "extension") for name in certificate.extensions),
         public_blob=certificate.public_blob,
+        requests=_requests(certificate),
     )
 
 
@@ -349,6 +361,13 @@ def _principals(certificate: CertificateFields) -> frozenset[str]:
             "the certificate names no login and no host", reason="an empty principal"
         )
     return principals
+
+
+def _requests(certificate: CertificateFields) -> tuple[str, ...]:
+    """What is written otherwise than we do carries nothing, as an unknown extension."""
+    value = certificate.extensions.get(REQUESTS.encode(), b"")
+    text = value.decode("ascii", "replace")
+    return tuple(text.split(",")) if _REQUESTS.fullmatch(text) else ()
 
 
 def _text(value: bytes, what: str) -> str:

@@ -18,6 +18,8 @@ from typing import Final
 _SPOKEN: Final = "abcdefghjkmnpqrstvwxyz23456789"
 _TOKEN_OCTETS: Final = 25  # 200 bits, 40 symbols of base32 without padding
 _BEARER_OCTETS: Final = 32
+# Of a million, two are the same with a chance of one half: then another is taken.
+_REQUEST_OCTETS: Final = 5
 _TOKEN_ID_LENGTH: Final = 12
 _API_PREFIX: Final = "mza_"
 
@@ -70,6 +72,11 @@ def canonical_recovery_code(text: str) -> str:
     """As people type it, in capitals or without the dashes."""
     symbols = "".join(text[:256].lower().replace("-", " ").split())
     return "-".join(symbols[begin : begin + 4] for begin in range(0, len(symbols), 4))
+
+
+def new_request_id() -> str:
+    """What an access request goes by; people type it, and it is no secret."""
+    return secrets.token_hex(_REQUEST_OCTETS)
 
 
 def hash_token(text: str) -> bytes:

@@ -221,7 +221,7 @@ class RefusalTests(HubTestCase):
         )
         self.refused(
             "FILE:1: there is no setting 'zzzzzzzzzzzz'; accepted are: agent, ca_key_passphrase,"
-            " cluster_name, data_dir, database, log, nodes, proxy",
+            " cluster_name, data_dir, database, log, nodes, proxy, requests",
             "zzzzzzzzzzzz: {a: b}\n",
         )
 

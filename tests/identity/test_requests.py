@@ -38,19 +38,19 @@ ADA, BOB = UserName("ada"), UserName("bob")
 def request(*roles: str, user: UserName = ADA, **more: object) -> AccessRequest:
     values: dict[str, object] = {"reason": "an incident", "now": NOW, **more}
     wanted = [RoleName(role) for role in roles or ["ops"]]
-    return AccessRequest.create("7f", user, roles=wanted, **values)  # type: ignore[arg-type]
+    return AccessRequest.create("7f", user, roles=wanted, **values)
 
 
 def role(name: str = "r", **rules: object) -> Role:
     """A role with ``request``, ``review``, ``deny_request`` and ``deny_review`` terms."""
 
     def terms(key: str) -> tuple[object, ...]:
-        return tuple(parse_term(text) for text in rules.get(key, ()))  # type: ignore[attr-defined]
+        return tuple(parse_term(text) for text in rules.get(key, ()))
 
     return Role(
         RoleName(name),
-        allow=Allow(request_roles=terms("request"), review_roles=terms("review")),  # type: ignore[arg-type]
-        deny=Deny(request_roles=terms("deny_request"), review_roles=terms("deny_review")),  # type: ignore[arg-type]
+        allow=Allow(request_roles=terms("request"), review_roles=terms("review")),
+        deny=Deny(request_roles=terms("deny_request"), review_roles=terms("deny_review")),
     )
 
 

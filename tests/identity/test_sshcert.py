@@ -89,6 +89,14 @@ class IssueTests(SynchronousTestCase):
             ),
         )
 
+    def test_requests(self) -> None:
+        """A certificate carries access requests; what is written otherwise carries none."""
+        line = self.issued(requests=["7f", "80a1"])
+        self.assertEqual(checked(blob_of(line)).requests, ("7f", "80a1"))
+        self.assertEqual(checked(blob_of(self.issued())).requests, ())
+        for text in ("7f,", ",", "x", "7f 80", "7F", "7" * 33, ",".join(["7f"] * 33), "\u00e9"):
+            self.assertEqual(checked(blob_of(self.issued(requests=[text]))).requests, (), text)
+
     def test_host(self) -> None:
         """What was issued for a host is what is read from the certificate."""
         line = issue_host(

@@ -13,6 +13,7 @@ from mezite.identity.tokens import (
     new_invite,
     new_password,
     new_recovery_code,
+    new_request_id,
     new_token,
     token_id,
 )
@@ -26,6 +27,7 @@ class TokenTests(SynchronousTestCase):
             (new_invite, r"mzi_[a-z2-7]{40}"),
             (new_recovery_code, r"([a-z2-9]{4}-){3}[a-z2-9]{4}"),
             (new_bearer, r"mzb_[A-Za-z0-9_-]{43}"),
+            (new_request_id, r"[0-9a-f]{10}"),
             (new_password, r"([a-z2-9]{4}-){3}[a-z2-9]{4}"),
         ):
             made = {make() for _ in range(100)}
