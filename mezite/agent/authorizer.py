@@ -6,7 +6,7 @@ No answer means no.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -30,13 +30,15 @@ class HubAuthorizer:
     calls: Callable[[], HubCalls] = field(repr=False)
 
     def authorize(
-        self, user: UserName, login: LoginName, session_id: str
+        self, user: UserName, login: LoginName, session_id: str, requests: Sequence[str] = ()
     ) -> Deferred[SessionPermit]:
-        return Deferred.fromCoroutine(self._ask(user, login, session_id))
+        return Deferred.fromCoroutine(self._ask(user, login, session_id, requests))
 
-    async def _ask(self, user: UserName, login: LoginName, session_id: str) -> SessionPermit:
+    async def _ask(
+        self, user: UserName, login: LoginName, session_id: str, requests: Sequence[str]
+    ) -> SessionPermit:
         try:
-            return await self.calls().authorize(user, login, session_id)
+            return await self.calls().authorize(user, login, session_id, requests)
         except MeziteError as error:
             self._log.warn(
                 "session {session_id} of {user} as {login} refused: the hub was not heard: {error}",

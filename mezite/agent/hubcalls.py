@@ -8,7 +8,7 @@ do when it is gone, is its owners' business.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attrs import field, frozen
@@ -105,15 +105,18 @@ class HubCalls:
         """Say that this node stops, on purpose."""
         await self.client.deregister_agent()
 
-    async def authorize(self, user: UserName, login: LoginName, session_id: str) -> SessionPermit:
-        """Ask whether this user may use this login here."""
-        answer = await self.client.authorize_session(user.text, login.text, session_id)
+    async def authorize(
+        self, user: UserName, login: LoginName, session_id: str, requests: Sequence[str] = ()
+    ) -> SessionPermit:
+        """Ask whether this user may use this login here, by a certificate with these requests."""
+        answer = await self.client.authorize_session(user.text, login.text, session_id, requests)
         bounds = SessionBounds(
             idle_timeout=_idle_timeout(answer.idle_timeout_seconds),
             ends_with_certificate=answer.disconnect_expired,
         )
         record = SessionRecord(_recording(answer.recording), answer.record_input)
-        return SessionPermit(answer.allowed, answer.reason, bounds, record)
+        withheld = frozenset(answer.withheld_extensions)
+        return SessionPermit(answer.allowed, answer.reason, bounds, record, withheld)
 
 
 def _facts(report: NodeReport) -> pb.NodeFacts:

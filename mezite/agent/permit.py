@@ -40,3 +40,5 @@ class SessionPermit:
     reason: str
     bounds: SessionBounds = SessionBounds()
     record: SessionRecord = SessionRecord()
+    # Extensions of the certificate that do not hold on this node.
+    withheld: frozenset[str] = frozenset()

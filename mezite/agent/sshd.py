@@ -9,10 +9,10 @@ to listen belongs to their :class:`~mezite.agent.connection.NodeConnection`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
@@ -44,8 +44,14 @@ ACCOUNT_SECONDS: Final = 10.0
 class ISessionAuthorizer(Interface):
     """Who may have a session on this node now."""
 
-    def authorize(user: UserName, login: LoginName, session_id: str) -> Deferred[SessionPermit]:
-        """Fails if there is no answer; the session is refused then."""
+    def authorize(
+        user: UserName, login: LoginName, session_id: str, requests: Sequence[str] = ()
+    ) -> Deferred[SessionPermit]:
+        """
+        Fails if there is no answer; the session is refused then.
+
+        ``requests`` are the access requests that the user's certificate carries.
+        """
 
 
 @implementer(IAvatar)
@@ -109,7 +115,7 @@ class NodeCertificates:
             permit = await within(
                 self.clock,
                 AUTHORIZE_SECONDS,
-                self.authorizer.authorize(user, login, session_id),
+                self.authorizer.authorize(user, login, session_id, certificate.requests),
                 doing="asking the hub",
             )
         except TimedOut:
@@ -133,6 +139,7 @@ class NodeCertificates:
             key_id=certificate.key_id,
             serial=certificate.serial,
         )
+        certificate = evolve(certificate, extensions=certificate.extensions - permit.withheld)
         return NodeAvatar(
             certificate, account, session_id, self.header.client_address, permit.bounds
         )

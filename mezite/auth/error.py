@@ -82,6 +82,14 @@ class TooManyLoginNames(Denied):
         self.user = user
 
 
+class RequestRefused(Denied):
+    """Somebody asks for a role that they may not ask for, or use a request that gives nothing."""
+
+
+class ReviewRefused(Denied):
+    """Somebody decides about a request who may not: their own, or none of theirs."""
+
+
 class BuiltInRole(BadInput):
     """A role that every cluster has, and that nobody changes."""
 

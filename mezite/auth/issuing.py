@@ -7,7 +7,7 @@ user who gets them. What stands in them is :mod:`mezite.identity`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -20,6 +20,7 @@ from mezite.auth.error import (
     BadRequest,
     NoLogins,
     PasswordChangeRequired,
+    RequestRefused,
     TooManyLoginNames,
     UserDisabled,
 )
@@ -28,7 +29,7 @@ from mezite.auth.trail import AuditTrail
 from mezite.identity import sshcert, x509
 from mezite.identity.authorities import Authorities
 from mezite.identity.grants import NO_LOGIN, extensions_of
-from mezite.identity.roles import AccessRules
+from mezite.identity.roles import AccessRules, UserRights
 from mezite.names import ClusterName, LoginName, UserName
 from mezite.store.interfaces import ISerials, IUsers
 from mezite.store.records import UserRecord
@@ -87,6 +88,7 @@ class IssuingService:
         tls_public_key_pem: bytes,
         ttl: float | None = None,
         with_token: bool = False,
+        requests: Sequence[str] = (),
         by: Actor,
     ) -> UserCertificates:
         """
@@ -98,11 +100,14 @@ class IssuingService:
         :param ttl: seconds; more than ``LONGEST_LIFETIME``, or than the user's
             roles allow, is shortened to that.
         :param with_token: an API token is the proof, and the user's password no matter.
+        :param requests: the ids of approved access requests of the user, whose
+            rights the certificates carry; they end with the first of them.
         :raises UserDisabled:
         :raises PasswordChangeRequired:
         :raises NoLogins: but those who administer or audit need none.
         :raises TooManyLoginNames:
         :raises BadRequest: the ttl is too short.
+        :raises RequestRefused: a request is not the user's, or gives nothing now.
         :raises BadPublicKey:
         """
         lifetime = _lifetime(ttl)
@@ -112,13 +117,17 @@ class IssuingService:
             raise UserDisabled(user)
         if record.must_change_password and not with_token:
             raise PasswordChangeRequired()
-        rights = await self._rights.of_record(record)
+        carried = tuple(dict.fromkeys(requests))
+        rights = await self._rights.of_record(record, carried)
         if rights is None:
             raise NoLogins(user)
-        rules = AccessRules.of(rights)
+        _check_carried(rights, carried)
+        rules = AccessRules.of(rights.anywhere())
         logins = _logins(record, rules)
         if rules.options.max_session_ttl is not None:
             lifetime = min(lifetime, rules.options.max_session_ttl)
+        left = [each.until - self._wall_clock() for each in rights.requested]
+        lifetime = min([lifetime, *left])
         serial = await self._serials.next()
         authorities = self._authorities()
         # Whole seconds, as certificates count, so that both end in the same one.
@@ -141,6 +150,7 @@ class IssuingService:
             now=now,
             lifetime=valid_before - now,
             extensions=extensions_of(rules.options),
+            requests=carried,
         )
         await self._trail.record(
             self._trail.event(
@@ -170,6 +180,16 @@ class IssuingService:
             host_ca_lines=authorities.host_lines,
             cluster_ca_pem=authorities.tls_pem,
         )
+
+
+def _check_carried(rights: UserRights, carried: Sequence[str]) -> None:
+    given = {each.request_id for each in rights.requested}
+    for request_id in carried:
+        if request_id not in given:
+            raise RequestRefused(
+                f"the access request {request_id[:80]!r} gives you nothing now:"
+                " msh request ls shows yours"
+            )
 
 
 def _logins(record: UserRecord, rules: AccessRules) -> tuple[LoginName, ...]:

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from mezite.audit.events import Actor, EventType
 from mezite.auth.error import BadRequest
+from mezite.auth.requesting import RequestService
 from mezite.auth.trail import AuditTrail
 from mezite.identity.roles import LabelSelector
 from mezite.identity.sshcert import PRINCIPALS_LIMIT
@@ -23,6 +24,7 @@ from mezite.store.records import UserRecord
 
 # All of them are read for each decision about the user.
 ROLES_PER_USER: Final = 32
+_DISABLED: Final = "the user was disabled"
 
 
 @frozen
@@ -42,14 +44,19 @@ class UserService:
 
     _log = Logger()
 
-    def __init__(self, users: IUsers, bearers: IBearers, trail: AuditTrail) -> None:
+    def __init__(
+        self, users: IUsers, bearers: IBearers, requests: RequestService, trail: AuditTrail
+    ) -> None:
         self._users = users
+        self._requests = requests
         self._bearers = bearers
         self._trail = trail
 
     async def change(self, name: UserName, change: UserChange, *, by: Actor) -> UserRecord:
         """
-        The user as they are from now on. Who is disabled loses their bearers.
+        The user as they are from now on.
+
+        Who is disabled loses their bearers, and their access requests end.
 
         :raises NoSuchUser:
         :raises NoSuchRole:
@@ -64,11 +71,15 @@ class UserService:
         if change.traits is not None:
             values["traits"] = check_traits(change.traits)
         event = self._trail.event(EventType.USER_UPDATED, by, target=name, **_shown(values))
+        if change.disabled:
+            # Before, so that none can outlive a hub that dies in between.
+            await self._requests.end_all(name, by, _DISABLED)
         record = await self._users.change(
             name, lambda user: attrs.evolve(user, **values), event=event
         )
         if record.disabled:
             await self._bearers.remove_for(name)
+            await self._requests.end_all(name, by, _DISABLED)
         self._log.info(
             "user {user} changed by {who}: {keys}",
             user=name,

@@ -4,13 +4,16 @@ What somebody may, as it is in the store now.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 from twisted.logger import Logger
 
 from mezite.identity.builtinroles import ADMIN, AUDITOR, BUILT_IN
-from mezite.identity.roles import UserRights
+from mezite.identity.roles import RequestedRole, UserRights
 from mezite.names import UserName
 from mezite.store.interfaces import IRoles, IUsers
 from mezite.store.records import UserRecord
+from mezite.store.requests import IAccessRequests
 
 
 class Rights:
@@ -18,25 +21,45 @@ class Rights:
 
     _log = Logger()
 
-    def __init__(self, users: IUsers, roles: IRoles) -> None:
+    def __init__(
+        self,
+        users: IUsers,
+        roles: IRoles,
+        requests: IAccessRequests,
+        *,
+        wall_clock: Callable[[], float],
+    ) -> None:
         self._users = users
         self._roles = roles
+        self._requests = requests
+        self._wall_clock = wall_clock
 
-    async def of(self, user: UserName) -> UserRights | None:
+    async def of(self, user: UserName, carried: Collection[str] | None = None) -> UserRights | None:
         """What a user may; None, which is nothing, for one who is not there or disabled."""
         record = await self._users.get(user)
-        return None if record is None else await self.of_record(record)
+        return None if record is None else await self.of_record(record, carried)
 
-    async def of_record(self, record: UserRecord) -> UserRights | None:
+    async def of_record(
+        self, record: UserRecord, carried: Collection[str] | None = None
+    ) -> UserRights | None:
         """
         What this user may; None for one who is disabled.
 
         None also for one with a role that is not there, which the store does
         not let happen: nobody knows what it denied.
+
+        :param carried: the only access requests that count, out of those that
+            are approved and have not ended; None for all of them.
         """
         if record.disabled:
             return None
-        written = [name for name in record.roles if name not in BUILT_IN]
+        requests = [
+            request
+            for request in await self._requests.approved(record.name, self._wall_clock())
+            if carried is None or request.id in carried
+        ]
+        wanted = dict.fromkeys((*record.roles, *(r for each in requests for r in each.roles)))
+        written = [name for name in wanted if name not in BUILT_IN]
         found = await self._roles.named(written) if written else {}
         roles = dict(BUILT_IN) | {name: each.role for name, each in found.items()}
         if missing := [name for name in record.roles if name not in roles]:
@@ -53,6 +76,13 @@ class Rights:
             is_admin=is_administrator(record),
             roles=tuple(roles[name] for name in dict.fromkeys(record.roles)),
             traits=record.traits,
+            requested=tuple(
+                RequestedRole(roles[name], request.id, request.expires, frozenset(request.nodes))
+                for request in requests
+                # A role that is gone denied something, perhaps to the others.
+                if all(name in roles for name in request.roles)
+                for name in request.roles
+            ),
         )
 
 

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from mezite import __version__
 from mezite.auth.login import LoginService
+from mezite.auth.requesting import RequestService
 from mezite.hub.authservice import Handler, page
 from mezite.hub.callers import Subject
 from mezite.hub.nodes import NodeDirectory
@@ -43,6 +44,7 @@ class AdminService:
     facts: HubFacts
     store: IStore
     logins: LoginService
+    requests: RequestService
     directory: NodeDirectory
     registry: TunnelRegistry
     expiries: Callable[[], Expiries]
@@ -91,7 +93,10 @@ class AdminService:
     async def delete_user(
         self, who: Subject, _call: Call, request: pb.DeleteUserRequest
     ) -> Message:
-        await self.logins.remove_user(UserName.parse(request.name), by=who.actor)
+        name = UserName.parse(request.name)
+        # The store forgets them with their user; who is told of changes hears that they end.
+        await self.requests.end_all(name, who.actor, "the user was removed")
+        await self.logins.remove_user(name, by=who.actor)
         return pb.DeleteUserResponse()
 
     async def get_status(

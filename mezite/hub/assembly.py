@@ -7,7 +7,7 @@ The hub's parts, and how they are joined.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -21,6 +21,7 @@ from mezite.auth.joining import JoinService
 from mezite.auth.jointokens import TokenService
 from mezite.auth.login import LoginService
 from mezite.auth.people import UserService
+from mezite.auth.requesting import RequestService
 from mezite.auth.rights import Rights
 from mezite.auth.rolekeeping import RoleService
 from mezite.auth.trail import AuditTrail
@@ -39,6 +40,7 @@ from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory
 from mezite.hub.nodeservice import NodeMethods
 from mezite.hub.presence import Presence
+from mezite.hub.requestservice import RequestMethods
 from mezite.hub.roleservice import RoleMethods
 from mezite.hub.router import Router
 from mezite.hub.sessions import SessionOpener
@@ -48,6 +50,7 @@ from mezite.hub.tunnelserver import TunnelServerFactory
 from mezite.hub.upkeep import NodeUpkeep
 from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import HubFacts, build_site
+from mezite.hub.webhooks import Place, Webhooks, webhook_agent
 from mezite.identity.authorities import Authorities
 from mezite.identity.x509 import identity_of, key_hash
 from mezite.names import ClusterName
@@ -94,6 +97,7 @@ class Services:
     roles: RoleService
     people: UserService
     api_tokens: ApiTokenService
+    requests: RequestService
 
 
 @frozen
@@ -105,6 +109,7 @@ class HubParts:
     presence: Presence
     attendance: Attendance
     upkeep: NodeUpkeep
+    webhooks: Webhooks
     router: Router
     admin_listener: GrpcServerFactory
     grpc: tuple[GrpcServerFactory, ...]
@@ -117,7 +122,8 @@ def assemble(setting: Setting) -> HubParts:
     metrics = HubMetrics(registry)
     directory = NodeDirectory(store.nodes, registry)
     presence = Presence(store.nodes, registry, setting.wall_clock)
-    services = _services(setting)
+    webhooks = _webhooks(setting, metrics)
+    services = _services(setting, [webhooks])
     attendance = Attendance(services.trail, registry, clock=clock, wall_clock=setting.wall_clock)
     table = _table(setting, services, registry, directory, presence)
     opener = SessionOpener(
@@ -171,16 +177,38 @@ def assemble(setting: Setting) -> HubParts:
         presence,
         attendance,
         upkeep,
+        webhooks,
         router,
         admin_listener,
         (grpc, admin_listener),
     )
 
 
-def _services(setting: Setting) -> Services:
+def _webhooks(setting: Setting, metrics: HubMetrics) -> Webhooks:
+    return Webhooks(
+        [Place.read(each) for each in setting.config.webhooks],
+        lambda: webhook_agent(setting.reactor),
+        cluster=str(setting.cluster),
+        clock=setting.reactor,
+        wall_clock=setting.wall_clock,
+        count=lambda outcome: metrics.webhooks.labels(outcome).inc(),
+    )
+
+
+def _services(setting: Setting, request_watchers: Sequence[Any]) -> Services:
+    """Whoever is to hear how access requests change is an IRequestWatcher."""
     store, wall_clock = setting.store, setting.wall_clock
-    rights = Rights(store.users, store.roles)
+    rights = Rights(store.users, store.roles, store.requests, wall_clock=wall_clock)
     trail = AuditTrail(store.audit, wall_clock=wall_clock)
+    requests = RequestService(
+        store.requests,
+        store.roles,
+        rights,
+        trail,
+        wall_clock=wall_clock,
+        longest=setting.config.requests_max_duration,
+        watchers=request_watchers,
+    )
     return Services(
         trail=trail,
         logins=LoginService(
@@ -211,10 +239,11 @@ def _services(setting: Setting) -> Services:
             wall_clock=wall_clock,
             authorities=setting.authorities,
         ),
-        access=AccessService(rights, store.nodes, trail),
+        access=AccessService(rights, store.nodes, store.roles, trail),
         roles=RoleService(store.roles, trail, wall_clock=wall_clock),
-        people=UserService(store.users, store.bearers, trail),
+        people=UserService(store.users, store.bearers, requests, trail),
         api_tokens=ApiTokenService(store.api_tokens, store.users, trail, wall_clock=wall_clock),
+        requests=requests,
     )
 
 
@@ -241,6 +270,7 @@ def _table(
         facts=setting.facts,
         store=store,
         logins=services.logins,
+        requests=services.requests,
         directory=directory,
         registry=registry,
         expiries=setting.expiries,
@@ -282,6 +312,7 @@ def _table(
         ApiTokenMethods(services.api_tokens).handlers(),
         nodes.handlers(),
         audit.handlers(),
+        RequestMethods(services.requests).handlers(),
     )
 
 

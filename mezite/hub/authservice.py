@@ -127,6 +127,7 @@ class AuthService:
             tls_public_key_pem=request.tls_public_key.encode(),
             ttl=float(request.ttl_seconds) if request.ttl_seconds else None,
             with_token=who.access is not None,
+            requests=request.request_ids,
             by=who.actor,
         )
         return pb.IssueUserCertsResponse(
@@ -237,8 +238,13 @@ class AuthService:
             LoginName.parse(request.login),
             who.node.agent_id,
             session_id=request.session_id,
+            carried=request.request_ids,
         )
-        answer = pb.AuthorizeSessionResponse(allowed=decision.allowed, reason=decision.reason)
+        answer = pb.AuthorizeSessionResponse(
+            allowed=decision.allowed,
+            reason=decision.sentence,
+            withheld_extensions=sorted(decision.withheld),
+        )
         if decision.options is not None:
             answer.recording = _RECORDINGS[decision.options.record_session]
             answer.record_input = decision.options.record_input

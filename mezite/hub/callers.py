@@ -50,6 +50,12 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "WhoAmI": Permission.USER,
     "Logout": Permission.USER,
     "ListNodes": Permission.USER,
+    "CreateAccessRequest": Permission.USER,
+    "ListAccessRequests": Permission.USER,
+    "GetAccessRequest": Permission.USER,
+    # Of a role that may review, which the method itself decides.
+    "ReviewAccessRequest": Permission.USER,
+    "CancelAccessRequest": Permission.USER,
     "RegisterAgent": Permission.NODE,
     "AgentHeartbeat": Permission.NODE,
     "DeregisterAgent": Permission.NODE,
@@ -78,7 +84,7 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
 }
 
 # Of the methods for users, those that change nothing. What is for auditors never does.
-READS: Final = frozenset({"WhoAmI", "ListNodes"})
+READS: Final = frozenset({"WhoAmI", "ListNodes", "ListAccessRequests", "GetAccessRequest"})
 
 # A token that is stolen must not make another, which would outlive its revocation; and it
 # ends by being revoked.

@@ -46,6 +46,13 @@ class HubMetrics:
             registry=self.registry,
         )
 
+        self.webhooks = Counter(
+            "mezite_webhooks",
+            "Changes of access requests that webhooks were told, by outcome of the try.",
+            ["outcome"],
+            registry=self.registry,
+        )
+
     def watch(self, router: Router) -> None:
         """Show what this router counts, too."""
         self.registry.register(_Connections(router))

@@ -37,6 +37,8 @@ from mezite.wire.contexts import Credentials, HubContexts
 
 # Certificates are renewed and what has expired is forgotten this often.
 _UPKEEP_SECONDS: Final = 3600.0
+# What access requests give ends by the clock; this is how soon it is written down and told.
+_SWEEP_SECONDS: Final = 5.0
 # Calls under way get this long to end when the hub is asked to stop.
 _DRAIN_SECONDS: Final = 5.0
 
@@ -77,6 +79,7 @@ class HubService(Service):
         )
         self._ports: list[IListeningPort] = []
         self._upkeep: LoopingCall | None = None
+        self._sweep: LoopingCall | None = None
         self._parts = assemble(
             Setting(
                 config=config,
@@ -117,6 +120,9 @@ class HubService(Service):
         self._upkeep = LoopingCall(self._try_upkeep)
         self._upkeep.clock = self._reactor
         self._upkeep.start(_UPKEEP_SECONDS, now=False)
+        self._sweep = LoopingCall(self._end_requests)
+        self._sweep.clock = self._reactor
+        self._sweep.start(_SWEEP_SECONDS, now=True)
         self._log.info(
             "hub of {cluster} listens on {address}",
             cluster=self.facts.cluster_name,
@@ -128,8 +134,10 @@ class HubService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._upkeep is not None and self._upkeep.running:
-            self._upkeep.stop()
+        for repeated in (self._upkeep, self._sweep):
+            if repeated is not None and repeated.running:
+                repeated.stop()
+        self._parts.webhooks.stop()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         self._parts.attendance.stop()
@@ -209,6 +217,10 @@ class HubService(Service):
         except MeziteError as error:
             self._log.warn("the web certificate stays as it was: {error}", error=error)
         background(self._forget_expired(now), doing="forgetting what has expired")
+
+    def _end_requests(self) -> Deferred[None]:
+        requests = self._parts.services.requests
+        return background(requests.sweep(), doing="ending access requests")
 
     async def _forget_expired(self, now: float) -> None:
         await self._store.bearers.purge(now)

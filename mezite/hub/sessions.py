@@ -99,13 +99,15 @@ class SessionOpener:
 
     async def _open(self, user: UserName, wanted: str, client_address: str) -> OpenedSession:
         record = await self._directory.find_exactly(wanted)
-        if (
-            record is None
-            or not (await self._access.may_reach(user, record, address=client_address)).allowed
-        ):
+        decision = (
+            None
+            if record is None
+            else await self._access.may_reach(user, record, address=client_address)
+        )
+        if record is None or decision is None or not decision.allowed:
             # The same way for both, that it may not be seen from the time that it takes.
             others = await self._access.reachable(user, await self._directory.stored())
-            raise out_of_reach(wanted, others)
+            raise out_of_reach(wanted, others, "" if decision is None else decision.hint)
         stream = self._directory.tunnel_to(record, self._wall_clock()).open_stream(user)
         session_id = str(uuid.uuid4())
         header = StreamHeader(
@@ -118,11 +120,12 @@ class SessionOpener:
         return OpenedSession(session_id, record, stream)
 
 
-def out_of_reach(wanted: str, reachable: Iterable[NodeRecord]) -> UnknownNode:
+def out_of_reach(wanted: str, reachable: Iterable[NodeRecord], hint: str = "") -> UnknownNode:
     """
     One sentence for nodes that are not there and those that are not for this user.
 
-    It names those within their reach that may have been meant.
+    It names those within their reach that may have been meant. Only who may ask
+    for access to the node gets a hint, which says that it is there.
     """
-    meant = did_you_mean(wanted, reachable) or "; msh ls shows yours"
-    return UnknownNode(f"there is no node {shown(wanted)} that you may reach{meant}")
+    told = f"; {hint}" if hint else did_you_mean(wanted, reachable) or "; msh ls shows yours"
+    return UnknownNode(f"there is no node {shown(wanted)} that you may reach{told}")

@@ -61,10 +61,18 @@ class AuthClient:
     # Users.
 
     async def issue_user_certs(
-        self, *, ssh_public_key: str, tls_public_key: str, ttl_seconds: int = 0
+        self,
+        *,
+        ssh_public_key: str,
+        tls_public_key: str,
+        ttl_seconds: int = 0,
+        request_ids: Iterable[str] = (),
     ) -> pb.IssueUserCertsResponse:
         request = pb.IssueUserCertsRequest(
-            ssh_public_key=ssh_public_key, tls_public_key=tls_public_key, ttl_seconds=ttl_seconds
+            ssh_public_key=ssh_public_key,
+            tls_public_key=tls_public_key,
+            ttl_seconds=ttl_seconds,
+            request_ids=request_ids,
         )
         return await self._call(request, pb.IssueUserCertsResponse)
 
@@ -149,10 +157,54 @@ class AuthClient:
         await self._call(pb.DeregisterAgentRequest(), pb.DeregisterAgentResponse)
 
     async def authorize_session(
-        self, user: str, login: str, session_id: str
+        self, user: str, login: str, session_id: str, request_ids: Iterable[str] = ()
     ) -> pb.AuthorizeSessionResponse:
-        request = pb.AuthorizeSessionRequest(user=user, login=login, session_id=session_id)
+        request = pb.AuthorizeSessionRequest(
+            user=user, login=login, session_id=session_id, request_ids=request_ids
+        )
         return await self._call(request, pb.AuthorizeSessionResponse)
+
+    # Access requests.
+
+    async def create_access_request(
+        self,
+        roles: Iterable[str],
+        reason: str,
+        *,
+        nodes: Iterable[str] = (),
+        window_seconds: int = 0,
+    ) -> pb.AccessRequest:
+        request = pb.CreateAccessRequestRequest(
+            roles=roles, nodes=nodes, reason=reason, window_seconds=window_seconds
+        )
+        return (await self._call(request, pb.CreateAccessRequestResponse)).request
+
+    async def list_access_requests(
+        self, *, user: str = "", states: Iterable[pb.AccessRequestState.ValueType] = ()
+    ) -> list[pb.AccessRequest]:
+        """Those that the caller may see, the newest first."""
+        wanted = list(states)
+
+        async def page(token: str) -> tuple[Iterable[pb.AccessRequest], str]:
+            request = pb.ListAccessRequestsRequest(user=user, states=wanted, page_token=token)
+            answer = await self._call(request, pb.ListAccessRequestsResponse)
+            return answer.requests, answer.next_page_token
+
+        return await _all_pages(page)
+
+    async def get_access_request(self, request_id: str) -> pb.AccessRequest:
+        request = pb.GetAccessRequestRequest(id=request_id)
+        return (await self._call(request, pb.GetAccessRequestResponse)).request
+
+    async def review_access_request(
+        self, request_id: str, decision: pb.AccessRequestDecision.ValueType, reason: str = ""
+    ) -> pb.AccessRequest:
+        request = pb.ReviewAccessRequestRequest(id=request_id, decision=decision, reason=reason)
+        return (await self._call(request, pb.ReviewAccessRequestResponse)).request
+
+    async def cancel_access_request(self, request_id: str) -> pb.AccessRequest:
+        request = pb.CancelAccessRequestRequest(id=request_id)
+        return (await self._call(request, pb.CancelAccessRequestResponse)).request
 
     # Administrators.
 

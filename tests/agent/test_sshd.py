@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, field
@@ -32,11 +33,13 @@ class PlayedAuthorizer:
 
     answer: Deferred[SessionPermit] = field(factory=lambda: succeed(SessionPermit(True, "")))
     asked: list[tuple[UserName, LoginName, str]] = field(factory=list)
+    requests: tuple[str, ...] | None = None
 
     def authorize(
-        self, user: UserName, login: LoginName, session_id: str
+        self, user: UserName, login: LoginName, session_id: str, requests: Sequence[str] = ()
     ) -> Deferred[SessionPermit]:
         self.asked.append((user, login, session_id))
+        self.requests = tuple(requests)
         return self.answer
 
 
@@ -125,6 +128,14 @@ class NodeSshTests(NodeSshTestCase):
         pair = self.connect()
         self.successResultOf(pair.client.authenticated())
         self.assertEqual(self.authorizer.asked, [(UserName.parse("ada"), ROOT, "s1")])
+
+    def test_requests(self) -> None:
+        """The hub is told which access requests the certificate carries."""
+        self.successResultOf(self.connect().client.authenticated())
+        self.assertEqual(self.authorizer.requests, ())
+        pair = self.connect(key=user_key(requests=["7f", "80"]))
+        self.successResultOf(pair.client.authenticated())
+        self.assertEqual(self.authorizer.requests, ("7f", "80"))
 
     def test_denied(self) -> None:
         """The hub's reason is told to the person."""
@@ -221,6 +232,13 @@ class NodeSshTests(NodeSshTestCase):
         [error] = self.forward(pair).happened
         self.assertIn("does not permit", str(error))
         self.assertEqual(self.destinations.asked, [])
+
+    def test_withheld(self) -> None:
+        """What the certificate permits elsewhere, and not here, is not permitted."""
+        withheld = frozenset(["permit-port-forwarding"])
+        self.authorizer.answer = succeed(SessionPermit(True, "", withheld=withheld))
+        [error] = self.forward(self.connect()).happened
+        self.assertIn("does not permit", str(error))
 
     def test_nothing_else(self) -> None:
         """There are no other channels, and no other requests."""

@@ -10,6 +10,7 @@ from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from zope.interface import implementer
 
 from mezite.audit.events import Actor, AuditEvent
 from mezite.auth.access import AccessService
@@ -19,11 +20,13 @@ from mezite.auth.jointokens import TokenService
 from mezite.auth.login import LoginService
 from mezite.auth.passwords import RunInThread
 from mezite.auth.people import UserService
+from mezite.auth.requesting import IRequestWatcher, RequestService
 from mezite.auth.rights import Rights
 from mezite.auth.rolekeeping import RoleService
 from mezite.auth.trail import AuditTrail
 from mezite.identity.authorities import Authorities
 from mezite.identity.authority import SshAuthority, X509Authority
+from mezite.identity.requests import AccessRequest
 from mezite.names import ClusterName, LoginName, UserName
 from mezite.store.memory import MemoryStore
 from mezite.store.records import AuditQuery, AuditRecord
@@ -53,6 +56,7 @@ CLUSTER_CA = X509Authority.generate(CLUSTER, START)
 AUTHORITIES = Authorities(CLUSTER, USER_CA, HOST_CA, CLUSTER_CA)
 
 
+@implementer(IRequestWatcher)
 @define(eq=False)
 class World:
     """The services of one cluster over one store; ``now`` is moved by hand."""
@@ -67,10 +71,13 @@ class World:
     access: AccessService = field(init=False)
     roles: RoleService = field(init=False)
     people: UserService = field(init=False)
+    requests: RequestService = field(init=False)
+    # What watchers of access requests were told.
+    told: list[AccessRequest] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         store = self.store
-        rights = Rights(store.users, store.roles)
+        rights = Rights(store.users, store.roles, store.requests, wall_clock=self.time)
         trail = AuditTrail(store.audit, wall_clock=self.time)
         self.logins = LoginService(
             store.users,
@@ -101,12 +108,25 @@ class World:
             authorities=lambda: AUTHORITIES,
             wall_clock=self.time,
         )
-        self.access = AccessService(rights, store.nodes, trail)
+        self.access = AccessService(rights, store.nodes, store.roles, trail)
         self.roles = RoleService(store.roles, trail, wall_clock=self.time)
-        self.people = UserService(store.users, store.bearers, trail)
+        self.requests = RequestService(
+            store.requests,
+            store.roles,
+            rights,
+            trail,
+            wall_clock=self.time,
+            longest=8 * 3600.0,
+            watchers=[self],
+        )
+        self.people = UserService(store.users, store.bearers, self.requests, trail)
 
     def time(self) -> float:
         return self.now
+
+    def request_changed(self, request: AccessRequest) -> None:
+        """As :class:`IRequestWatcher`."""
+        self.told.append(request)
 
     def audited(self) -> list[AuditEvent]:
         """Every event so far."""

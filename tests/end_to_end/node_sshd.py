@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def main() -> None:
     @implementer(ISessionAuthorizer)
     class AllowsAllBut:
         def authorize(
-            self, user: UserName, login: LoginName, session_id: str
+            self, user: UserName, login: LoginName, session_id: str, requests: Sequence[str] = ()
         ) -> Deferred[SessionPermit]:
             allowed = str(login) != "daemon"
             return succeed(SessionPermit(allowed, f"{user} may not log in as {login} on db1"))

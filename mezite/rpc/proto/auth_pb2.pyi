@@ -109,6 +109,63 @@ API_ACCESS_CERTIFICATES: ApiAccess.ValueType  # 3
 """IssueUserCerts, and nothing else."""
 Global___ApiAccess: _TypeAlias = ApiAccess  # noqa: Y015
 
+class _AccessRequestState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccessRequestStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccessRequestState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCESS_REQUEST_STATE_UNSPECIFIED: _AccessRequestState.ValueType  # 0
+    ACCESS_REQUEST_STATE_PENDING: _AccessRequestState.ValueType  # 1
+    """It waits for a review."""
+    ACCESS_REQUEST_STATE_APPROVED: _AccessRequestState.ValueType  # 2
+    """It gives its roles, until it expires."""
+    ACCESS_REQUEST_STATE_DENIED: _AccessRequestState.ValueType  # 3
+    ACCESS_REQUEST_STATE_CANCELLED: _AccessRequestState.ValueType  # 4
+    """The requester took it back."""
+    ACCESS_REQUEST_STATE_EXPIRED: _AccessRequestState.ValueType  # 5
+    """Nobody reviewed it in time, or what it gave has ended."""
+    ACCESS_REQUEST_STATE_REVOKED: _AccessRequestState.ValueType  # 6
+    """What it gave was taken away."""
+
+class AccessRequestState(_AccessRequestState, metaclass=_AccessRequestStateEnumTypeWrapper):
+    """------------------------------------------------------------ access requests"""
+
+ACCESS_REQUEST_STATE_UNSPECIFIED: AccessRequestState.ValueType  # 0
+ACCESS_REQUEST_STATE_PENDING: AccessRequestState.ValueType  # 1
+"""It waits for a review."""
+ACCESS_REQUEST_STATE_APPROVED: AccessRequestState.ValueType  # 2
+"""It gives its roles, until it expires."""
+ACCESS_REQUEST_STATE_DENIED: AccessRequestState.ValueType  # 3
+ACCESS_REQUEST_STATE_CANCELLED: AccessRequestState.ValueType  # 4
+"""The requester took it back."""
+ACCESS_REQUEST_STATE_EXPIRED: AccessRequestState.ValueType  # 5
+"""Nobody reviewed it in time, or what it gave has ended."""
+ACCESS_REQUEST_STATE_REVOKED: AccessRequestState.ValueType  # 6
+"""What it gave was taken away."""
+Global___AccessRequestState: _TypeAlias = AccessRequestState  # noqa: Y015
+
+class _AccessRequestDecision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccessRequestDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccessRequestDecision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCESS_REQUEST_DECISION_UNSPECIFIED: _AccessRequestDecision.ValueType  # 0
+    ACCESS_REQUEST_DECISION_APPROVE: _AccessRequestDecision.ValueType  # 1
+    ACCESS_REQUEST_DECISION_DENY: _AccessRequestDecision.ValueType  # 2
+    ACCESS_REQUEST_DECISION_REVOKE: _AccessRequestDecision.ValueType  # 3
+    """Ends what an approved request gives."""
+
+class AccessRequestDecision(_AccessRequestDecision, metaclass=_AccessRequestDecisionEnumTypeWrapper): ...
+
+ACCESS_REQUEST_DECISION_UNSPECIFIED: AccessRequestDecision.ValueType  # 0
+ACCESS_REQUEST_DECISION_APPROVE: AccessRequestDecision.ValueType  # 1
+ACCESS_REQUEST_DECISION_DENY: AccessRequestDecision.ValueType  # 2
+ACCESS_REQUEST_DECISION_REVOKE: AccessRequestDecision.ValueType  # 3
+"""Ends what an approved request gives."""
+Global___AccessRequestDecision: _TypeAlias = AccessRequestDecision  # noqa: Y015
+
 @_typing.final
 class PingRequest(_message.Message):
     """---------------------------------------------------------------- everybody"""
@@ -267,6 +324,7 @@ class IssueUserCertsRequest(_message.Message):
     SSH_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     TLS_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    REQUEST_IDS_FIELD_NUMBER: _builtins.int
     ssh_public_key: _builtins.str
     """The user's public key for SSH, one line as in a .pub file."""
     tls_public_key: _builtins.str
@@ -275,16 +333,23 @@ class IssueUserCertsRequest(_message.Message):
     """The wished lifetime; 0 means the default (12 hours). What exceeds the cap
     (24 hours) is shortened to it: see valid_before.
     """
+    @_builtins.property
+    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The approved access requests whose rights the certificates are to carry; they
+        end with the first of these.
+        """
+
     def __init__(
         self,
         *,
         ssh_public_key: _builtins.str = ...,
         tls_public_key: _builtins.str = ...,
         ttl_seconds: _builtins.int = ...,
+        request_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ssh_public_key", b"ssh_public_key", "tls_public_key", b"tls_public_key", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_ids", b"request_ids", "ssh_public_key", b"ssh_public_key", "tls_public_key", b"tls_public_key", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -840,21 +905,29 @@ class AuthorizeSessionRequest(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     LOGIN_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_IDS_FIELD_NUMBER: _builtins.int
     user: _builtins.str
     login: _builtins.str
     """The account that the user wants to become on the calling node."""
     session_id: _builtins.str
     """As in the stream's header; for the audit."""
+    @_builtins.property
+    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The access requests that the user's SSH certificate carries. No other
+        requested role counts in the session.
+        """
+
     def __init__(
         self,
         *,
         user: _builtins.str = ...,
         login: _builtins.str = ...,
         session_id: _builtins.str = ...,
+        request_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["login", b"login", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["login", b"login", "request_ids", b"request_ids", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -870,6 +943,7 @@ class AuthorizeSessionResponse(_message.Message):
     DISCONNECT_EXPIRED_FIELD_NUMBER: _builtins.int
     RECORDING_FIELD_NUMBER: _builtins.int
     RECORD_INPUT_FIELD_NUMBER: _builtins.int
+    WITHHELD_EXTENSIONS_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     reason: _builtins.str
     """A sentence that the user may read."""
@@ -883,6 +957,12 @@ class AuthorizeSessionResponse(_message.Message):
     """Whether the agent records the session; a hub that does not say wants it strictly."""
     record_input: _builtins.bool
     """What the user types is recorded, too."""
+    @_builtins.property
+    def withheld_extensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Extensions of the user's SSH certificate that do not hold on this node, since a
+        role that is requested for other nodes permits them.
+        """
+
     def __init__(
         self,
         *,
@@ -892,10 +972,11 @@ class AuthorizeSessionResponse(_message.Message):
         disconnect_expired: _builtins.bool = ...,
         recording: Global___SessionRecording.ValueType = ...,
         record_input: _builtins.bool = ...,
+        withheld_extensions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "disconnect_expired", b"disconnect_expired", "idle_timeout_seconds", b"idle_timeout_seconds", "reason", b"reason", "record_input", b"record_input", "recording", b"recording"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "disconnect_expired", b"disconnect_expired", "idle_timeout_seconds", b"idle_timeout_seconds", "reason", b"reason", "record_input", b"record_input", "recording", b"recording", "withheld_extensions", b"withheld_extensions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2510,3 +2591,329 @@ class VerifyAuditResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyAuditResponse: _TypeAlias = VerifyAuditResponse  # noqa: Y015
+
+@_typing.final
+class AccessRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    user: _builtins.str
+    """Who asks."""
+    reason: _builtins.str
+    state: Global___AccessRequestState.ValueType
+    created: _builtins.int
+    expires: _builtins.int
+    """When the state ends by itself: of a pending request, until when it can be
+    reviewed; of an approved one, until when it gives its roles.
+    """
+    window_seconds: _builtins.int
+    """How long the roles are given once it is approved."""
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The host names or agent ids of the only nodes on which the roles are to hold;
+        none means wherever the roles say.
+        """
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccessRequestChange]:
+        """What became of it, the creation first."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        user: _builtins.str = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+        state: Global___AccessRequestState.ValueType = ...,
+        created: _builtins.int = ...,
+        expires: _builtins.int = ...,
+        window_seconds: _builtins.int = ...,
+        changes: _abc.Iterable[Global___AccessRequestChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "created", b"created", "expires", b"expires", "id", b"id", "nodes", b"nodes", "reason", b"reason", "roles", b"roles", "state", b"state", "user", b"user", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccessRequest: _TypeAlias = AccessRequest  # noqa: Y015
+
+@_typing.final
+class AccessRequestChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    state: Global___AccessRequestState.ValueType
+    time: _builtins.int
+    by: _builtins.str
+    """A user's name, "local" for the unix socket, or "hub"."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        state: Global___AccessRequestState.ValueType = ...,
+        time: _builtins.int = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "reason", b"reason", "state", b"state", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccessRequestChange: _TypeAlias = AccessRequestChange  # noqa: Y015
+
+@_typing.final
+class CreateAccessRequestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLES_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """One line, for the reviewers; at most 1000 characters."""
+    window_seconds: _builtins.int
+    """How long the roles are wished; 0 means 4 hours. What exceeds the hub's bound
+    is shortened to it: see window_seconds.
+    """
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 16 roles that the caller may request."""
+
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 64."""
+
+    def __init__(
+        self,
+        *,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+        window_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "reason", b"reason", "roles", b"roles", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAccessRequestRequest: _TypeAlias = CreateAccessRequestRequest  # noqa: Y015
+
+@_typing.final
+class CreateAccessRequestResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___AccessRequest: ...
+    def __init__(
+        self,
+        *,
+        request: Global___AccessRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAccessRequestResponse: _TypeAlias = CreateAccessRequestResponse  # noqa: Y015
+
+@_typing.final
+class ListAccessRequestsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    user: _builtins.str
+    """Only those of this user, if it is given."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___AccessRequestState.ValueType]:
+        """Only those in one of these states, if any are given."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        user: _builtins.str = ...,
+        states: _abc.Iterable[Global___AccessRequestState.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "states", b"states", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccessRequestsRequest: _TypeAlias = ListAccessRequestsRequest  # noqa: Y015
+
+@_typing.final
+class ListAccessRequestsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccessRequest]: ...
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___AccessRequest] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccessRequestsResponse: _TypeAlias = ListAccessRequestsResponse  # noqa: Y015
+
+@_typing.final
+class GetAccessRequestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAccessRequestRequest: _TypeAlias = GetAccessRequestRequest  # noqa: Y015
+
+@_typing.final
+class GetAccessRequestResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___AccessRequest: ...
+    def __init__(
+        self,
+        *,
+        request: Global___AccessRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAccessRequestResponse: _TypeAlias = GetAccessRequestResponse  # noqa: Y015
+
+@_typing.final
+class ReviewAccessRequestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    decision: Global___AccessRequestDecision.ValueType
+    reason: _builtins.str
+    """One line, for the requester; at most 1000 characters, or none."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        decision: Global___AccessRequestDecision.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewAccessRequestRequest: _TypeAlias = ReviewAccessRequestRequest  # noqa: Y015
+
+@_typing.final
+class ReviewAccessRequestResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___AccessRequest: ...
+    def __init__(
+        self,
+        *,
+        request: Global___AccessRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewAccessRequestResponse: _TypeAlias = ReviewAccessRequestResponse  # noqa: Y015
+
+@_typing.final
+class CancelAccessRequestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelAccessRequestRequest: _TypeAlias = CancelAccessRequestRequest  # noqa: Y015
+
+@_typing.final
+class CancelAccessRequestResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___AccessRequest: ...
+    def __init__(
+        self,
+        *,
+        request: Global___AccessRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelAccessRequestResponse: _TypeAlias = CancelAccessRequestResponse  # noqa: Y015
