@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-from attrs import frozen
+from attrs import field, frozen
 
 from mezite.cli import main, tables
 from mezite.error import BadInput
@@ -36,10 +36,17 @@ _PASSWORD_LIMIT: Final = 1024
 
 @frozen
 class Door:
-    """How the hub is reached: the socket in its data directory, or its port."""
+    """
+    How the hub is reached: the socket in its data directory, or its port.
+
+    At its port with the login of msh there, or with a token.
+    """
 
     data_dir: Path | None = None
     proxy: HostPort | None = None
+    token: str | None = field(default=None, repr=False)
+    pin: str | None = None
+    ca_file: Path | None = None
 
     async def dial(self, reactor: Any) -> AuthClient:
         if self.proxy is None:
@@ -49,6 +56,11 @@ class Door:
         from mezite.client.dialer import dial_auth
         from mezite.client.profile import Profiles
 
+        if self.token is not None:
+            from mezite.client.programs import TokenLogin, dial_with_token
+
+            login = TokenLogin(self.proxy, self.token, self.pin, self.ca_file)
+            return await dial_with_token(reactor, login, Profiles())
         profile = Profiles().load(self.proxy)
         profile.check_valid(time.time())
         return await dial_auth(reactor, profile)

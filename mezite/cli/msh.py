@@ -21,6 +21,7 @@ from mezite.cli.logins import choose_login, valid_profile
 from mezite.cli.nodetables import status_column
 from mezite.cli.options import Address, Duration, debug_option, format_option
 from mezite.cli.sshcommand import SshLike, ssh
+from mezite.cli.tokens import read_token
 from mezite.client.error import NotLoggedIn
 from mezite.client.profile import Profiles
 from mezite.names import HostPort, UserName, parse_labels
@@ -49,6 +50,12 @@ def msh() -> None:
     help="The hub's authority, a certificate in PEM.",
 )
 @click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="An API token made for certificates, in place of a password.",
+)
+@click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the SSH key here as well, and its certificate beside it.",
@@ -60,6 +67,7 @@ def login(
     password_stdin: bool,
     ca_pin: str | None,
     ca_file: Path | None,
+    token_file: Path | None,
     out: Path | None,
 ) -> None:
     """Log in, and get certificates that last some hours."""
@@ -76,7 +84,8 @@ def login(
         proxy = remembered.hub
     if user is None:
         user = remembered.user.text if remembered is not None else getpass.getuser()
-    request = LoginRequest(proxy, UserName.parse(user), ttl, ca_pin, ca_file)
+    token = None if password_stdin else read_token(token_file, {})
+    request = LoginRequest(proxy, UserName.parse(user), ttl, ca_pin, ca_file, token)
     conversation = LinesConversation(sys.stdin) if password_stdin else TerminalConversation()
     profile = main.run(lambda reactor: log_in(reactor, request, conversation, profiles))
     if out is not None:

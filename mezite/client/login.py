@@ -8,10 +8,11 @@ an :class:`IConversation`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -69,6 +70,8 @@ class LoginRequest:
     ttl: float | None = None
     pin: str | None = None
     ca_file: Path | None = None
+    # An API token in place of a password; then ``user`` does not count.
+    token: str | None = field(default=None, repr=False)
 
 
 async def log_in(
@@ -80,7 +83,14 @@ async def log_in(
     :raises UntrustedHub: if what answers is not the hub that is trusted.
     :raises NotAuthenticated: if the password is wrong.
     """
-    authority, is_known = await _authority(reactor, request, conversation, profiles)
+    authority, is_known = await authority_of(
+        reactor,
+        request.hub,
+        pin=request.pin,
+        ca_file=request.ca_file,
+        confirm=conversation.confirm_authority,
+        profiles=profiles,
+    )
     try:
         client = await dial_unauthenticated(reactor, request.hub, authority)
     except RemoteError as error:
@@ -90,6 +100,8 @@ async def log_in(
             f"{request.hub} is not the hub that you trusted before ({error});"
             " if it was set up anew, give its --ca-pin"
         ) from error
+    if request.token is not None:
+        return await _log_in_as_program(client, request, profiles)
     try:
         password = conversation.password(request.user)
         answer = await client.authenticate_local(request.user.text, password)
@@ -112,24 +124,47 @@ async def log_in(
     return profile
 
 
-async def _authority(
-    reactor: Any, request: LoginRequest, conversation: Any, profiles: Profiles
+async def _log_in_as_program(
+    client: AuthClient, request: LoginRequest, profiles: Profiles
+) -> Profile:
+    """With a token; whose it is, the hub says."""
+    try:
+        client.bearer = request.token
+        user = UserName.parse((await client.who_am_i()).name)
+        profile, credentials = await _issue(client, evolve(request, user=user), profiles)
+    finally:
+        client.close()
+    profiles.save(profile, credentials)
+    return profile
+
+
+async def authority_of(
+    reactor: Any,
+    hub: HostPort,
+    *,
+    pin: str | None,
+    ca_file: Path | None,
+    confirm: Callable[[HostPort, str], bool],
+    profiles: Profiles,
 ) -> tuple[bytes, bool]:
-    """The authority to trust, PEM, and whether it is from an earlier login."""
-    if request.pin is not None:
-        pem = await trust.fetch_authority(reactor, request.hub, pin=parse_pin(request.pin))
-        return pem, False
-    if request.ca_file is not None:
-        return read_authority(request.ca_file), False
-    known = profiles.known_authority(request.hub)
+    """
+    The authority to trust, PEM, and whether it is from an earlier login.
+
+    ``confirm`` is asked about what nothing else tells; see :class:`IConversation`.
+    """
+    if pin is not None:
+        return await trust.fetch_authority(reactor, hub, pin=parse_pin(pin)), False
+    if ca_file is not None:
+        return read_authority(ca_file), False
+    known = profiles.known_authority(hub)
     if known is not None:
         return known, True
-    pin = await trust.publicly_trusted_pin(reactor, request.hub)
-    if pin is not None:
-        return await trust.fetch_authority(reactor, request.hub, pin=pin), False
-    presented = await trust.presented_authority(reactor, request.hub)
-    if not conversation.confirm_authority(request.hub, presented.pin):
-        raise UntrustedHub(f"the authority of {request.hub} was not confirmed")
+    public = await trust.publicly_trusted_pin(reactor, hub)
+    if public is not None:
+        return await trust.fetch_authority(reactor, hub, pin=public), False
+    presented = await trust.presented_authority(reactor, hub)
+    if not confirm(hub, presented.pin):
+        raise UntrustedHub(f"the authority of {hub} was not confirmed")
     return presented.certificate_pem, False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -285,6 +286,25 @@ class DoorTests(MezctlTestCase):
                 Door(None, None),
             ],
         )
+
+    def test_token(self) -> None:
+        """A token is read from a file or the environment, and goes with an address."""
+        path = Path(self.mktemp())
+        path.write_text("mza_x\n")
+        hub = HostPort("hub.example.com", 3080)
+        self.mezctl("--proxy=hub.example.com", f"--token-file={path}", f"--ca-pin={PIN}", "status")
+        self.patch(os, "environ", {**os.environ, "MEZITE_TOKEN": "mza_y"})
+        self.mezctl("--proxy=hub.example.com", "status")
+        self.mezctl("status")
+        self.assertEqual(
+            self.doors, [Door(None, hub, "mza_x", PIN), Door(None, hub, "mza_y"), Door()]
+        )
+        self.refused(2, f"--token-file={path}", "status")
+        self.refused(2, "--proxy=hub.example.com", "--token-file=/nowhere", "status")
+        for text, words in (("", "no token"), ("a b", "no token"), ("mzt_x", "join token")):
+            path.write_text(text)
+            sentence = self.refused(2, "--proxy=h", f"--token-file={path}", "status")
+            self.assertIn(words, sentence)
 
     def test_both(self) -> None:
         """It is not found by both."""

@@ -36,6 +36,7 @@ class AdminDouble:
     tokens: dict[str, pb.Token] = field(factory=dict)
     nodes: dict[str, pb.Node] = field(factory=dict)
     roles: dict[str, pb.Role] = field(factory=dict)
+    api_tokens: dict[str, pb.ApiToken] = field(factory=dict)
     explained: list[pb.ExplainAccessRequest] = field(factory=list)
     explanation: pb.ExplainAccessResponse = field(factory=pb.ExplainAccessResponse)
     store: MemoryStore = field(factory=MemoryStore)
@@ -165,6 +166,32 @@ class AdminDouble:
         if self.tokens.pop(request.token_id, None) is None:
             raise NotFound(f"there is no join token {request.token_id!r}")
         return pb.DeleteTokenResponse()
+
+    async def create_api_token(
+        self, call: Call, request: pb.CreateApiTokenRequest
+    ) -> pb.CreateApiTokenResponse:
+        self.api_tokens["a1"] = pb.ApiToken(
+            token_id="a1",
+            name=request.name,
+            user=request.user,
+            access=request.access,
+            created_by="local",
+            created=NOW,
+            expires=NOW + request.ttl_seconds,
+        )
+        return pb.CreateApiTokenResponse(api_token=self.api_tokens["a1"], secret="mza_secret")
+
+    async def list_api_tokens(
+        self, call: Call, request: pb.ListApiTokensRequest
+    ) -> pb.ListApiTokensResponse:
+        return pb.ListApiTokensResponse(api_tokens=self.api_tokens.values())
+
+    async def delete_api_token(
+        self, call: Call, request: pb.DeleteApiTokenRequest
+    ) -> pb.DeleteApiTokenResponse:
+        if self.api_tokens.pop(request.token_id, None) is None:
+            raise NotFound(f"there is no API token {request.token_id!r}")
+        return pb.DeleteApiTokenResponse()
 
     async def list_nodes(self, call: Call, request: pb.ListNodesRequest) -> pb.ListNodesResponse:
         wanted = {tuple(label.split("=", 1)) for label in request.labels}
