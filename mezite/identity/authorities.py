@@ -8,6 +8,7 @@ and whoever holds the newest is told by that number that theirs is old.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from attrs import evolve, field, frozen
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mezite.identity.authority import SshAuthority, X509Authority
-from mezite.identity.succession import Kind, Succession, succession_of
+from mezite.identity.error import AuthorityExpired
+from mezite.identity.succession import Kind, Phase, Succession, succession_of
 from mezite.names import ClusterName
 
 _FIELDS: Final = {Kind.USER: "users", Kind.HOST: "hosts", Kind.TLS: "tls"}
@@ -56,6 +58,9 @@ class Authorities:
 
     def replaced(self, kind: Kind, succession: Succession[Any]) -> Authorities:
         """With this in the place of what was there, one generation later."""
+        if succession.phase is not Phase.STANDBY:
+            # What is forgotten at the end needs to be learned by nobody.
+            succession = evolve(succession, generation=self.generation + 1)
         changed: dict[str, Any] = {_FIELDS[kind]: succession, "generation": self.generation + 1}
         return evolve(self, **changed)
 
@@ -87,12 +92,14 @@ class Authorities:
         Who knows one of the two only, by its pin or from before, learns by them
         that the other is the same cluster's.
         """
-        pairs = ((one, other) for one in self.tls.trusted for other in self.tls.trusted)
-        return b"".join(
-            one.vouch_for(other).public_bytes(Encoding.PEM)
-            for one, other in pairs
-            if one is not other
-        )
+        links = []
+        for one in self.tls.trusted:
+            for other in self.tls.trusted:
+                # The pin of one that has ended is of no use any more.
+                with contextlib.suppress(AuthorityExpired):
+                    if one is not other:
+                        links.append(one.vouch_for(other).public_bytes(Encoding.PEM))
+        return b"".join(links)
 
 
 def fingerprint_of(authority: SshAuthority | X509Authority) -> str:

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from mezite.identity.error import BadAuthority, BadPin, WrongPassphrase
+from mezite.identity.error import AuthorityExpired, BadAuthority, BadPin, WrongPassphrase
 from mezite.identity.sshkeys import blob_of_key
 from mezite.names import ClusterName
 
@@ -175,8 +175,14 @@ class X509Authority:
 
         TLS makes nothing of it, since the path below an authority has length 0;
         :mod:`mezite.wire.trust` does. It ends with the first of the two.
+
+        :raises AuthorityExpired: there is no moment at which both are in time.
         """
         ours, theirs = self.certificate, other.certificate
+        begins = max(ours.not_valid_before_utc, theirs.not_valid_before_utc)
+        ends = min(ours.not_valid_after_utc, theirs.not_valid_after_utc)
+        if begins >= ends:
+            raise AuthorityExpired()
         issuer = ours.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         subject = theirs.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         return (
@@ -185,8 +191,8 @@ class X509Authority:
             .issuer_name(ours.subject)
             .public_key(other.private_key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(max(ours.not_valid_before_utc, theirs.not_valid_before_utc))
-            .not_valid_after(min(ours.not_valid_after_utc, theirs.not_valid_after_utc))
+            .not_valid_before(begins)
+            .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_AUTHORITY_USAGE, critical=True)
             .add_extension(subject.value, critical=False)

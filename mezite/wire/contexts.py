@@ -108,14 +108,18 @@ class HubContexts:
         authorities_pem: bytes,
         hub: Credentials,
         web: Credentials | None = None,
+        links_pem: bytes = b"",
     ) -> None:
         """
-        :param authorities_pem: the cluster's authorities; the one that signed
-            the hub's certificate is sent after it.
+        :param authorities_pem: the cluster's authorities, which are sent after
+            the hub's certificate.
+        :param links_pem: where there are two, their word for each other, which
+            is sent as well; see :mod:`mezite.wire.trust`.
         :raises BadCredentials: something of this cannot be used.
         """
         self.hub_names = frozenset(name.lower().rstrip(".") for name in hub_names)
         self._authorities = load_certificates(authorities_pem)
+        self._links = load_certificates(links_pem) if links_pem else ()
         self._hub = hub
         self._web = web
         self._contexts = self._build(hub, web)
@@ -129,6 +133,16 @@ class HubContexts:
         new_hub, new_web = hub or self._hub, web or self._web
         self._contexts = self._build(new_hub, new_web)
         self._hub, self._web = new_hub, new_web
+
+    def rotate(self, *, hub: Credentials, authorities_pem: bytes, links_pem: bytes) -> None:
+        """
+        Trust these authorities, and show a certificate from one of them, from now on.
+
+        :raises BadCredentials: they cannot be used.
+        """
+        self._authorities = load_certificates(authorities_pem)
+        self._links = load_certificates(links_pem) if links_pem else ()
+        self.replace(hub=hub)
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
         context = self._contexts.web
@@ -157,7 +171,8 @@ class HubContexts:
         context = _new_context(SSL.TLS_SERVER_METHOD)
         context.set_options(SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        _use_credentials(context, credentials, self._authorities if send_authority else ())
+        sent = (*self._authorities, *self._links) if send_authority else ()
+        _use_credentials(context, credentials, sent)
         _trust(context, self._authorities)
         # No certificate is asked for until the ALPN name says so; the callback stays in force.
         context.set_verify(SSL.VERIFY_NONE, _admit_client)

@@ -10,10 +10,12 @@ Nothing is sent on a connection that is only looked at.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final
 
 from attrs import define, field, frozen
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
@@ -36,13 +38,19 @@ from mezite.wire.error import HubUnreachable, NotThisHub, why_unreachable
 
 # Seconds for each of these conversations.
 _TIMEOUT: Final = 10.0
+# A hub presents five at most: its own, two authorities, and their word for each other.
+_CHAIN_LENGTH: Final = 8
 # The answer to a ping has a few hundred bytes.
 _PING_LENGTH: Final = 64 * 1024
 
 
 @frozen
 class PresentedAuthority:
-    """The authority that a hub says is its own; nobody has vouched for it yet."""
+    """
+    The authority that a hub says is its own; nobody has vouched for it yet.
+
+    With a second certificate, if it vouches for the one that takes over from it.
+    """
 
     certificate_pem: bytes
     pin: str
@@ -52,6 +60,9 @@ class PresentedAuthority:
 async def fetch_authority(reactor: Any, hub: HostPort, *, pin: str) -> bytes:
     """
     The certificate of the authority with this pin, in PEM.
+
+    Also the one of the authority that takes over from it, or that it takes over
+    from, if the hub's certificate is from that one.
 
     :raises NotThisHub: the hub presents no such authority, or has no
         certificate from it; a wrong pin and an impostor look alike.
@@ -154,28 +165,92 @@ async def _chain_of(reactor: Any, hub: HostPort) -> tuple[x509.Certificate, ...]
 def _authority_in(
     chain: tuple[x509.Certificate, ...], hub: HostPort, pin: str | None
 ) -> PresentedAuthority:
-    """The authority with this pin, or any, that has signed the hub's certificate."""
+    """
+    The authority with this pin, or any, that has signed the hub's certificate.
+
+    While one authority takes over from another, the hub's certificate is from
+    one of them, and each vouches for the other: the pin may be either's, and
+    both are given then, the one with the pin first.
+    """
     if len(chain) < 2:
         raise NotThisHub(f"{hub} presents no authority: it is not a Mezite hub")
-    leaf, *authorities = chain
+    leaf, *others = chain[:_CHAIN_LENGTH]
+    authorities = [each for each in others if _is_signed_by(each, each)]
     for authority in authorities:
         found = pin_of(authority)
-        if pin is None or found == pin:
-            cluster = _check_leaf(leaf, authority, hub)
-            return PresentedAuthority(authority.public_bytes(Encoding.PEM), found, cluster)
-    presented = ", ".join(pin_of(authority) for authority in authorities)
+        if pin is not None and found != pin:
+            continue
+        if _is_signed_by(leaf, authority):
+            trusted = [authority]
+        else:
+            successors = [
+                each
+                for each in authorities
+                if _is_signed_by(leaf, each) and _vouches(authority, each, others)
+            ]
+            trusted = [authority, *successors]
+        cluster = _check_leaf(leaf, trusted[-1], hub)
+        pem = b"".join(each.public_bytes(Encoding.PEM) for each in trusted)
+        return PresentedAuthority(pem, found, cluster)
+    presented = ", ".join(pin_of(authority) for authority in authorities) or "none"
     raise NotThisHub(
         f"{hub} is not the hub that was meant, or the pin is wrong: it presents {presented}"
     )
 
 
-def _check_leaf(leaf: x509.Certificate, authority: x509.Certificate, hub: HostPort) -> ClusterName:
+def _vouches(
+    authority: x509.Certificate, other: x509.Certificate, links: Iterable[x509.Certificate]
+) -> bool:
+    """
+    Whether one of these certificates is the authority's word for the other's key.
+
+    It must be a certificate of an authority: the same key signs those of users,
+    over keys that are theirs.
+    """
+    return any(
+        link.public_key() == other.public_key()
+        and link.subject == other.subject
+        and _is_authority(link)
+        and _is_verified(link, authority)
+        for link in links
+    )
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        return False
+    return found.value.ca
+
+
+def _is_verified(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Whether it is from this authority, and both are in time."""
     store = crypto.X509Store()
     store.add_cert(crypto.X509.from_cryptography(authority))
     try:
-        crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf)).verify_certificate()
+        crypto.X509StoreContext(
+            store, crypto.X509.from_cryptography(certificate)
+        ).verify_certificate()
+    except crypto.X509StoreContextError:
+        return False
+    return True
+
+
+def _is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _check_leaf(leaf: x509.Certificate, authority: x509.Certificate, hub: HostPort) -> ClusterName:
+    if not _is_verified(leaf, authority):
+        raise NotThisHub(f"{hub} has no certificate from the authority it presents")
+    try:
         identity = identity_of(leaf)
-    except (crypto.X509StoreContextError, BadCertificate) as error:
+    except BadCertificate as error:
         raise NotThisHub(f"{hub} has no certificate from the authority it presents") from error
     if not isinstance(identity, HubIdentity):
         raise NotThisHub(f"{hub} has no hub's certificate")

@@ -5,9 +5,10 @@ First trust, in hubs and in impostors.
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
@@ -19,9 +20,10 @@ from twisted.web.client import ResponseFailed
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from mezite.identity.authority import pin_of
+from mezite.identity.authority import X509Authority, pin_of
 from mezite.identity.error import BadPin
-from mezite.names import HostPort
+from mezite.identity.x509 import HubIdentity, UserIdentity, issue_hub, issue_user
+from mezite.names import HostPort, UserName
 from mezite.wire.contexts import Credentials, HubContexts
 from mezite.wire.error import AlpnLost, HubUnreachable, NotThisHub
 from mezite.wire.trust import fetch_authority, presented_authority, publicly_trusted_pin
@@ -30,6 +32,7 @@ from tests.doubles.link import link
 from tests.wire.test_transport import Speaker, TLSTransport
 
 HUB = HostPort(HUB_NAME, 3080)
+NOW = time.time()
 ADDRESS = HostPort("192.0.2.2", 3080)
 
 
@@ -111,6 +114,89 @@ class PinTests(PresentedTestCase):
         fetched = Deferred.fromCoroutine(fetch_authority(self.reactor, ADDRESS, pin="sha1:00"))
         self.failureResultOf(fetched, BadPin)
         self.assertEqual(self.reactor.tcpClients, [])
+
+
+class SuccessionTests(PresentedTestCase):
+    """Trust by a pin while one authority takes over from another."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.successor = certificate_set("successor")
+        self.both = self.ours.ca_pem + self.successor.ca_pem
+        # Of the old one's and of the new one's, which says that the other is the same.
+        self.links = [
+            one.authority.vouch_for(other.authority).public_bytes(Encoding.PEM)
+            for one, other in ((self.ours, self.successor), (self.successor, self.ours))
+        ]
+
+    def fetch(self, pin: str, hub: Credentials, *links: bytes, ca: bytes | None = None) -> Any:
+        served = Credentials(hub.certificate_pem + b"".join(links), hub.key_pem)
+        looking = fetch_authority(self.reactor, ADDRESS, pin=pin)
+        return self.meet(looking, hub=served, ca=ca or self.both)
+
+    def test_both_pins(self) -> None:
+        """The old pin and the new one are both good, whichever authority signs."""
+        old, new = self.ours, self.successor
+        for hub, pin, expected in (
+            (old.hub, old.authority.pin, old.ca_pem),
+            (old.hub, new.authority.pin, new.ca_pem + old.ca_pem),
+            (new.hub, old.authority.pin, old.ca_pem + new.ca_pem),
+            (new.hub, new.authority.pin, new.ca_pem),
+        ):
+            fetched = self.fetch(pin, hub, *self.links)
+            self.assertEqual(self.successResultOf(fetched), expected)
+
+    def test_no_word(self) -> None:
+        """Without the old authority's word its pin does not lead to the new one."""
+        for links in ((), self.links[1:]):
+            fetched = self.fetch(self.ours.authority.pin, self.successor.hub, *links)
+            self.failureResultOf(fetched, NotThisHub)
+
+    def test_foreign_word(self) -> None:
+        """The word of a third authority is worth nothing."""
+        word = self.theirs.authority.vouch_for(self.successor.authority)
+        fetched = self.fetch(
+            self.ours.authority.pin, self.successor.hub, word.public_bytes(Encoding.PEM)
+        )
+        self.failureResultOf(fetched, NotThisHub)
+
+    def test_user_as_authority(self) -> None:
+        """A user's certificate, over a key of theirs, vouches for no authority of theirs."""
+        key = self.successor.authority.private_key.public_key()
+        for lies in (
+            issue_user(
+                self.ours.authority,
+                key,
+                UserIdentity(CLUSTER, UserName("eve")),
+                now=NOW,
+                lifetime=3600,
+            ),
+            issue_hub(
+                self.ours.authority,
+                key,
+                HubIdentity(CLUSTER),
+                names=[HUB_NAME],
+                addresses=[],
+                now=NOW,
+                lifetime=3600,
+            ),
+        ):
+            fetched = self.fetch(
+                self.ours.authority.pin, self.successor.hub, lies.public_bytes(Encoding.PEM)
+            )
+            self.failureResultOf(fetched, NotThisHub)
+
+    def test_expired_word(self) -> None:
+        """A word that has ended with its authority counts no more."""
+        old = X509Authority.generate(CLUSTER, NOW - 86400 * 30, 86400.0 * 25)
+        word = old.vouch_for(self.successor.authority).public_bytes(Encoding.PEM)
+        fetched = self.fetch(
+            old.pin,
+            self.successor.hub,
+            word,
+            old.certificate_pem,
+        )
+        self.failureResultOf(fetched, NotThisHub)
 
 
 class PresentedTests(PresentedTestCase):
