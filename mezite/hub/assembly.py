@@ -24,6 +24,7 @@ from mezite.auth.people import UserService
 from mezite.auth.requesting import RequestService
 from mezite.auth.rights import Rights
 from mezite.auth.rolekeeping import RoleService
+from mezite.auth.rotation import RotationService
 from mezite.auth.trail import AuditTrail
 from mezite.auth.verification import Verification
 from mezite.config.hub import HubConfig
@@ -35,6 +36,7 @@ from mezite.hub.auditservice import AuditMethods
 from mezite.hub.authservice import AuthService, methods
 from mezite.hub.callers import Callers
 from mezite.hub.callerservice import CallerMethods
+from mezite.hub.caservice import AuthorityMethods, everybody_has
 from mezite.hub.jumphost import jump_host
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory
@@ -66,14 +68,17 @@ class Setting:
     """
     What a hub is made from.
 
-    :param authorities: who signs now, and who is trusted.
+    :param authorities: who signs at the start, and who is trusted.
+    :param key_files: an :class:`~mezite.store.keyfiles.IAuthorityFiles`.
+    :param on_rotation: told of the authorities that count from now on.
     :param check: raises a MeziteError while the hub is not ready.
     """
 
     config: HubConfig
     store: IStore
-    cluster: ClusterName
-    authorities: Callable[[], Authorities]
+    authorities: Authorities
+    key_files: Any
+    on_rotation: Callable[[Authorities], None]
     facts: HubFacts
     contexts: HubContexts
     ssh_key: ReplaceableHostKey
@@ -83,12 +88,17 @@ class Setting:
     check: Callable[[], Awaitable[None]]
     expiries: Callable[[], Expiries]
 
+    @property
+    def cluster(self) -> ClusterName:
+        return self.authorities.cluster
+
 
 @frozen
 class Services:
     """What decides and issues, over the store."""
 
     trail: AuditTrail
+    rotation: RotationService
     logins: LoginService
     issuing: IssuingService
     tokens: TokenService
@@ -123,7 +133,7 @@ def assemble(setting: Setting) -> HubParts:
     directory = NodeDirectory(store.nodes, registry)
     presence = Presence(store.nodes, registry, setting.wall_clock)
     webhooks = _webhooks(setting, metrics)
-    services = _services(setting, [webhooks])
+    services = _services(setting, registry, [webhooks])
     attendance = Attendance(services.trail, registry, clock=clock, wall_clock=setting.wall_clock)
     table = _table(setting, services, registry, directory, presence)
     opener = SessionOpener(
@@ -157,7 +167,7 @@ def assemble(setting: Setting) -> HubParts:
             Route.WEB: site,
             Route.AUTH: grpc,
             Route.TUNNEL: tunnels,
-            Route.SSH: _ssh(setting, opener, metrics),
+            Route.SSH: _ssh(setting, services.rotation, opener, metrics),
         },
         contexts=setting.contexts,
         clock=clock,
@@ -195,7 +205,9 @@ def _webhooks(setting: Setting, metrics: HubMetrics) -> Webhooks:
     )
 
 
-def _services(setting: Setting, request_watchers: Sequence[Any]) -> Services:
+def _services(
+    setting: Setting, registry: TunnelRegistry, request_watchers: Sequence[Any]
+) -> Services:
     """Whoever is to hear how access requests change is an IRequestWatcher."""
     store, wall_clock = setting.store, setting.wall_clock
     rights = Rights(store.users, store.roles, store.requests, wall_clock=wall_clock)
@@ -209,8 +221,18 @@ def _services(setting: Setting, request_watchers: Sequence[Any]) -> Services:
         longest=setting.config.requests_max_duration,
         watchers=request_watchers,
     )
+    rotation = RotationService(
+        setting.authorities,
+        setting.key_files,
+        trail,
+        wall_clock=wall_clock,
+        run_in_thread=setting.run_in_thread,
+        is_everybody_ready=lambda generation: everybody_has(registry, generation),
+        on_change=setting.on_rotation,
+    )
     return Services(
         trail=trail,
+        rotation=rotation,
         logins=LoginService(
             store.users,
             store.bearers,
@@ -225,7 +247,7 @@ def _services(setting: Setting, request_watchers: Sequence[Any]) -> Services:
             trail,
             cluster=setting.cluster,
             wall_clock=wall_clock,
-            authorities=setting.authorities,
+            authorities=lambda: rotation.authorities,
         ),
         tokens=TokenService(store.join_tokens, trail, wall_clock=wall_clock),
         joining=JoinService(
@@ -237,7 +259,7 @@ def _services(setting: Setting, request_watchers: Sequence[Any]) -> Services:
             cluster=setting.cluster,
             hub_names=setting.config.hub_names,
             wall_clock=wall_clock,
-            authorities=setting.authorities,
+            authorities=lambda: rotation.authorities,
         ),
         access=AccessService(rights, store.nodes, store.roles, trail),
         roles=RoleService(store.roles, trail, wall_clock=wall_clock),
@@ -264,6 +286,7 @@ def _table(
         access=services.access,
         directory=directory,
         presence=presence,
+        authorities=lambda: services.rotation.authorities,
         wall_clock=wall_clock,
     )
     admin = AdminService(
@@ -302,6 +325,7 @@ def _table(
     audit = AuditMethods(
         store.audit, Verification(store.audit, setting.reactor, setting.run_in_thread)
     )
+    authorities = AuthorityMethods(services.rotation, directory, registry)
     return methods(
         callers,
         services.trail,
@@ -313,10 +337,13 @@ def _table(
         nodes.handlers(),
         audit.handlers(),
         RequestMethods(services.requests).handlers(),
+        authorities.handlers(),
     )
 
 
-def _ssh(setting: Setting, opener: SessionOpener, metrics: HubMetrics) -> SshProxyFactory:
+def _ssh(
+    setting: Setting, rotation: RotationService, opener: SessionOpener, metrics: HubMetrics
+) -> SshProxyFactory:
     """The listener of ``mezite-ssh``, with the jump host behind the hub's own name."""
     return SshProxyFactory(
         cluster=setting.cluster,
@@ -324,7 +351,7 @@ def _ssh(setting: Setting, opener: SessionOpener, metrics: HubMetrics) -> SshPro
         opener=opener,
         jump_host=jump_host(
             host_key=setting.ssh_key,
-            user_authorities=lambda: setting.authorities().user_blobs,
+            user_authorities=lambda: rotation.authorities.user_blobs,
             hub_names=setting.config.hub_names,
             opener=opener,
             clock=setting.reactor,

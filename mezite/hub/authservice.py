@@ -28,6 +28,7 @@ from mezite.hub.nodemessages import node_message, read_word, version_text
 from mezite.hub.nodes import NodeDirectory
 from mezite.hub.presence import HEARTBEAT_SECONDS, Presence
 from mezite.hub.web.site import HubFacts
+from mezite.identity.authorities import Authorities
 from mezite.identity.rolesdoc import Recording
 from mezite.identity.x509 import NodeIdentity
 from mezite.names import LoginName, NodeName, UserName, check_labels, parse_labels
@@ -65,6 +66,7 @@ class AuthService:
     access: AccessService
     directory: NodeDirectory
     presence: Presence
+    authorities: Callable[[], Authorities]
     wall_clock: Callable[[], float]
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -90,6 +92,8 @@ class AuthService:
             version=__version__,
             server_time=int(self.wall_clock()),
             ca_pin=self.facts.ca_pin,
+            cluster_ca=self.authorities().tls_pem.decode(),
+            host_ca=self.authorities().host_lines,
         )
 
     async def authenticate_local(
@@ -207,19 +211,26 @@ class AuthService:
             valid_before=int(issued.valid_before),
             cluster_name=self.facts.cluster_name,
             hub_name=self.facts.hub_name,
+            authorities_generation=issued.generation,
         )
 
     async def register_agent(
         self, who: Subject, _call: Call, request: pb.RegisterAgentRequest
     ) -> Message:
-        await self._heard(who, read_word(request))
-        return pb.RegisterAgentResponse(heartbeat_seconds=HEARTBEAT_SECONDS)
+        await self._heard(who, read_word(request), request.authorities_generation)
+        return pb.RegisterAgentResponse(
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+            authorities_generation=self.authorities().generation,
+        )
 
     async def agent_heartbeat(
         self, who: Subject, _call: Call, request: pb.AgentHeartbeatRequest
     ) -> Message:
-        await self._heard(who, read_word(request))
-        return pb.AgentHeartbeatResponse(heartbeat_seconds=HEARTBEAT_SECONDS)
+        await self._heard(who, read_word(request), request.authorities_generation)
+        return pb.AgentHeartbeatResponse(
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+            authorities_generation=self.authorities().generation,
+        )
 
     async def deregister_agent(
         self, who: Subject, _call: Call, _request: pb.DeregisterAgentRequest
@@ -250,9 +261,10 @@ class AuthService:
             answer.record_input = decision.options.record_input
         return answer
 
-    async def _heard(self, who: Subject, word: NodeWord) -> None:
+    async def _heard(self, who: Subject, word: NodeWord, generation: int) -> None:
         if who.node is None:
             raise LocalError("a heartbeat was admitted without a node")
+        self.presence.has_generation(who.node, generation)
         await self.presence.heard(who.node, word)
 
 

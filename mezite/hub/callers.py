@@ -70,6 +70,7 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "ListApiTokens": Permission.AUDITOR,
     "ListAuditEvents": Permission.AUDITOR,
     "VerifyAudit": Permission.AUDITOR,
+    "GetAuthorities": Permission.AUDITOR,
     "DeleteNode": Permission.ADMIN,
     "AllowRejoin": Permission.ADMIN,
     "CreateUser": Permission.ADMIN,
@@ -81,6 +82,8 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "DeleteApiToken": Permission.ADMIN,
     "CreateRole": Permission.ADMIN,
     "DeleteRole": Permission.ADMIN,
+    "RotateAuthority": Permission.ADMIN,
+    "RollbackAuthority": Permission.ADMIN,
 }
 
 # Of the methods for users, those that change nothing. What is for auditors never does.

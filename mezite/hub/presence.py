@@ -64,6 +64,12 @@ class Presence:
         if now - tunnel.last_saved >= wait:
             await self.save(tunnel)
 
+    def has_generation(self, node: NodeRecord, generation: int) -> None:
+        """An agent said of which authorities its certificates are."""
+        tunnel = self._registry.find(node.agent_id)
+        if tunnel is not None:
+            tunnel.generation = generation
+
     async def save(self, tunnel: Tunnel) -> None:
         """Tell the store what the tunnel knows, unless the node was removed meanwhile."""
         tunnel.last_saved, tunnel.has_news = tunnel.last_seen, False

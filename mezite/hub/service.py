@@ -1,18 +1,16 @@
 """
 The hub, put together: from settings, store and authorities to the open port.
 
-Owns the order in which things begin and end, and the hub's own certificates.
+Owns the order in which things begin and end.
 What the parts are is :mod:`mezite.hub.assembly`'s.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
@@ -26,14 +24,14 @@ from mezite.error import MeziteError
 from mezite.hub import adminsocket
 from mezite.hub.adminservice import Expiries
 from mezite.hub.assembly import Setting, assemble
-from mezite.hub.certificates import LIFETIME, HubCredentials, make_credentials
+from mezite.hub.certificates import OwnCertificates
 from mezite.hub.error import HubCannotStart
+from mezite.hub.rotationclock import RotationClock
 from mezite.hub.web.site import HubFacts
 from mezite.identity.authorities import Authorities
-from mezite.ssh.hostkeys import HostKey, ReplaceableHostKey
 from mezite.store.interfaces import IStore
 from mezite.tasks import background, within
-from mezite.wire.contexts import Credentials, HubContexts
+from mezite.wire.contexts import Credentials
 
 # Certificates are renewed and what has expired is forgotten this often.
 _UPKEEP_SECONDS: Final = 3600.0
@@ -54,23 +52,20 @@ class HubService(Service):
         config: HubConfig,
         store: IStore,
         authorities: Authorities,
+        key_files: Any,
         reactor: Any,
         wall_clock: Callable[[], float] = time.time,
         run_in_thread: Callable[..., Deferred[Any]] = deferToThread,
     ) -> None:
+        """
+        :param key_files: where ``authorities`` came from, and changed ones go: an
+            :class:`~mezite.store.keyfiles.IAuthorityFiles`.
+        """
         self.config = config
         self._store = store
-        self._authorities = authorities
         self._reactor = reactor
         self._wall_clock = wall_clock
-        self._credentials = self._make_credentials()
-        self._ssh_key = ReplaceableHostKey(_host_key(self._credentials))
-        self._contexts = HubContexts(
-            hub_names=config.hub_names,
-            authorities_pem=authorities.cluster_ca.certificate_pem,
-            hub=_tls_credentials(self._credentials),
-            web=self._web_credentials(),
-        )
+        self._own = OwnCertificates(config, authorities, wall_clock, self._web_credentials())
         self.facts = HubFacts(
             cluster_name=str(authorities.cluster),
             hub_name=config.hub_name,
@@ -84,11 +79,12 @@ class HubService(Service):
             Setting(
                 config=config,
                 store=store,
-                cluster=authorities.cluster,
-                authorities=lambda: self._authorities,
+                authorities=authorities,
+                key_files=key_files,
+                on_rotation=self._rotated,
                 facts=self.facts,
-                contexts=self._contexts,
-                ssh_key=self._ssh_key,
+                contexts=self._own.contexts,
+                ssh_key=self._own.ssh_key,
                 reactor=reactor,
                 wall_clock=wall_clock,
                 run_in_thread=run_in_thread,
@@ -98,6 +94,12 @@ class HubService(Service):
         )
         self.registry = self._parts.registry
         self.router = self._parts.router
+        self._rotation_clock = RotationClock(self._parts.services.rotation, reactor, wall_clock)
+
+    @property
+    def authorities(self) -> Authorities:
+        """Who signs now, and who is trusted."""
+        return self._parts.services.rotation.authorities
 
     def startService(self) -> None:
         """
@@ -123,6 +125,7 @@ class HubService(Service):
         self._sweep = LoopingCall(self._end_requests)
         self._sweep.clock = self._reactor
         self._sweep.start(_SWEEP_SECONDS, now=True)
+        self._rotation_clock.start()
         self._log.info(
             "hub of {cluster} listens on {address}",
             cluster=self.facts.cluster_name,
@@ -138,6 +141,7 @@ class HubService(Service):
             if repeated is not None and repeated.running:
                 repeated.stop()
         self._parts.webhooks.stop()
+        self._rotation_clock.stop()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         self._parts.attendance.stop()
@@ -170,17 +174,6 @@ class HubService(Service):
 
     # Certificates, and what else is done now and then.
 
-    def _make_credentials(self) -> HubCredentials:
-        return make_credentials(
-            cluster=self._authorities.cluster,
-            cluster_ca=self._authorities.cluster_ca,
-            host_ca=self._authorities.host_ca,
-            hub_names=self.config.hub_names,
-            public_host=self.config.public_addr.host,
-            serial=secrets.randbits(63),
-            now=self._wall_clock(),
-        )
-
     def _web_credentials(self) -> Credentials | None:
         certificate, key = self.config.tls_cert_file, self.config.tls_key_file
         if certificate is None or key is None:
@@ -190,10 +183,16 @@ class HubService(Service):
         except OSError as error:
             raise HubCannotStart(f"cannot read {error.filename}: {error.strerror}") from None
 
+    def _rotated(self, authorities: Authorities) -> None:
+        """For connections that begin; those that are there stay as they are."""
+        self._own.rotate(authorities)
+        self.facts.ca_pin = authorities.cluster_ca.pin
+        self._rotation_clock.look()
+
     def _expiries(self) -> Expiries:
-        authority = self._authorities.cluster_ca.certificate
+        authority = self.authorities.cluster_ca.certificate
         return Expiries(
-            certificate=self._credentials.expires,
+            certificate=self._own.expires,
             authority=authority.not_valid_after_utc.timestamp(),
         )
 
@@ -206,14 +205,10 @@ class HubService(Service):
 
     def _do_upkeep(self) -> None:
         now = self._wall_clock()
-        if now > self._credentials.expires - LIFETIME / 2:
-            self._credentials = self._make_credentials()
-            self._contexts.replace(hub=_tls_credentials(self._credentials))
-            self._ssh_key.replace(_host_key(self._credentials))
-            self._log.info("the hub's certificates were renewed")
+        self._own.renew()
         try:
             # Whatever renews the public certificate need not tell us.
-            self._contexts.replace(web=self._web_credentials())
+            self._own.contexts.replace(web=self._web_credentials())
         except MeziteError as error:
             self._log.warn("the web certificate stays as it was: {error}", error=error)
         background(self._forget_expired(now), doing="forgetting what has expired")
@@ -226,16 +221,3 @@ class HubService(Service):
         await self._store.bearers.purge(now)
         await self._store.api_tokens.purge(now)
         await self._parts.upkeep.run()
-
-
-def _host_key(credentials: HubCredentials) -> HostKey:
-    return HostKey.of(credentials.ssh_key, credentials.ssh_certificate)
-
-
-def _tls_credentials(credentials: HubCredentials) -> Credentials:
-    return Credentials(
-        certificate_pem=credentials.tls_certificate.public_bytes(Encoding.PEM),
-        key_pem=credentials.tls_key.private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-        ),
-    )

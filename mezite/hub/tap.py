@@ -24,7 +24,7 @@ from mezite.config.logs import choose_observer
 from mezite.error import MeziteError
 from mezite.hub.service import HubService
 from mezite.store.database import open_store
-from mezite.store.keyfiles import known_cluster, load_or_create
+from mezite.store.keyfiles import KeyFiles, known_cluster, load_or_create
 from mezite.store.lockfile import DirectoryLock, hold
 
 _WRONG_INPUT: Final = 2
@@ -102,7 +102,13 @@ def makeService(options: Options) -> Service:
             database=config.database_file,
         )
         store = open_store(config.database_file, reactor)  # type: ignore[arg-type]
-        hub = HubService(config=config, store=store, authorities=authorities, reactor=reactor)
+        hub = HubService(
+            config=config,
+            store=store,
+            authorities=authorities,
+            key_files=KeyFiles(config.data_dir, config.ca_key_passphrase),
+            reactor=reactor,
+        )
     except ConfigError as error:
         _end(str(error), _WRONG_INPUT)
     except MeziteError as error:

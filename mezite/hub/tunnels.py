@@ -51,6 +51,8 @@ class Tunnel:
     word: NodeWord = field()
     # It differs from what the store knows.
     has_news: bool = False
+    # That of the authorities its agent has certificates of; 0 until it says so.
+    generation: int = 0
     # Whose each stream is, for as long as it is somebody's.
     _users: WeakKeyDictionary[StreamTransport, UserName] = field(
         init=False, factory=WeakKeyDictionary, repr=False

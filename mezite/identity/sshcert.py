@@ -276,15 +276,21 @@ def _issue(authority: SshAuthority, fields: CertificateFields) -> str:
     return f"{name} {base64.b64encode(blob).decode()} {fields.key_id.decode()}"
 
 
+_FOREIGN: Final = {
+    CertificateKind.HOST: "the certificate is not signed by an authority that is trusted here",
+    CertificateKind.USER: (
+        "the certificate is not signed by an authority that is trusted here; if the cluster's"
+        " authority was rotated, run msh login"
+    ),
+}
+
+
 def _check(
     blob: bytes, kind: CertificateKind, trusted: Collection[bytes], now: float
 ) -> CertificateFields:
     certificate = load_certificate(blob)
     if certificate.signer_blob not in trusted:
-        raise CertificateRefused(
-            "the certificate is not signed by an authority that is trusted here",
-            reason="signed by an unknown key",
-        )
+        raise CertificateRefused(_FOREIGN[kind], reason="signed by an unknown key")
     # Trust comes before arithmetic: strangers cannot make us check signatures.
     if not certificate.is_signed:
         raise CertificateRefused(

@@ -77,8 +77,10 @@ class Succession(Generic[A]):
     The authority that signs, and the other one that is trusted as well, if any.
 
     ``number`` and ``other_number`` tell them apart on disk; ``last`` is the
-    highest that was ever given. Times are POSIX seconds, ``grace`` is a length
-    in seconds; 0 means that a person makes each step.
+    highest that was ever given. Times are POSIX seconds: ``since`` is that of
+    the phase, ``switched`` when the signing one last changed. ``grace`` is a
+    length in seconds; 0 means that a person makes each step. Whoever has learned
+    of the authorities of ``generation`` is ready for the next step.
     """
 
     signing: A
@@ -86,10 +88,12 @@ class Succession(Generic[A]):
     phase: Phase = Phase.STANDBY
     since: float = 0.0
     began: float = 0.0
+    switched: float = 0.0
     grace: float = 0.0
     number: int = 1
     other_number: int = 0
     last: int = 1
+    generation: int = 0
 
     @property
     def trusted(self) -> tuple[A, ...]:
@@ -134,6 +138,7 @@ class Succession(Generic[A]):
                 other_number=self.number,
                 phase=phase,
                 since=now,
+                switched=now,
             )
         return evolve(self, other=None, other_number=0, phase=phase, since=now, grace=0.0)
 

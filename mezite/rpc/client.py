@@ -129,6 +129,7 @@ class AuthClient:
         hostname: str = "",
         command_labels: Iterable[str] = (),
         facts: pb.NodeFacts | None = None,
+        generation: int = 0,
     ) -> pb.RegisterAgentResponse:
         request = pb.RegisterAgentRequest(
             labels=labels,
@@ -136,6 +137,7 @@ class AuthClient:
             hostname=hostname,
             command_labels=command_labels,
             facts=facts,
+            authorities_generation=generation,
         )
         return await self._call(request, pb.RegisterAgentResponse)
 
@@ -146,10 +148,15 @@ class AuthClient:
         version: str,
         command_labels: Iterable[str] = (),
         facts: pb.NodeFacts | None = None,
+        generation: int = 0,
     ) -> pb.AgentHeartbeatResponse:
         """``facts`` that have not changed since they were last told are left out."""
         request = pb.AgentHeartbeatRequest(
-            labels=labels, version=version, command_labels=command_labels, facts=facts
+            labels=labels,
+            version=version,
+            command_labels=command_labels,
+            facts=facts,
+            authorities_generation=generation,
         )
         return await self._call(request, pb.AgentHeartbeatResponse)
 
@@ -348,6 +355,25 @@ class AuthClient:
         """A few seconds of verifying; the ``next_page_token`` goes on."""
         request = pb.VerifyAuditRequest(head=head, page_token=page_token)
         return await self._call(request, pb.VerifyAuditResponse)
+
+    # Authorities.
+
+    async def get_authorities(self) -> pb.GetAuthoritiesResponse:
+        return await self._call(pb.GetAuthoritiesRequest(), pb.GetAuthoritiesResponse)
+
+    async def rotate_authority(
+        self, types: Iterable[str], *, grace_period_seconds: int = 0, phase: str = ""
+    ) -> list[pb.Authority]:
+        """Begin the rotation of these, or move it on to a phase."""
+        request = pb.RotateAuthorityRequest(
+            types=types, grace_period_seconds=grace_period_seconds, phase=phase
+        )
+        return list((await self._call(request, pb.RotateAuthorityResponse)).authorities)
+
+    async def rollback_authority(self, types: Iterable[str]) -> list[pb.Authority]:
+        """Let the old ones sign again."""
+        request = pb.RollbackAuthorityRequest(types=types)
+        return list((await self._call(request, pb.RollbackAuthorityResponse)).authorities)
 
     async def _call(self, request: Message, response_type: type[M]) -> M:
         method = request.DESCRIPTOR.name.removesuffix("Request")

@@ -70,9 +70,11 @@ class Manifest:
                     "signing": each.number,
                     "other": each.other_number,
                     "last": each.last,
+                    "generation": each.generation,
                     "phase": each.phase.value,
                     "since": each.since,
                     "began": each.began,
+                    "switched": each.switched,
                     "grace": each.grace,
                 }
                 for kind, each in self.successions.items()
@@ -133,10 +135,12 @@ def _numbers(succession: Succession[Any]) -> Succession[int]:
         phase=succession.phase,
         since=succession.since,
         began=succession.began,
+        switched=succession.switched,
         grace=succession.grace,
         number=succession.number,
         other_number=succession.other_number,
         last=succession.last,
+        generation=succession.generation,
     )
 
 
@@ -151,10 +155,12 @@ def _read(said: Any) -> Succession[int]:
         phase=phase,
         since=_seconds(said["since"]),
         began=_seconds(said["began"]),
+        switched=_seconds(said["switched"]),
         grace=_seconds(said["grace"]),
         number=signing,
         other_number=other,
         last=last,
+        generation=_number(said["generation"], least=0),
     )
 
 

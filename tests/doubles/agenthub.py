@@ -62,6 +62,8 @@ class AgentHub:
     calls: list[tuple[str, Any]] = field(factory=list)
     allowed: bool = True
     bounds: dict[str, Any] = field(factory=dict)
+    # Of its authorities; 0 is a hub that does not say.
+    generation: int = 0
     refusals: list[BaseException] = field(factory=list)
     dials: list[float] = field(factory=list)
     links: list[Link] = field(factory=list)
@@ -126,19 +128,24 @@ class AgentHub:
             user_ca=issued.user_ca,
             cluster_name=CLUSTER.text,
             hub_name=issued.hub_name,
+            authorities_generation=self.generation,
         )
 
     async def register_agent(
         self, call: Call, request: pb.RegisterAgentRequest
     ) -> pb.RegisterAgentResponse:
         self._called("RegisterAgent", request)
-        return pb.RegisterAgentResponse(heartbeat_seconds=10)
+        return pb.RegisterAgentResponse(
+            heartbeat_seconds=10, authorities_generation=self.generation
+        )
 
     async def agent_heartbeat(
         self, call: Call, request: pb.AgentHeartbeatRequest
     ) -> pb.AgentHeartbeatResponse:
         self._called("AgentHeartbeat", request)
-        return pb.AgentHeartbeatResponse(heartbeat_seconds=10)
+        return pb.AgentHeartbeatResponse(
+            heartbeat_seconds=10, authorities_generation=self.generation
+        )
 
     async def deregister_agent(
         self, call: Call, request: pb.DeregisterAgentRequest

@@ -40,6 +40,7 @@ from mezite.store.memory import MemoryStore
 from mezite.store.records import JoinTokenRecord, NodeRecord, UserRecord
 from mezite.wire.contexts import client_context
 from mezite.wire.transport import TLSTransport
+from tests.doubles.keyfiles import MemoryKeyFiles
 from tests.doubles.link import Link, link
 
 T = TypeVar("T")
@@ -66,15 +67,20 @@ class HubWorld:
 
     clock: MemoryReactorClock = field(factory=MemoryReactorClock)
     store: MemoryStore = field(factory=MemoryStore)
-    authorities: Authorities = field(init=False)
+    key_files: MemoryKeyFiles = field(factory=MemoryKeyFiles)
+    # What is on its disk when it starts; made, if nothing is.
+    starts_with: Authorities | None = None
     hub: HubService = field(init=False)
     links: list[Link] = field(init=False, factory=list)
     _tokens: Any = field(init=False, factory=itertools.count)
+    # A peer has one key, whatever certificates it gets for it.
+    _keys: dict[Identity, ec.EllipticCurvePrivateKey] = field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        now = time.time()
-        self.clock.advance(now)
-        self.authorities = Authorities(
+        if not self.clock.seconds():
+            self.clock.advance(time.time())
+        now = self.clock.seconds()
+        authorities = self.starts_with or Authorities(
             CLUSTER,
             SshAuthority.generate(),
             SshAuthority.generate(),
@@ -89,11 +95,17 @@ class HubWorld:
                 public_addr=HostPort("hub.example.com", 443),
             ),
             store=self.store,
-            authorities=self.authorities,
+            authorities=authorities,
+            key_files=self.key_files,
             reactor=self.clock,
             wall_clock=self.clock.seconds,
             run_in_thread=lambda work, *rest: maybeDeferred(work, *rest),
         )
+
+    @property
+    def authorities(self) -> Authorities:
+        """Who signs now, and who is trusted."""
+        return self.hub.authorities
 
     def dial(
         self,
@@ -102,11 +114,16 @@ class HubWorld:
         *,
         identity: Identity | None = None,
         server_name: str = "hub.example.com",
+        authorities: Authorities | None = None,
     ) -> TLSTransport:
-        """Connect to the hub's port; ``inner`` speaks once the handshake is done."""
-        context = client_context(
-            protocol, self.authorities.cluster_ca.certificate_pem, *self._credentials(identity)
-        )
+        """
+        Connect to the hub's port; ``inner`` speaks once the handshake is done.
+
+        :param authorities: whom the peer trusts and has its certificate from;
+            those of now, if nothing is said.
+        """
+        theirs = authorities or self.authorities
+        context = client_context(protocol, theirs.tls_pem, *self._credentials(identity, theirs))
         client = TLSTransport(
             context.connection(server_name),
             self.clock,
@@ -188,13 +205,22 @@ class HubWorld:
         self.dial(mux, b"mezite-tunnel", identity=node)
         return mux
 
-    def _credentials(self, identity: Identity | None) -> tuple[bytes, bytes] | tuple[()]:
+    def public_key_of(self, identity: Identity) -> str:
+        """The public half of the TLS key that this peer dials with, PEM."""
+        return _public_pem(self._key_of(identity))
+
+    def _key_of(self, identity: Identity) -> ec.EllipticCurvePrivateKey:
+        return self._keys.setdefault(identity, ec.generate_private_key(ec.SECP256R1()))
+
+    def _credentials(
+        self, identity: Identity | None, authorities: Authorities
+    ) -> tuple[bytes, bytes] | tuple[()]:
         if identity is None:
             return ()
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = self._key_of(identity)
         issue: Any = issue_node if isinstance(identity, NodeIdentity) else issue_user
         certificate = issue(
-            self.authorities.cluster_ca,
+            authorities.cluster_ca,
             key.public_key(),
             identity,
             now=self.clock.seconds(),
@@ -213,5 +239,9 @@ def ssh_public_line() -> str:
 
 def tls_public_pem() -> str:
     """A fresh TLS key's public half."""
-    key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return _public_pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+def _public_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return public.decode()

@@ -93,7 +93,7 @@ class UnforeseenTests(HostileTests):
             tried.append(self.world.clock.seconds())
             raise Unforeseen
 
-        self.swap(hub, "_make_credentials", odd)
+        self.swap(hub._own, "renew", odd)
         self.patch(adminsocket, "listen", lambda reactor, *rest: reactor.listenTCP(1, None))
         hub.startService()
         self.world.clock.pump([3600.0] * 24 * 90)

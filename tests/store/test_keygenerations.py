@@ -36,7 +36,7 @@ def facts(authorities: Authorities) -> tuple[Any, ...]:
         authorities.host_lines,
         authorities.tls_pem,
         [
-            (each.phase, each.since, each.began, each.grace, each.number, each.other_number)
+            (each.phase, each.since, each.switched, each.grace, each.number, each.other_number)
             for each in (authorities.users, authorities.hosts, authorities.tls)
         ],
     )

@@ -145,6 +145,12 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/api-tokens", "ListApiTokens", "The API tokens that have not expired."),
     Route("GET", "/audit", "ListAuditEvents", "The events of the audit that match."),
     Route("GET", "/audit/verify", "VerifyAudit", "Whether the audit is as it was written."),
+    Route(
+        "GET",
+        "/authorities",
+        "GetAuthorities",
+        "The authorities, and how far the rotation of each is.",
+    ),
     # For administrators.
     Route("DELETE", "/nodes/{node}", "DeleteNode", "Forgets a node.", status=204),
     Route(
@@ -193,6 +199,20 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         "DELETE", "/api-tokens/{token_id}", "DeleteApiToken", "Revokes an API token.", status=204
+    ),
+    Route(
+        "POST",
+        "/authorities/rotate",
+        "RotateAuthority",
+        "Begins the rotation of authorities, or moves it on by one phase.",
+        required=("types",),
+    ),
+    Route(
+        "POST",
+        "/authorities/rollback",
+        "RollbackAuthority",
+        "Lets the old authorities sign again.",
+        required=("types",),
     ),
 )
 

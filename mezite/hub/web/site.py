@@ -14,7 +14,7 @@ from importlib import resources
 from string import Template
 from typing import Final
 
-from attrs import frozen
+from attrs import define
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -37,9 +37,9 @@ IDLE_SECONDS: Final = 60
 _PLAIN: Final = b"text/plain; charset=utf-8"
 
 
-@frozen
+@define(eq=False)
 class HubFacts:
-    """What the hub says of itself to anybody."""
+    """What the hub says of itself to anybody; the pin changes when its authority does."""
 
     cluster_name: str
     hub_name: str
@@ -108,6 +108,26 @@ class _Fixed(_Page):
 
     def render_GET(self, request: Request) -> bytes:
         return self._body
+
+
+class _Front(_Page):
+    """The page that tells what this is, and how to log in."""
+
+    content_type = b"text/html; charset=utf-8"
+
+    def __init__(self, facts: HubFacts) -> None:
+        super().__init__()
+        self._template = Template(_text("index.html"))
+        self._facts = facts
+
+    def render_GET(self, request: Request) -> bytes:
+        page = self._template.substitute(
+            cluster=html.escape(self._facts.cluster_name),
+            address=html.escape(self._facts.public_address),
+            pin=html.escape(self._facts.ca_pin),
+            version=html.escape(__version__),
+        )
+        return page.encode()
 
 
 class _Missing(_Page):
@@ -213,14 +233,8 @@ def build_site(
     ``check`` raises a :class:`~mezite.error.MeziteError` while the hub is not
     ready; its sentence is shown to whoever asks.
     """
-    page = Template(_text("index.html")).substitute(
-        cluster=html.escape(facts.cluster_name),
-        address=html.escape(facts.public_address),
-        pin=html.escape(facts.ca_pin),
-        version=html.escape(__version__),
-    )
     root = _Folder()
-    root.putChild(b"", _Fixed(page.encode(), b"text/html; charset=utf-8"))
+    root.putChild(b"", _Front(facts))
     root.putChild(b"style.css", _Fixed(_text("style.css").encode(), b"text/css; charset=utf-8"))
     root.putChild(b"healthz", _Fixed(b"ok\n", _PLAIN))
     root.putChild(b"readyz", _Readiness(check))

@@ -192,6 +192,8 @@ class PingResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SERVER_TIME_FIELD_NUMBER: _builtins.int
     CA_PIN_FIELD_NUMBER: _builtins.int
+    CLUSTER_CA_FIELD_NUMBER: _builtins.int
+    HOST_CA_FIELD_NUMBER: _builtins.int
     cluster_name: _builtins.str
     """The cluster's name, which stands in every certificate."""
     hub_name: _builtins.str
@@ -202,6 +204,12 @@ class PingResponse(_message.Message):
     """The hub's clock, to tell a wrong clock from an expired certificate."""
     ca_pin: _builtins.str
     """The pin of the cluster's authority, "sha256:" and 64 hexadecimal digits."""
+    cluster_ca: _builtins.str
+    """Whom to trust from now on, as in IssueUserCertsResponse: of use to callers who
+    have checked the hub's certificate.
+    """
+    @_builtins.property
+    def host_ca(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -210,10 +218,12 @@ class PingResponse(_message.Message):
         version: _builtins.str = ...,
         server_time: _builtins.int = ...,
         ca_pin: _builtins.str = ...,
+        cluster_ca: _builtins.str = ...,
+        host_ca: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pin", b"ca_pin", "cluster_name", b"cluster_name", "hub_name", b"hub_name", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pin", b"ca_pin", "cluster_ca", b"cluster_ca", "cluster_name", b"cluster_name", "host_ca", b"host_ca", "hub_name", b"hub_name", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -372,7 +382,7 @@ class IssueUserCertsResponse(_message.Message):
     tls_certificate: _builtins.str
     """The X.509 certificate, PEM."""
     cluster_ca: _builtins.str
-    """The cluster's X.509 authority, PEM."""
+    """The cluster's X.509 authorities, PEM: one, or two while one takes over."""
     valid_before: _builtins.int
     """When both certificates end."""
     cluster_name: _builtins.str
@@ -675,6 +685,7 @@ class GenerateHostCertsResponse(_message.Message):
     VALID_BEFORE_FIELD_NUMBER: _builtins.int
     CLUSTER_NAME_FIELD_NUMBER: _builtins.int
     HUB_NAME_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_GENERATION_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     hostname: _builtins.str
     """The host name that the certificates carry."""
@@ -683,11 +694,13 @@ class GenerateHostCertsResponse(_message.Message):
     tls_certificate: _builtins.str
     """The X.509 certificate, PEM."""
     cluster_ca: _builtins.str
-    """The cluster's X.509 authority, PEM."""
+    """The cluster's X.509 authorities, PEM: one, or two while one takes over."""
     valid_before: _builtins.int
     """When both certificates end."""
     cluster_name: _builtins.str
     hub_name: _builtins.str
+    authorities_generation: _builtins.int
+    """That of the authorities above; it grows when they change."""
     @_builtins.property
     def user_ca(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The authorities of users' SSH keys, one public key line each."""
@@ -709,10 +722,11 @@ class GenerateHostCertsResponse(_message.Message):
         valid_before: _builtins.int = ...,
         cluster_name: _builtins.str = ...,
         hub_name: _builtins.str = ...,
+        authorities_generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "cluster_ca", b"cluster_ca", "cluster_name", b"cluster_name", "host_ca", b"host_ca", "hostname", b"hostname", "hub_name", b"hub_name", "ssh_certificate", b"ssh_certificate", "tls_certificate", b"tls_certificate", "user_ca", b"user_ca", "valid_before", b"valid_before"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "authorities_generation", b"authorities_generation", "cluster_ca", b"cluster_ca", "cluster_name", b"cluster_name", "host_ca", b"host_ca", "hostname", b"hostname", "hub_name", b"hub_name", "ssh_certificate", b"ssh_certificate", "tls_certificate", b"tls_certificate", "user_ca", b"user_ca", "valid_before", b"valid_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -747,9 +761,12 @@ class RegisterAgentRequest(_message.Message):
     HOSTNAME_FIELD_NUMBER: _builtins.int
     COMMAND_LABELS_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_GENERATION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     hostname: _builtins.str
     """For logs only: the name that counts is in the node's certificate."""
+    authorities_generation: _builtins.int
+    """That of the agent's certificates."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -766,10 +783,11 @@ class RegisterAgentRequest(_message.Message):
         hostname: _builtins.str = ...,
         command_labels: _abc.Iterable[_builtins.str] | None = ...,
         facts: Global___NodeFacts | None = ...,
+        authorities_generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_labels", b"command_labels", "facts", b"facts", "hostname", b"hostname", "labels", b"labels", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities_generation", b"authorities_generation", "command_labels", b"command_labels", "facts", b"facts", "hostname", b"hostname", "labels", b"labels", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -780,16 +798,20 @@ class RegisterAgentResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_GENERATION_FIELD_NUMBER: _builtins.int
     heartbeat_seconds: _builtins.int
     """How often AgentHeartbeat is to be called."""
+    authorities_generation: _builtins.int
+    """The hub's. Where the agent's is another, it renews its certificates now."""
     def __init__(
         self,
         *,
         heartbeat_seconds: _builtins.int = ...,
+        authorities_generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_seconds", b"heartbeat_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities_generation", b"authorities_generation", "heartbeat_seconds", b"heartbeat_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -823,7 +845,10 @@ class AgentHeartbeatRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     COMMAND_LABELS_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_GENERATION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
+    authorities_generation: _builtins.int
+    """As in RegisterAgentRequest."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -839,10 +864,11 @@ class AgentHeartbeatRequest(_message.Message):
         version: _builtins.str = ...,
         command_labels: _abc.Iterable[_builtins.str] | None = ...,
         facts: Global___NodeFacts | None = ...,
+        authorities_generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_labels", b"command_labels", "facts", b"facts", "labels", b"labels", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities_generation", b"authorities_generation", "command_labels", b"command_labels", "facts", b"facts", "labels", b"labels", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -853,16 +879,20 @@ class AgentHeartbeatResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_GENERATION_FIELD_NUMBER: _builtins.int
     heartbeat_seconds: _builtins.int
     """How often AgentHeartbeat is to be called from now on."""
+    authorities_generation: _builtins.int
+    """As in RegisterAgentResponse."""
     def __init__(
         self,
         *,
         heartbeat_seconds: _builtins.int = ...,
+        authorities_generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_seconds", b"heartbeat_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities_generation", b"authorities_generation", "heartbeat_seconds", b"heartbeat_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2337,6 +2367,212 @@ class AllowRejoinResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AllowRejoinResponse: _TypeAlias = AllowRejoinResponse  # noqa: Y015
+
+@_typing.final
+class Authority(_message.Message):
+    """---------------------------------------------------------------- authorities"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    SWITCHED_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    OTHER_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    OTHER_IS_NEW_FIELD_NUMBER: _builtins.int
+    GRACE_PERIOD_SECONDS_FIELD_NUMBER: _builtins.int
+    NEXT_PHASE_FIELD_NUMBER: _builtins.int
+    NEXT_CHANGE_FIELD_NUMBER: _builtins.int
+    NEXT_CHANGE_LATEST_FIELD_NUMBER: _builtins.int
+    BEHIND_FIELD_NUMBER: _builtins.int
+    NODES_BEHIND_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """"user" (SSH user certificates), "host" (SSH host certificates) or "tls" (X.509)."""
+    phase: _builtins.str
+    """"standby", "prepare", "rotate" or "rollback"."""
+    since: _builtins.int
+    """When the phase began."""
+    switched: _builtins.int
+    """When the authority that signs began to."""
+    fingerprint: _builtins.str
+    """Of the one that signs: as ssh-keygen -l shows it; for "tls", the pin."""
+    other_fingerprint: _builtins.str
+    """Of the other one that is trusted; empty in standby."""
+    other_is_new: _builtins.bool
+    """The other one is the new one, and not the old one."""
+    grace_period_seconds: _builtins.int
+    """0 if nothing happens by itself."""
+    next_phase: _builtins.str
+    """The phase that follows, and when: as soon as all connected nodes are ready, but
+    not before the first time, and at the second in any case. 0 if never by itself.
+    """
+    next_change: _builtins.int
+    next_change_latest: _builtins.int
+    nodes_behind: _builtins.int
+    @_builtins.property
+    def behind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes that have not learned of this phase, by host name, at most 100 of them;
+        nodes_behind says how many there are.
+        """
+
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        phase: _builtins.str = ...,
+        since: _builtins.int = ...,
+        switched: _builtins.int = ...,
+        fingerprint: _builtins.str = ...,
+        other_fingerprint: _builtins.str = ...,
+        other_is_new: _builtins.bool = ...,
+        grace_period_seconds: _builtins.int = ...,
+        next_phase: _builtins.str = ...,
+        next_change: _builtins.int = ...,
+        next_change_latest: _builtins.int = ...,
+        behind: _abc.Iterable[_builtins.str] | None = ...,
+        nodes_behind: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind", b"behind", "fingerprint", b"fingerprint", "grace_period_seconds", b"grace_period_seconds", "next_change", b"next_change", "next_change_latest", b"next_change_latest", "next_phase", b"next_phase", "nodes_behind", b"nodes_behind", "other_fingerprint", b"other_fingerprint", "other_is_new", b"other_is_new", "phase", b"phase", "since", b"since", "switched", b"switched", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Authority: _TypeAlias = Authority  # noqa: Y015
+
+@_typing.final
+class GetAuthoritiesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAuthoritiesRequest: _TypeAlias = GetAuthoritiesRequest  # noqa: Y015
+
+@_typing.final
+class GetAuthoritiesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """Grows with each change of any of them."""
+    @_builtins.property
+    def authorities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Authority]: ...
+    def __init__(
+        self,
+        *,
+        authorities: _abc.Iterable[Global___Authority] | None = ...,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "generation", b"generation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAuthoritiesResponse: _TypeAlias = GetAuthoritiesResponse  # noqa: Y015
+
+@_typing.final
+class RotateAuthorityRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    GRACE_PERIOD_SECONDS_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    grace_period_seconds: _builtins.int
+    """How long the old authority is trusted, beginning now; 0 means the default (72 hours)."""
+    phase: _builtins.str
+    """Empty: begin, and make the steps as the grace period says. "prepare": begin, and
+    make no step by itself. "rotate" or "standby": make the step to this phase now.
+    """
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At least one of the types."""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        grace_period_seconds: _builtins.int = ...,
+        phase: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace_period_seconds", b"grace_period_seconds", "phase", b"phase", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateAuthorityRequest: _TypeAlias = RotateAuthorityRequest  # noqa: Y015
+
+@_typing.final
+class RotateAuthorityResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def authorities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Authority]: ...
+    def __init__(
+        self,
+        *,
+        authorities: _abc.Iterable[Global___Authority] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateAuthorityResponse: _TypeAlias = RotateAuthorityResponse  # noqa: Y015
+
+@_typing.final
+class RollbackAuthorityRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At least one of the types."""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackAuthorityRequest: _TypeAlias = RollbackAuthorityRequest  # noqa: Y015
+
+@_typing.final
+class RollbackAuthorityResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def authorities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Authority]: ...
+    def __init__(
+        self,
+        *,
+        authorities: _abc.Iterable[Global___Authority] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackAuthorityResponse: _TypeAlias = RollbackAuthorityResponse  # noqa: Y015
 
 @_typing.final
 class AuditEvent(_message.Message):
