@@ -96,15 +96,21 @@ def _explain_tls(
         )
     if "unknown ca" in detail or "bad certificate" in detail or "certificate required" in detail:
         return (
-            f"the hub at {hub} does not accept this node's certificate: on the hub run"
-            " mezctl nodes allow-rejoin NAME, then start mezd with what it prints"
+            f"the hub at {hub} does not accept this node's certificate: if its authority was"
+            f" rotated while this node was away, or it was set up anew, {_ways_back(membership)}"
         )
     if _is_foreign(detail):
         return (
-            f"the hub at {hub} is not the one that this node trusts ({error}): check the address,"
-            " or join this node again if the hub was set up anew"
+            f"the hub at {hub} is not the one that this node trusts ({error}): check the address;"
+            " if its authority was rotated while this node was away, or it was set up anew,"
+            f" {_ways_back(membership)}"
         )
     return f"the TLS connection to {hub} failed: {error}"
+
+
+def _ways_back(membership: Membership | None) -> str:
+    node = "NAME" if membership is None else membership.identity.node
+    return f"run mezctl nodes allow-rejoin {node} on the hub, and start mezd with what it prints"
 
 
 def expired(membership: Membership) -> str:

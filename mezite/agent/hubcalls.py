@@ -37,6 +37,19 @@ _RECORDINGS: Final[Mapping[int, Recording]] = {
 
 
 @frozen
+class Heard:
+    """
+    What the hub says to a sign of life.
+
+    ``seconds`` is how often it wants one; ``generation``, that of the cluster's
+    authorities, 0 from a hub that does not say.
+    """
+
+    seconds: float
+    generation: int
+
+
+@frozen
 class HubCalls:
     """The calls of one channel; each raises the kinds of :mod:`mezite.error`."""
 
@@ -80,26 +93,30 @@ class HubCalls:
             )
         )
 
-    async def register(self, node: NodeName, report: NodeReport) -> float:
-        """Say that this node serves sessions; how often to be heard from, in seconds."""
+    async def register(self, node: NodeName, report: NodeReport, generation: int) -> Heard:
+        """Say that this node serves sessions, and of which authorities its certificates are."""
         answer = await self.client.register_agent(
             labels=report.labels,
             version=__version__,
             hostname=node.text,
             command_labels=report.command_labels,
             facts=_facts(report),
+            generation=generation,
         )
-        return _interval(answer.heartbeat_seconds)
+        return Heard(_interval(answer.heartbeat_seconds), answer.authorities_generation)
 
-    async def heartbeat(self, report: NodeReport, *, with_facts: bool = False) -> float:
-        """Say that this node is alive; how often to be heard from, in seconds."""
+    async def heartbeat(
+        self, report: NodeReport, generation: int, *, with_facts: bool = False
+    ) -> Heard:
+        """Say that this node is alive."""
         answer = await self.client.agent_heartbeat(
             labels=report.labels,
             version=__version__,
             command_labels=report.command_labels,
             facts=_facts(report) if with_facts else None,
+            generation=generation,
         )
-        return _interval(answer.heartbeat_seconds)
+        return Heard(_interval(answer.heartbeat_seconds), answer.authorities_generation)
 
     async def deregister(self) -> None:
         """Say that this node stops, on purpose."""
@@ -131,6 +148,7 @@ def _issued(answer: pb.GenerateHostCertsResponse) -> Issued:
         tls_certificate_pem=answer.tls_certificate.encode(),
         cluster_ca_pem=answer.cluster_ca.encode(),
         user_ca=tuple(answer.user_ca),
+        generation=answer.authorities_generation,
     )
 
 

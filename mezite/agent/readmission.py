@@ -3,11 +3,12 @@ What an agent does when the hub keeps hanging up on it.
 
 A hub ends the tunnel of a node that it does not know, and cannot say why
 there. Over ``mezite-auth`` it can, so the agent asks for new certificates. If
-the node was removed, if its certificate ended or its authority was replaced
+the node was removed, if its certificate ended or its authority was forgotten
 while it was away, or if the hub was set up anew, a join token that was given
 brings it back; its keys stay, and nothing is deleted by hand. A hub with another
-authority is believed only by a pin or a CA file that somebody gave: never by
-public trust, never by its word.
+authority is believed only by a pin or a CA file that somebody gave, or if the
+authority that the node trusts vouches for it, as it does while the other takes
+over: never by public trust, never by its word.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ from mezite.agent.join import Application
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.state import Issued, Membership, NodeKeys
 from mezite.error import Denied, MeziteError
+from mezite.identity.authority import pin_of
 from mezite.names import is_address
 from mezite.rpc.channel import open_channel
 from mezite.tasks import within
 from mezite.wire import alpn
-from mezite.wire.contexts import client_context
+from mezite.wire.contexts import client_context, load_certificates
 from mezite.wire.endpoint import TlsClientEndpoint
 from mezite.wire.error import NotThisHub
+from mezite.wire.trust import fetch_authority
 
 _SECONDS: Final = 30.0
 
@@ -55,6 +58,23 @@ async def renew_directly(reactor: Any, membership: Membership) -> Issued:
         return await HubCalls.on(channel).renew(membership.keys)
     finally:
         channel.close()
+
+
+async def find_successor(reactor: Any, membership: Membership) -> Membership:
+    """
+    The same node, which trusts the authority that takes over from its own as well.
+
+    :raises NotThisHub: the hub shows no such authority.
+    """
+    refusal: NotThisHub | None = None
+    for authority in load_certificates(membership.certificates.cluster_ca_pem):
+        try:
+            found = await fetch_authority(reactor, membership.hub, pin=pin_of(authority))
+        except NotThisHub as error:
+            refusal = error
+        else:
+            return membership.trusting(found)
+    raise refusal or NotThisHub(f"{membership.hub} shows no authority that this node knows")
 
 
 def tls_context(protocol: bytes, membership: Membership) -> Any:
@@ -85,6 +105,10 @@ class Readmission:
     renew: Callable[[Membership], Awaitable[Issued]] = field(repr=False)
     join: Callable[[Application, NodeKeys], Awaitable[Membership]] = field(repr=False)
     application: Callable[[], Application] = field(repr=False)
+    # Not asked for where nobody can be, as in tests of the rest.
+    successor: Callable[[Membership], Awaitable[Membership]] | None = field(
+        repr=False, default=None
+    )
     # The token that was refused; it will not get better.
     _refused: str | None = field(init=False, default=None, repr=False)
 
@@ -103,14 +127,36 @@ class Readmission:
         except MeziteError as error:
             if is_refused_certificate(error):
                 return await self._join_again(
-                    f"the hub at {membership.hub} does not accept this node's certificate"
+                    f"the hub at {membership.hub} does not accept this node's certificate: its"
+                    " authority may have been rotated while this node was away"
                 )
             if is_another_hub(error):
+                if await self._follow_successor(membership):
+                    return True
                 return await self._join_again(
-                    f"the hub at {membership.hub} is not the one that this node joined"
+                    f"the hub at {membership.hub} is not the one that this node joined, or its"
+                    " authority was rotated while this node was away"
                 )
             self._log.debug("the hub does not say why it hangs up: {error}", error=error)
             return False
+        return True
+
+    async def _follow_successor(self, old: Membership) -> bool:
+        """Whether the hub's authority is the one that takes over from ours, and took us in."""
+        if self.successor is None:
+            return False
+        try:
+            membership = await within(
+                self.clock, _SECONDS, self.successor(old), doing="looking at the hub's authority"
+            )
+            issued = await within(
+                self.clock, _SECONDS, self.renew(membership), doing="asking for new certificates"
+            )
+            self.current.replace(membership.renewed(issued))
+        except MeziteError as error:
+            self._log.debug("the hub's authority is not the next of ours: {error}", error=error)
+            return False
+        self._log.info("the cluster's authority is being rotated; this node has learned of it")
         return True
 
     async def _join_again(self, why: str) -> bool:

@@ -41,6 +41,8 @@ class Registration:
 
     ``open_channel`` opens a stream to the auth service and gives the channel
     on it; it raises :class:`~mezite.error.Unavailable` when the tunnel is down.
+    ``generation`` is that of the node's certificates, and ``hub_has`` is told the
+    hub's with each answer.
     """
 
     _log = Logger()
@@ -49,6 +51,8 @@ class Registration:
     report: Callable[[], NodeReport] = field(repr=False)
     clock: IReactorTime
     open_channel: Callable[[], GrpcChannel] = field(repr=False)
+    generation: Callable[[], int] = lambda: 0
+    hub_has: Callable[[int], None] = lambda _: None
     uniform: Callable[[float, float], float] = random.uniform
     is_registered: bool = field(init=False, default=False)
     # The hub once took it.
@@ -91,15 +95,18 @@ class Registration:
             try:
                 self._channel = self.open_channel()
                 told = self.report()
-                interval = await self.calls.register(self.node, told)
+                heard = await self.calls.register(self.node, told, self.generation())
                 self.is_registered = self.was_registered = True
                 failures = 0
                 self._log.info("tunnel up: the hub knows this node as {node}", node=self.node)
                 while True:
-                    await deferLater(self.clock, interval)
+                    self.hub_has(heard.generation)
+                    await deferLater(self.clock, heard.seconds)
                     report = self.report()
                     has_news = report.facts != told.facts
-                    interval = await self.calls.heartbeat(report, with_facts=has_news)
+                    heard = await self.calls.heartbeat(
+                        report, self.generation(), with_facts=has_news
+                    )
                     told = report
             except CancelledError:
                 raise

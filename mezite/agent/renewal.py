@@ -1,8 +1,9 @@
 """
 New certificates before the old ones end.
 
-A :class:`RenewalService` renews at two thirds of their lifetime and goes on
-asking until it has them. What is renewed is used for what begins afterwards:
+A :class:`RenewalService` renews at two thirds of their lifetime, or at once
+when the hub has other authorities, and goes on asking until it has them. What
+is renewed is used for what begins afterwards:
 the next dial and the next SSH sessions. Nothing that runs is dropped.
 """
 
@@ -15,7 +16,6 @@ from typing import Final
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mezite.agent.error import BrokenState
@@ -58,6 +58,21 @@ class RenewalService(Service):
         self._wall_clock = wall_clock
         self._uniform = uniform
         self._running: Deferred[None] | None = None
+        self._napping: Deferred[None] | None = None
+        # Of the hub's authorities, as it said last; 0 as long as it has not.
+        self._generation = 0
+
+    def hub_has(self, generation: int) -> None:
+        """The hub says that its authorities are of this generation."""
+        is_news, self._generation = generation != self._generation, generation
+        # Only once: where renewing fails, it is tried again as often as ever.
+        if is_news and self._is_behind and self._napping is not None:
+            napping, self._napping = self._napping, None
+            napping.callback(None)
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._generation not in (0, self._current.membership.generation)
 
     def startService(self) -> None:
         super().startService()
@@ -74,14 +89,30 @@ class RenewalService(Service):
             await self._wait_until(due(self._current.membership, self._uniform(*_DUE)))
             renewed = False
             while not renewed:
+                generation = self._generation
                 renewed = await self._renew()
                 # Also after a success: where the clock is a day ahead of the hub's, what
                 # is new is due at once, and the hub must not be asked without a pause.
-                await deferLater(self._clock, self._uniform(*_RETRY))
+                # What it has got since then is another matter.
+                await self._nap(self._uniform(*_RETRY), unless_past=generation)
 
     async def _wait_until(self, when: float) -> None:
-        while (left := when - self._wall_clock()) > 0:
-            await deferLater(self._clock, min(left, _LONGEST_NAP))
+        while (left := when - self._wall_clock()) > 0 and not self._is_behind:
+            await self._nap(min(left, _LONGEST_NAP))
+
+    async def _nap(self, seconds: float, *, unless_past: int | None = None) -> None:
+        """So long, or until the hub says that it has other authorities."""
+        if unless_past is not None and unless_past != self._generation:
+            return
+        napping: Deferred[None] = Deferred()
+        self._napping = napping
+        timer = self._clock.callLater(seconds, napping.callback, None)
+        try:
+            await napping
+        finally:
+            self._napping = None
+            if timer.active():
+                timer.cancel()
 
     async def _renew(self) -> bool:
         current = self._current.membership

@@ -28,7 +28,12 @@ from mezite.agent.commandoutput import output_of
 from mezite.agent.error import BrokenState
 from mezite.agent.join import Application, Joining, join_once
 from mezite.agent.membership import CurrentMembership
-from mezite.agent.readmission import Readmission, renew_directly, tls_context
+from mezite.agent.readmission import (
+    Readmission,
+    find_successor,
+    renew_directly,
+    tls_context,
+)
 from mezite.agent.renewal import RenewalService
 from mezite.agent.report import Machine, NodeReport
 from mezite.agent.sshd import NodeSshFactory
@@ -180,6 +185,7 @@ class AgentService(MultiService):
             wall_clock=self._wall_clock,
             renew=lambda membership: renew_directly(self._reactor, membership),
             join=self._join,
+            successor=lambda membership: find_successor(self._reactor, membership),
             application=lambda: evolve(
                 Application.of(evolve(self._config, hub=current.membership.hub)),
                 node=current.membership.identity.node,
@@ -204,6 +210,7 @@ class AgentService(MultiService):
             endpoint=lambda: self._endpoint(current.membership),
             services={"ssh": ssh.serve, "end-session": ssh.open_sessions.serve},
             on_unwelcome=lambda: self._mend(readmission),
+            hub_has=lambda generation: renewal.hub_has(generation),
         )
         renewal = RenewalService(
             current, lambda: tunnel.calls, clock=self._reactor, wall_clock=self._wall_clock

@@ -84,13 +84,18 @@ class NodeKeys:
 
 @frozen
 class Issued:
-    """Certificates as the hub sent them."""
+    """
+    Certificates as the hub sent them, and whom to trust.
+
+    ``generation`` is that of the cluster's authorities; 0 if it was not said.
+    """
 
     hub_name: str
     ssh_certificate: str
     tls_certificate_pem: bytes
     cluster_ca_pem: bytes
     user_ca: tuple[str, ...]
+    generation: int = 0
 
 
 @frozen
@@ -146,6 +151,15 @@ class Membership:
         return cls(
             identity, hub, keys, issued, host_key, user_authorities, first_begins, first_ends, ends
         )
+
+    @property
+    def generation(self) -> int:
+        """That of the authorities which signed the certificates, and are trusted."""
+        return self.certificates.generation
+
+    def trusting(self, cluster_ca_pem: bytes) -> Membership:
+        """The same node, which believes hubs of these authorities."""
+        return evolve(self, certificates=evolve(self.certificates, cluster_ca_pem=cluster_ca_pem))
 
     def renewed(self, issued: Issued) -> Membership:
         """
@@ -221,12 +235,15 @@ class StateDirectory:
                 NodeName.parse(said["node"]),
             )
             hub, hub_name = HostPort.parse(said["hub"]), str(said["hub_name"])
+            # Not there in what an older mezd wrote.
+            generation = int(said.get("generation", 0))
         issued = Issued(
             hub_name=hub_name,
             ssh_certificate=self._read_named(_SSH_CERTIFICATE).strip(),
             tls_certificate_pem=self._read_named(_TLS_CERTIFICATE).encode(),
             cluster_ca_pem=self._read_named(_CLUSTER_CA).encode(),
             user_ca=tuple(self._read_named(_USER_CA).splitlines()),
+            generation=generation,
         )
         try:
             membership = Membership.of(hub, keys, issued)
@@ -308,6 +325,7 @@ class StateDirectory:
             "node": membership.identity.node.text,
             "hub": str(membership.hub),
             "hub_name": issued.hub_name,
+            "generation": issued.generation,
         }
         self._write(_IDENTITY, json.dumps(said, indent=2).encode() + b"\n")
 

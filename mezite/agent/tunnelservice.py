@@ -49,6 +49,7 @@ class TunnelService(Service):
     of the service in its header. ``report`` is what the node says of itself with
     each sign of life. ``on_unwelcome`` is called when the hub
     keeps ending tunnels before they are of use, or is another cluster's.
+    ``hub_has`` is told the generation of the hub's authorities.
     """
 
     _log = Logger()
@@ -60,6 +61,7 @@ class TunnelService(Service):
     endpoint: Callable[[], IStreamClientEndpoint] = field(repr=False)
     services: Mapping[str, Callable[[StreamHeader], IProtocol | None]] = field(repr=False)
     on_unwelcome: Callable[[], None] = field(repr=False)
+    hub_has: Callable[[int], None] = field(repr=False, default=lambda _: None)
     uniform: Callable[[float, float], float] = random.uniform
     _factory: TunnelFactory = field(init=False)
     _registration: Registration | None = field(init=False, default=None)
@@ -125,6 +127,8 @@ class TunnelService(Service):
             report=self.report,
             clock=self.clock,
             open_channel=lambda: self._open_channel(mux),
+            generation=lambda: self.current.membership.generation,
+            hub_has=self.hub_has,
             uniform=self.uniform,
         )
         self._registration.start()

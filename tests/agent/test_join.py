@@ -8,6 +8,7 @@ from pathlib import Path
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.backoff import LONGEST_REFUSED
@@ -18,7 +19,7 @@ from mezite.agent.readmission import Readmission
 from mezite.agent.state import Issued, Membership, NodeKeys, StateDirectory
 from mezite.config.agent import AgentConfig
 from mezite.error import AlreadyExists, Denied, TimedOut, Unavailable
-from mezite.wire.error import HandshakeFailed, HubUnreachable, NotThisHub
+from mezite.wire.error import HandshakeFailed, HubUnreachable, NotThisHub, TlsBroken
 from tests.doubles.agenthub import HOUR, HUB, NODE, OTHER_ID, AgentHub
 
 APPLICATION = Application(HUB, "mzt_secret", NODE, {})
@@ -252,3 +253,51 @@ class ReadmissionTests(SynchronousTestCase):
         self.reason = TunnelDown()
         self.assertFalse(self.mend())
         self.assertEqual(self.joins, 0)
+
+    def test_successor(self) -> None:
+        """An authority that ours vouches for is followed, and costs no token."""
+        foreign = HandshakeFailed("the certificate is not from an authority that is trusted")
+        old, self.hub.cluster_ca = self.hub.cluster_ca, AgentHub().cluster_ca
+        both = old.certificate_pem + self.hub.cluster_ca.certificate_pem
+
+        async def renew(membership: Membership) -> Issued:
+            if membership.certificates.cluster_ca_pem != both:
+                raise foreign
+            return self.hub.issue(membership.keys)
+
+        async def successor(membership: Membership) -> Membership:
+            return membership.trusting(both)
+
+        self.readmission.renew, self.readmission.successor = renew, successor
+        self.assertTrue(self.mend())
+        self.assertEqual(self.joins, 0)
+        loaded = self.state.load()
+        assert loaded is not None
+        self.assertEqual(loaded.certificates.cluster_ca_pem, self.hub.cluster_ca.certificate_pem)
+        self.assertEqual(loaded.identity.agent_id, self.old.identity.agent_id)
+
+    def test_no_successor(self) -> None:
+        """Where nothing vouches for the hub's authority, only a token helps, and a command."""
+
+        async def successor(membership: Membership) -> Membership:
+            raise NotThisHub("it shows another one")
+
+        self.readmission.successor = successor
+        self.reason = HandshakeFailed("the certificate is not from an authority that is trusted")
+        self.token = None
+        with capturedLogs() as logs:
+            self.assertFalse(self.mend())
+        said = formatEvent(logs[-1])
+        self.assertIn("rotated while this node was away", said)
+        self.assertIn("allow-rejoin db1", said)
+        self.assertEqual(self.current.membership, self.old)
+
+    def test_refused_certificate(self) -> None:
+        """A certificate of an authority that was forgotten meanwhile is explained."""
+        self.reason = TlsBroken("tlsv1 alert unknown ca")
+        self.token = None
+        with capturedLogs() as logs:
+            self.assertFalse(self.mend())
+        said = formatEvent(logs[-1])
+        self.assertIn("rotated while this node was away", said)
+        self.assertIn("allow-rejoin db1", said)

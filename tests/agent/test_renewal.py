@@ -17,7 +17,7 @@ from mezite.error import Unavailable
 from tests.doubles.agenthub import HOUR, OTHER_ID, AgentHub
 
 
-class RenewalServiceTests(SynchronousTestCase):
+class RenewalTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.hub = AgentHub()
         self.state = StateDirectory(Path(self.mktemp()))
@@ -51,6 +51,8 @@ class RenewalServiceTests(SynchronousTestCase):
         assert loaded is not None
         return loaded
 
+
+class RenewalServiceTests(RenewalTestCase):
     def test_two_thirds(self) -> None:
         """Nothing happens for most of the lifetime; then everything is replaced and kept."""
         self.service.startService()
@@ -134,3 +136,82 @@ class RenewalServiceTests(SynchronousTestCase):
         self.service.startService()
         self.hours(1)
         self.assertGreater(self.current.membership.expires, self.hub.wall_clock())
+
+
+class OtherAuthoritiesTests(RenewalTestCase):
+    """The hub says that its authorities have changed."""
+
+    def renewals(self) -> int:
+        return len(self.hub.heard("GenerateHostCerts"))
+
+    def change(self, generation: int) -> None:
+        self.hub.generation = generation
+        self.service.hub_has(generation)
+        self.hub.flush()
+
+    def test_at_once(self) -> None:
+        """It renews at once, knows what it has then, and is content."""
+        self.service.startService()
+        self.hub.advance(100)
+        self.change(2)
+        self.assertEqual(self.renewals(), 1)
+        self.assertEqual(self.current.membership.generation, 2)
+        self.assertEqual(self.loaded().generation, 2)
+        for _ in range(10):
+            self.change(2)
+            self.hub.advance(100)
+        self.assertEqual(self.renewals(), 1)
+
+    def test_soon_after_another(self) -> None:
+        """A change right after another is not waited for."""
+        self.service.startService()
+        self.change(2)
+        self.change(3)
+        self.assertEqual(self.renewals(), 2)
+        self.assertEqual(self.current.membership.generation, 3)
+
+    def test_refused(self) -> None:
+        """While it fails it is tried as often as ever, however often the hub says it."""
+        self.hub.errors["GenerateHostCerts"] = Unavailable("not now")
+        self.service.startService()
+        for _ in range(20):
+            self.change(2)
+        self.assertEqual(self.renewals(), 1)
+        del self.hub.errors["GenerateHostCerts"]
+        self.hub.advance(61)
+        self.assertEqual(self.current.membership.generation, 2)
+
+    def test_before_start(self) -> None:
+        """What is said before it runs is not forgotten."""
+        self.change(2)
+        self.service.startService()
+        self.hub.flush()
+        self.assertEqual(self.renewals(), 1)
+
+    def test_older_hub(self) -> None:
+        """A hub that does not say is not asked."""
+        self.service.startService()
+        self.change(0)
+        self.hub.advance(600)
+        self.assertEqual(self.renewals(), 0)
+
+    def test_changed_under_way(self) -> None:
+        """A change that comes while it renews is not lost."""
+        self.service.startService()
+        calls = self.hub.calls
+        self.hub.generation = 2
+        self.service.hub_has(2)
+        self.hub.generation = 3
+        self.service.hub_has(3)
+        self.hub.flush()
+        self.hub.advance(61)
+        self.assertEqual(self.current.membership.generation, 3)
+        self.assertLessEqual(len(calls), 3)
+
+    def test_stopped(self) -> None:
+        """A service that was stopped renews no more."""
+        self.service.startService()
+        self.service.stopService()
+        self.change(2)
+        self.assertEqual(self.renewals(), 0)
+        self.assertEqual(self.hub.clock.getDelayedCalls(), [])
