@@ -17,6 +17,7 @@ import mezite
 from mezite.cli import administration as admin
 from mezite.cli.apitokencommands import api_tokens
 from mezite.cli.auditcommands import audit
+from mezite.cli.cacommands import ca
 from mezite.cli.msh import login
 from mezite.cli.nodecommands import nodes
 from mezite.cli.options import Address, debug_option, format_option
@@ -112,6 +113,7 @@ mezctl.add_command(audit)
 mezctl.add_command(tokens)
 mezctl.add_command(nodes)
 mezctl.add_command(api_tokens)
+mezctl.add_command(ca)
 
 # ----------------------------------------------------------------------- status
 

@@ -22,14 +22,16 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from twisted.logger import Logger
 from zope.interface import Interface
 
 from mezite.client import places
 from mezite.client.dialer import dial_unauthenticated
 from mezite.client.error import UntrustedHub
 from mezite.client.profile import Credentials, Profile, Profiles, write_private
-from mezite.error import BadInput, RemoteError
-from mezite.identity.authority import parse_pin
+from mezite.error import BadInput, MeziteError, RemoteError
+from mezite.identity.authority import parse_pin, pin_of
+from mezite.identity.sshkeys import load_public_line
 from mezite.names import ClusterName, HostPort, LoginName, UserName
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
@@ -37,6 +39,7 @@ from mezite.wire import trust
 
 # A handful of authorities in PEM; more is not a file of authorities.
 _CA_FILE_LIMIT: Final = 262144
+_log = Logger()
 
 
 class IConversation(Interface):
@@ -96,10 +99,8 @@ async def log_in(
     except RemoteError as error:
         if not is_known:
             raise
-        raise UntrustedHub(
-            f"{request.hub} is not the hub that you trusted before ({error});"
-            " if it was set up anew, give its --ca-pin"
-        ) from error
+        authority = await _successor(reactor, request.hub, authority, error)
+        client = await dial_unauthenticated(reactor, request.hub, authority)
     if request.token is not None:
         return await _log_in_as_program(client, request, profiles)
     try:
@@ -122,6 +123,27 @@ async def log_in(
         client.close()
     profiles.save(profile, credentials)
     return profile
+
+
+async def _successor(reactor: Any, hub: HostPort, known: bytes, refusal: RemoteError) -> bytes:
+    """
+    The authority that takes over from a known one, with its word for it, PEM.
+
+    :raises UntrustedHub: the hub shows none.
+    """
+    trusted = x509.load_pem_x509_certificates(known)
+    for authority in trusted:
+        try:
+            found = await trust.fetch_authority(reactor, hub, pin=pin_of(authority))
+            if not set(x509.load_pem_x509_certificates(found)) <= set(trusted):
+                return found
+        except MeziteError as error:
+            _log.debug("no successor of {pin}: {error}", pin=pin_of(authority), error=error)
+    raise UntrustedHub(
+        f"{hub} is not the hub that you trusted before"
+        f" ({refusal.__cause__ or refusal}); if it was set up anew, or its"
+        " authority was rotated while you were away, give its --ca-pin"
+    ) from refusal
 
 
 async def _log_in_as_program(
@@ -232,6 +254,25 @@ def _profile(
 def _one_line(text: str) -> str:
     """Text of the hub's that becomes a line of a file; it must not become two."""
     return " ".join(text.split())
+
+
+async def learn_authorities(client: AuthClient, profile: Profile, profiles: Profiles) -> None:
+    """
+    Ask the hub whom to trust from now on, before one authority takes over from another.
+
+    Whatever goes wrong is left to the next time: nothing depends on this one.
+    """
+    try:
+        answer = await client.ping()
+        cluster_ca = answer.cluster_ca.encode()
+        x509.load_pem_x509_certificates(cluster_ca)
+        lines = [_one_line(line) for line in answer.host_ca]
+        for line in lines:
+            load_public_line(line)
+        if profiles.trust(profile, cluster_ca, lines):
+            _log.info("the authorities of {hub} have changed", hub=profile.hub)
+    except (MeziteError, ValueError) as error:
+        _log.debug("not asked for the hub's authorities: {error}", error=error)
 
 
 def write_identity(profile: Profile, path: Path) -> None:

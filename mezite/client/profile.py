@@ -163,6 +163,22 @@ class Profiles:
             write_private(profile.path(name), content)
         write_private(self.home / places.CURRENT, _line(profile.directory.name))
 
+    def trust(self, profile: Profile, cluster_ca: bytes, host_lines: Sequence[str]) -> bool:
+        """
+        Trust these authorities from now on; whether they are others than before.
+
+        Only for what the hub said on a connection that had proved to be the hub's.
+        """
+        known = known_hosts(host_lines)
+        if not cluster_ca or not known:
+            return False
+        is_news = False
+        for name, content in ((places.CLUSTER_CA, cluster_ca), (places.KNOWN_HOSTS, known)):
+            if profile.read(name) != content:
+                write_private(profile.path(name), content)
+                is_news = True
+        return is_news
+
     def log_out(self, profile: Profile) -> None:
         """Remove the keys and certificates; who it was, and the hub's authority, stay."""
         ended = Profile(

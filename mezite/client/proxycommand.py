@@ -173,7 +173,8 @@ def dial(target: Target, deadline: float) -> Connection:
             ) from None
         if isinstance(error, ssl.SSLCertVerificationError):
             raise UntrustedHub(
-                f"the hub at {where} is not the one you logged in to: {error.verify_message}"
+                f"the hub at {where} is not the one you logged in to, or its authority was rotated:"
+                f" run msh login ({error.verify_message})"
             ) from None
         if isinstance(error, ssl.SSLError):
             raise tls_failure(error, where) from None

@@ -11,12 +11,13 @@ from typing import Any, Final, TypeVar
 from twisted.internet.error import ConnectError, ConnectingCancelledError
 
 from mezite.client import places
-from mezite.client.error import DamagedProfile, HubUnreachable
+from mezite.client.error import DamagedProfile, HubUnreachable, UntrustedHub
 from mezite.client.profile import Profile
 from mezite.error import BadInput, TimedOut
 from mezite.names import HostPort, is_address
 from mezite.tasks import within
 from mezite.wire.contexts import ClientContext, client_context
+from mezite.wire.error import HandshakeFailed
 from mezite.wire.error import HubUnreachable as NothingThere
 
 T = TypeVar("T")
@@ -36,9 +37,17 @@ async def dialed(
     What this attempt at a connection gives, within this time.
 
     :raises HubUnreachable: when they are over, or nothing is there.
+    :raises UntrustedHub: what is there is not of an authority that is trusted.
     """
     try:
         return await within(reactor, seconds, connecting, doing=f"connecting to {hub}")
+    except HandshakeFailed as error:
+        if "not from an authority" not in error.detail:
+            raise
+        raise UntrustedHub(
+            f"the hub at {hub} is not the one you logged in to, or its authority was rotated:"
+            " run msh login"
+        ) from error
     # An endpoint that is cancelled says so in its own way.
     except (TimedOut, ConnectingCancelledError):
         raise HubUnreachable(f"the hub at {hub} did not answer within {seconds:g} s") from None
