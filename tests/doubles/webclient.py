@@ -10,9 +10,17 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from mezite.hub.web.routes import Route
+from mezite.rpc.proto import auth_pb2 as pb
 from tests.doubles.hubworld import Heard, HubWorld
 
 HOST = "hub.example.com"
+
+
+def filled(route: Route) -> dict[str, Any]:
+    """Something of the right form in each field that a route requires."""
+    fields = getattr(pb, f"{route.rpc}Request").DESCRIPTOR.fields_by_name
+    return {name: ["x"] if fields[name].is_repeated else "x" for name in route.required}
 
 
 @frozen

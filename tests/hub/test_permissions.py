@@ -24,7 +24,7 @@ from mezite.rpc.proto import auth_pb2 as pb
 from mezite.store.apitokens import ApiTokenRecord
 from mezite.store.records import BearerRecord
 from tests.doubles.hubworld import CLUSTER
-from tests.doubles.webclient import WebClient
+from tests.doubles.webclient import WebClient, filled
 from tests.hub.test_service import HubTests
 
 NOTHING = frozenset({Permission.NOTHING})
@@ -176,10 +176,10 @@ class RestPermissionTests(PermissionProof):
         client = WebClient(self.world, dict(headers))
         for route in ROUTES:
             path = re.sub(r"\{[^}]*\}", "x", route.path)
-            filled = dict.fromkeys(route.required, "x")
-            if filled and not route.has_body:
-                path += "?" + "&".join(f"{name}=x" for name in filled)
-            answer = client.ask(route.method, path, filled if route.has_body else None)
+            fields = filled(route)
+            if fields and not route.has_body:
+                path += "?" + "&".join(f"{name}=x" for name in fields)
+            answer = client.ask(route.method, path, fields if route.has_body else None)
             place = f"{who}: {route.method} {route.path}"
             if PERMISSIONS[route.rpc] in allowed:
                 self.assertEqual((answer.status, answer.sentence), (404, REACHED), place)
@@ -213,7 +213,6 @@ class RestPermissionTests(PermissionProof):
         for route in ROUTES:
             if route.changes and PERMISSIONS[route.rpc] is not Permission.NOTHING:
                 path = re.sub(r"\{[^}]*\}", "x", route.path)
-                filled = dict.fromkeys(route.required, "x") if route.has_body else None
-                answer = client.ask(route.method, path, filled)
+                answer = client.ask(route.method, path, filled(route) if route.has_body else None)
                 self.assertEqual(answer.status, 403, route.path)
                 self.assertIn("X-CSRF-Token", answer.sentence)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from argon2 import PasswordHasher
 from twisted.internet.defer import Deferred, fail
@@ -15,10 +14,9 @@ from mezite.hub.web import rest
 from mezite.hub.web.cookies import csrf_token
 from mezite.hub.web.routes import ROUTES, WITHOUT_ROUTE
 from mezite.names import UserName
-from mezite.rpc.proto import auth_pb2 as pb
 from mezite.store.memory import MemoryUsers
 from mezite.store.records import AuditQuery
-from tests.doubles.webclient import Answer, WebClient
+from tests.doubles.webclient import Answer, WebClient, filled
 from tests.hub.test_service import HubTests
 
 PASSWORD = "correct horse battery"
@@ -382,13 +380,10 @@ class StrangerTests(RestTests):
         for route in ROUTES:
             permission = PERMISSIONS[route.rpc]
             path = re.sub(r"\{[^}]*\}", "x", route.path)
-            fields = getattr(pb, f"{route.rpc}Request").DESCRIPTOR.fields_by_name
-            filled: dict[str, Any] = {
-                name: ["x"] if fields[name].is_repeated else "x" for name in route.required
-            }
-            body = filled if route.has_body else None
-            if not route.has_body and filled:
-                path += "?" + "&".join(f"{name}=x" for name in filled)
+            fields = filled(route)
+            body = fields if route.has_body else None
+            if not route.has_body and fields:
+                path += "?" + "&".join(f"{name}=x" for name in fields)
             if permission is Permission.NOTHING:
                 continue
             for client in strangers:
