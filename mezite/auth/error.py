@@ -38,6 +38,84 @@ class TooManyLogins(LimitReached):
         self.wait = 3.0
 
 
+class SecondFactorRequired(NotAuthenticated):
+    """
+    The password is right, and a second factor was not shown.
+
+    ``webauthn_request`` is what a browser asks a security key with; empty if
+    the user has none.
+    """
+
+    def __init__(self, kinds: tuple[str, ...], webauthn_request: str = "") -> None:
+        super().__init__("a code of your second factor is needed as well")
+        self.kinds = kinds
+        self.webauthn_request = webauthn_request
+
+
+class SecondFactorMissing(Denied):
+    """The cluster wants a second factor of everybody, and this user has none."""
+
+    def __init__(self, user: UserName) -> None:
+        super().__init__(
+            "this cluster requires a second factor, and you have none yet:"
+            f" ask an administrator for a new invite (mezctl users reset {user})"
+        )
+        self.user = user
+
+
+class SecondFactorsOff(Denied):
+    """The cluster uses no second factors."""
+
+    def __init__(self) -> None:
+        super().__init__("second factors are turned off here (auth.second_factor)")
+
+
+class LastSecondFactor(Denied):
+    """The cluster wants a second factor of everybody, and this is the user's only one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this cluster requires a second factor: add another before you remove the only one"
+        )
+
+
+class EnrolmentRequired(BadInput):
+    """An invite is accepted without the second factor that the cluster wants."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this cluster requires a second factor: enrol an authenticator app,"
+            " and give the code that it shows"
+        )
+
+
+class WrongCode(BadInput):
+    """An app that is being enrolled shows another code."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this is not the code that the app shows now; its clock must be right,"
+            " and after some minutes one begins again"
+        )
+
+
+class BadSecurityKey(BadInput):
+    """What should have come from a security key did not; ``reason`` is for operators."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the security key was not added: its answer is not valid here")
+        self.reason = reason
+
+
+class NoSecurityKeysHere(BadInput):
+    """Browsers use security keys only where a hub has a name."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "security keys need a hub with a name: proxy.public_addr is an address here"
+        )
+
+
 class BadPassword(BadInput):
     """A new password that is not accepted."""
 

@@ -1,36 +1,31 @@
 """
 Local users: who they prove to be, by password or by bearer.
 
-A :class:`LoginService` owns the way from a password to a bearer, and every
-change of a password. What a user then gets is :mod:`mezite.auth.issuing`.
+A :class:`LoginService` owns bearers, and every change of a password. Whether a
+password is right is :mod:`mezite.auth.proving`'s, how somebody comes to choose
+one :mod:`mezite.auth.inviting`'s; what a user then gets is
+:mod:`mezite.auth.issuing`'s.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
-from argon2 import PasswordHasher
 from attrs import field, frozen
 from twisted.logger import Logger
 
 from mezite.audit.events import Actor, EventType
-from mezite.auth.error import BadPassword, LoginRefused, TooManyLogins
-from mezite.auth.limiter import FailureLimiter
-from mezite.auth.passwords import (
-    AT_ONCE,
-    WAITING_LIMIT,
-    Passwords,
-    RunInThread,
-    check_new_password,
-)
+from mezite.auth.error import BadPassword, LoginRefused
+from mezite.auth.passwords import Passwords, check_new_password
 from mezite.auth.people import check_logins, check_roles
+from mezite.auth.proving import ProvingService
+from mezite.auth.secondfactor import NOTHING, Shown
 from mezite.auth.trail import AuditTrail
 from mezite.identity.roles import LabelSelector
 from mezite.identity.tokens import hash_token, new_bearer, new_password
 from mezite.identity.traits import check_traits
-from mezite.names import InvalidName, LoginName, RoleName, UserName, network_of
+from mezite.names import LoginName, RoleName, UserName
 from mezite.store.error import NoSuchUser
 from mezite.store.interfaces import IBearers, IUsers
 from mezite.store.records import BearerRecord, UserRecord
@@ -39,9 +34,6 @@ from mezite.store.records import BearerRecord, UserRecord
 BEARER_LIFETIME: Final = 12 * 3600.0
 # A one-time password proves little: enough time to type a new one.
 BEARER_LIFETIME_ONE_TIME: Final = 10 * 60.0
-# Of one network at a time, a quarter of those whose passwords may wait to be checked:
-# who tries name after name must not take the places of all others.
-TRIES_OF_ONE_NETWORK: Final = (WAITING_LIMIT + AT_ONCE) // 4
 # Ours have 47 characters.
 _BEARER_LIMIT: Final = 256
 
@@ -75,38 +67,46 @@ class LoginService:
         bearers: IBearers,
         trail: AuditTrail,
         *,
+        passwords: Passwords,
+        proving: ProvingService,
         wall_clock: Callable[[], float],
-        run_in_thread: RunInThread,
-        hasher: PasswordHasher | None = None,
     ) -> None:
         self._users = users
         self._bearers = bearers
         self._trail = trail
         self._wall_clock = wall_clock
-        self._passwords = Passwords(run_in_thread, hasher or PasswordHasher())
-        self._failures = FailureLimiter()
-        # How many passwords of each network are being checked, or wait for it.
-        self._trying: Counter[str] = Counter()
+        self._passwords = passwords
+        self._proving = proving
 
-    async def authenticate(self, user: str, password: str, address: str) -> Login:
+    async def authenticate(
+        self, user: str, password: str, address: str, shown: Shown = NOTHING
+    ) -> Login:
         """
-        Exchange a password for a bearer.
+        Exchange a password, and a second factor where one is needed, for a bearer.
 
-        :param address: where the caller is, for delays and for the log.
-        :raises LoginRefused: for every cause with one sentence.
-        :raises TooManyFailures: this user must not try from there now.
-        :raises TooManyLogins:
+        :param address: where the caller is, for delays and for the audit.
+        :raises LoginRefused: and others, as :meth:`ProvingService.prove` says.
         """
-        record = await self._prove(user, password, address)
+        proved = await self._proving.prove(user, password, shown, address)
+        return await self.let_in(proved.record, proved.second_factor, address)
+
+    async def let_in(self, record: UserRecord, second_factor: str, address: str) -> Login:
+        """
+        A bearer for somebody who has proved to be this user.
+
+        :raises LoginRefused: they were removed meanwhile.
+        """
         now = self._wall_clock()
         expires = now + (
             BEARER_LIFETIME_ONE_TIME if record.must_change_password else BEARER_LIFETIME
         )
         bearer = new_bearer()
+        event = self._trail.event(
+            EventType.USER_LOGIN, Actor(str(record.name), address), second_factor=second_factor
+        )
         try:
             await self._bearers.add(
-                BearerRecord(hash_token(bearer), record.name, expires),
-                event=self._trail.event(EventType.USER_LOGIN, Actor(str(record.name), address)),
+                BearerRecord(hash_token(bearer), record.name, expires), event=event
             )
         except NoSuchUser:
             raise LoginRefused("removed during the login") from None
@@ -133,10 +133,11 @@ class LoginService:
         new: str,
         *,
         address: str = "",
+        shown: Shown = NOTHING,
         keep_bearer: str | None = None,
     ) -> None:
         """
-        Let a person choose a new password, by proving the old one.
+        Let a person choose a new password, by proving the old one and a second factor.
 
         Every bearer of theirs ends, since somebody else may hold one, but the
         one to keep: it lives on as if they had logged in now.
@@ -148,7 +149,8 @@ class LoginService:
         check_new_password(new)
         if new == old:
             raise BadPassword("the new password is the old one")
-        record = await self._prove(user, old, address)
+        record = (await self._proving.prove(user, old, shown, address)).record
+        check_new_password(new, record.name)
         caller = None if keep_bearer is None else await self.caller_of(keep_bearer)
         event = self._trail.event(
             EventType.USER_PASSWORD_CHANGED, Actor(str(record.name), address), target=record.name
@@ -188,13 +190,15 @@ class LoginService:
         node_labels: LabelSelector,
         is_admin: bool = False,
         password: str | None = None,
+        one_time_password: bool = False,
         roles: Collection[RoleName] = (),
         traits: Mapping[str, Iterable[str]] | None = None,
         by: Actor,
     ) -> NewUser:
         """
-        Add a user; without a password they get one to be used once.
+        Add a user; without any password they need an invite to log in.
 
+        :param one_time_password: make one up, to be replaced at the first login.
         :raises UserExists:
         :raises BadPassword:
         :raises BadRequest: more logins than a certificate can name, or too many
@@ -204,14 +208,17 @@ class LoginService:
         kept = check_logins(tuple(logins))
         kept_roles = check_roles(roles)
         kept_traits = check_traits(traits or {})
-        chosen = new_password() if password is None else password
+        if password is not None:
+            check_new_password(password, name)
+        made_up = new_password() if one_time_password and password is None else None
+        chosen = made_up if password is None else password
         record = UserRecord(
             name=name,
-            password_hash=await self._passwords.hash(chosen),
+            password_hash="" if chosen is None else await self._passwords.hash(chosen),
             logins=kept,
             node_labels=node_labels,
             is_admin=is_admin,
-            must_change_password=password is None,
+            must_change_password=made_up is not None,
             created=self._wall_clock(),
             roles=kept_roles,
             traits=kept_traits,
@@ -227,7 +234,7 @@ class LoginService:
         )
         await self._users.create(record, event=event)
         self._log.info("user {user} created by {who}", user=name, who=by.name)
-        return NewUser(record, chosen if password is None else None)
+        return NewUser(record, made_up)
 
     async def remove_user(self, name: UserName, *, by: Actor) -> None:
         """
@@ -238,66 +245,3 @@ class LoginService:
         event = self._trail.event(EventType.USER_DELETED, by, target=name)
         await self._users.remove(name, event=event)
         self._log.info("user {user} removed by {who}", user=name, who=by.name)
-
-    async def _prove(self, user: str, password: str, address: str) -> UserRecord:
-        """The user whose password this is, or LoginRefused."""
-        network = network_of(address)
-        if self._trying[network] >= TRIES_OF_ONE_NETWORK:
-            raise TooManyLogins()
-        self._trying[network] += 1
-        try:
-            return await self._prove_in_turn(user, password, address)
-        finally:
-            self._trying[network] -= 1
-            if not self._trying[network]:
-                del self._trying[network]
-
-    async def _prove_in_turn(self, user: str, password: str, address: str) -> UserRecord:
-        try:
-            name: UserName | None = UserName.parse(user)
-        except InvalidName:
-            # People type their password where their name belongs: not in the log.
-            name = None
-        key = "" if name is None else name.text
-        self._failures.begin(key, address, self._wall_clock())
-        try:
-            record = await self._check(name, password)
-        except LoginRefused as error:
-            self._log.warn(
-                "login of {user} from {address} refused: {reason}",
-                user=name or "nobody",
-                address=address,
-                reason=error.reason,
-            )
-            await self._trail.record(
-                self._trail.event(
-                    EventType.USER_LOGIN_FAILED,
-                    Actor("nobody" if name is None else str(name), address),
-                    success=False,
-                    error=error.reason,
-                )
-            )
-            raise
-        except BaseException:
-            # Cancelled, or the store failed: not a guess.
-            self._failures.withdraw(key, address)
-            raise
-        self._failures.succeeded(key, address, self._wall_clock())
-        return record
-
-    async def _check(self, name: UserName | None, password: str) -> UserRecord:
-        record = None if name is None else await self._users.get(name)
-        matches = await self._passwords.matches(
-            None if record is None else record.password_hash, password
-        )
-        if record is None:
-            raise LoginRefused("no such user")
-        if not matches:
-            raise LoginRefused("wrong password")
-        if record.disabled:
-            raise LoginRefused("disabled")
-        # The hash took its time; a password replaced meanwhile is worth nothing.
-        again = await self._users.get(record.name)
-        if again is None or again.disabled or again.password_hash != record.password_hash:
-            raise LoginRefused("changed during the login")
-        return again

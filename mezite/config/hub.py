@@ -23,6 +23,7 @@ from mezite.config.settings import DEFAULT_FILE, Found, Settings
 from mezite.config.webhooks import Webhook
 from mezite.identity.networks import Networks
 from mezite.identity.requests import LONGEST_WINDOW
+from mezite.identity.secondfactor import SecondFactorPolicy
 from mezite.names import ClusterName, HostPort, InvalidName, is_address
 
 # For a machine whose own name cannot stand in a certificate.
@@ -56,6 +57,7 @@ class HubConfig:
     balancers: Networks = ()
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
+    second_factor: SecondFactorPolicy = SecondFactorPolicy.OPTIONAL
     database_driver: str = "sqlite"
     keep_offline: float | None = DEFAULT_KEEP_OFFLINE
     # The longest that an approved access request lasts, in seconds.
@@ -130,6 +132,7 @@ def load_hub(
         balancers=settings.get(keys.BALANCERS, ()),
         tls_cert_file=certificate.value if certificate is not None else None,
         tls_key_file=key.value if key is not None else None,
+        second_factor=settings.get(keys.SECOND_FACTOR, SecondFactorPolicy.OPTIONAL),
         database_driver=driver,
         keep_offline=settings.get(keys.KEEP_OFFLINE, DEFAULT_KEEP_OFFLINE),
         requests_max_duration=settings.get(keys.REQUESTS_MAX_DURATION, LONGEST_WINDOW),

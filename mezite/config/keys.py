@@ -21,6 +21,7 @@ from mezite.config.settings import Setting, a_path, one_of, one_text, text_as, t
 from mezite.config.webhooks import webhooks
 from mezite.identity.authority import parse_pin
 from mezite.identity.networks import Networks, parse_network
+from mezite.identity.secondfactor import SecondFactorPolicy
 from mezite.names import (
     ClusterName,
     HostPort,
@@ -67,6 +68,10 @@ def _log_level(value: Value) -> LogLevel:
 
 def _log_format(value: Value) -> LogFormat:
     return LogFormat(one_of([form.value for form in LogFormat])(value))
+
+
+def _second_factor(value: Value) -> SecondFactorPolicy:
+    return SecondFactorPolicy(one_of([policy.value for policy in SecondFactorPolicy])(value))
 
 
 def _listen(text: str) -> HostPort:
@@ -192,6 +197,7 @@ BALANCERS: Final = Setting("proxy.proxy_protocol_sources", _balancers)
 TLS_CERT_FILE: Final = Setting("proxy.tls_cert_file", a_path)
 TLS_KEY_FILE: Final = Setting("proxy.tls_key_file", a_path)
 KEEP_OFFLINE: Final = Setting("nodes.keep_offline", _keep_offline)
+SECOND_FACTOR: Final = Setting("auth.second_factor", _second_factor)
 DATABASE_DRIVER: Final = Setting("database.driver", _driver)
 FOR_POSTGRES: Final = tuple(
     Setting(f"database.{name}", _for_postgres)
@@ -227,6 +233,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     TLS_CERT_FILE,
     TLS_KEY_FILE,
     KEEP_OFFLINE,
+    SECOND_FACTOR,
     DATABASE_DRIVER,
     *FOR_POSTGRES,
     REQUESTS_MAX_DURATION,

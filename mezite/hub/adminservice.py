@@ -14,11 +14,13 @@ from attrs import frozen
 from google.protobuf.message import Message
 
 from mezite import __version__
+from mezite.auth.inviting import InviteService, check_lifetime
 from mezite.auth.login import LoginService
 from mezite.auth.requesting import RequestService
 from mezite.hub.authservice import Handler, page
 from mezite.hub.callers import Subject
 from mezite.hub.nodes import NodeDirectory
+from mezite.hub.proofservice import invite_message, ttl_of
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.usermessages import read_traits, user_message
 from mezite.hub.web.site import HubFacts
@@ -45,6 +47,7 @@ class AdminService:
     store: IStore
     logins: LoginService
     requests: RequestService
+    invites: InviteService
     directory: NodeDirectory
     registry: TunnelRegistry
     expiries: Callable[[], Expiries]
@@ -63,19 +66,28 @@ class AdminService:
     async def create_user(
         self, who: Subject, _call: Call, request: pb.CreateUserRequest
     ) -> Message:
+        """Add a user, and invite them unless they have a password."""
+        ttl = ttl_of(request.invite_ttl_seconds)
+        check_lifetime(ttl)
         created = await self.logins.create_user(
             UserName.parse(request.name),
             logins=[LoginName.parse(login) for login in request.logins],
             node_labels=LabelSelector.parse(request.node_labels),
             is_admin=request.is_admin,
             password=request.password or None,
+            one_time_password=request.one_time_password,
             roles=[RoleName.parse(role) for role in request.roles],
             traits=read_traits(request.traits),
             by=who.actor,
         )
+        invite = None
+        if not created.record.password_hash:
+            made = await self.invites.invite(created.record.name, ttl=ttl, by=who.actor)
+            invite = invite_message(self.facts, made)
         return pb.CreateUserResponse(
             user=user_message(created.record),
             one_time_password=created.one_time_password or "",
+            invite=invite,
         )
 
     async def list_users(self, _who: Subject, _call: Call, request: pb.ListUsersRequest) -> Message:
@@ -86,9 +98,11 @@ class AdminService:
             request.page_size,
             request.page_token,
         )
-        return pb.ListUsersResponse(
-            users=[user_message(record) for record in users], next_page_token=next_token
-        )
+        enrolled = await self.store.second_factors.enrolled()
+        shown = [
+            user_message(record, has_second_factor=record.name in enrolled) for record in users
+        ]
+        return pb.ListUsersResponse(users=shown, next_page_token=next_token)
 
     async def delete_user(
         self, who: Subject, _call: Call, request: pb.DeleteUserRequest

@@ -10,23 +10,30 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from argon2 import PasswordHasher
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITransport
 
 from mezite.auth.access import AccessService
 from mezite.auth.apitokens import ApiTokenService
+from mezite.auth.enrolment import EnrolmentService
+from mezite.auth.inviting import InviteService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
 from mezite.auth.jointokens import TokenService
 from mezite.auth.login import LoginService
+from mezite.auth.passwords import Passwords
 from mezite.auth.people import UserService
+from mezite.auth.proving import ProvingService
 from mezite.auth.requesting import RequestService
 from mezite.auth.rights import Rights
 from mezite.auth.rolekeeping import RoleService
 from mezite.auth.rotation import RotationService
+from mezite.auth.secondfactor import SecondFactors
 from mezite.auth.trail import AuditTrail
 from mezite.auth.verification import Verification
+from mezite.auth.webauthn import SecurityKeys
 from mezite.config.hub import HubConfig
 from mezite.hub import adminsocket
 from mezite.hub.adminservice import AdminService, Expiries
@@ -42,6 +49,7 @@ from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory
 from mezite.hub.nodeservice import NodeMethods
 from mezite.hub.presence import Presence
+from mezite.hub.proofservice import ProofMethods
 from mezite.hub.requestservice import RequestMethods
 from mezite.hub.roleservice import RoleMethods
 from mezite.hub.router import Router
@@ -94,12 +102,22 @@ class Setting:
 
 
 @frozen
+class Proofs:
+    """How people prove who they are, and come to be able to."""
+
+    second_factors: SecondFactors
+    enrolment: EnrolmentService
+    logins: LoginService
+    invites: InviteService
+
+
+@frozen
 class Services:
     """What decides and issues, over the store."""
 
     trail: AuditTrail
     rotation: RotationService
-    logins: LoginService
+    proofs: Proofs
     issuing: IssuingService
     tokens: TokenService
     joining: JoinService
@@ -233,13 +251,7 @@ def _services(
     return Services(
         trail=trail,
         rotation=rotation,
-        logins=LoginService(
-            store.users,
-            store.bearers,
-            trail,
-            wall_clock=wall_clock,
-            run_in_thread=setting.run_in_thread,
-        ),
+        proofs=_proofs(setting, trail),
         issuing=IssuingService(
             store.users,
             rights,
@@ -269,6 +281,40 @@ def _services(
     )
 
 
+def _proofs(setting: Setting, trail: AuditTrail) -> Proofs:
+    store, wall_clock = setting.store, setting.wall_clock
+    cluster = str(setting.cluster)
+    keys = SecurityKeys(lambda: setting.config.public_addr, cluster, wall_clock)
+    second_factors = SecondFactors(
+        setting.config.second_factor, keys, store.second_factors, trail, wall_clock
+    )
+    enrolment = EnrolmentService(
+        store.second_factors, second_factors, trail, cluster=cluster, wall_clock=wall_clock
+    )
+    passwords = Passwords(setting.run_in_thread, PasswordHasher())
+    proving = ProvingService(store.users, passwords, second_factors, trail, wall_clock=wall_clock)
+    logins = LoginService(
+        store.users,
+        store.bearers,
+        trail,
+        passwords=passwords,
+        proving=proving,
+        wall_clock=wall_clock,
+    )
+    invites = InviteService(
+        store.users,
+        store.invites,
+        trail,
+        passwords=passwords,
+        proving=proving,
+        second_factors=second_factors,
+        enrolment=enrolment,
+        logins=logins,
+        wall_clock=wall_clock,
+    )
+    return Proofs(second_factors, enrolment, logins, invites)
+
+
 def _table(
     setting: Setting,
     services: Services,
@@ -280,7 +326,7 @@ def _table(
     store, wall_clock = setting.store, setting.wall_clock
     auth = AuthService(
         facts=setting.facts,
-        logins=services.logins,
+        logins=services.proofs.logins,
         issuing=services.issuing,
         joining=services.joining,
         access=services.access,
@@ -292,8 +338,9 @@ def _table(
     admin = AdminService(
         facts=setting.facts,
         store=store,
-        logins=services.logins,
         requests=services.requests,
+        logins=services.proofs.logins,
+        invites=services.proofs.invites,
         directory=directory,
         registry=registry,
         expiries=setting.expiries,
@@ -318,14 +365,15 @@ def _table(
         cluster=setting.cluster,
         users=store.users,
         nodes=store.nodes,
-        logins=services.logins,
+        logins=services.proofs.logins,
         api_tokens=services.api_tokens,
     )
-    own = CallerMethods(services.logins)
+    own = CallerMethods(services.proofs.logins)
     audit = AuditMethods(
         store.audit, Verification(store.audit, setting.reactor, setting.run_in_thread)
     )
     authorities = AuthorityMethods(services.rotation, directory, registry)
+    proofs = ProofMethods(setting.facts, services.proofs.invites, services.proofs.enrolment)
     return methods(
         callers,
         services.trail,
@@ -338,6 +386,7 @@ def _table(
         audit.handlers(),
         RequestMethods(services.requests).handlers(),
         authorities.handlers(),
+        proofs.handlers(),
     )
 
 

@@ -18,9 +18,11 @@ from google.protobuf.message import Message
 from mezite import __version__
 from mezite.audit.events import EventType
 from mezite.auth.access import AccessService
+from mezite.auth.error import SecondFactorRequired
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import HostCertificates, JoinService
 from mezite.auth.login import LoginService
+from mezite.auth.secondfactor import Shown
 from mezite.auth.trail import AuditTrail
 from mezite.error import Denied, LocalError, NotAuthenticated
 from mezite.hub.callers import PERMISSIONS, Callers, Subject, permit
@@ -99,9 +101,16 @@ class AuthService:
     async def authenticate_local(
         self, _who: Subject, call: Call, request: pb.AuthenticateLocalRequest
     ) -> Message:
-        login = await self.logins.authenticate(
-            request.user, request.password, _host_of(call.caller.address)
-        )
+        shown = Shown(request.second_factor_code, request.webauthn_assertion)
+        address = host_of(call.caller.address)
+        try:
+            login = await self.logins.authenticate(request.user, request.password, address, shown)
+        except SecondFactorRequired as wanted:
+            return pb.AuthenticateLocalResponse(
+                second_factor_required=True,
+                second_factors=wanted.kinds,
+                webauthn_request=wanted.webauthn_request,
+            )
         return pb.AuthenticateLocalResponse(
             token=login.bearer,
             expires=int(login.expires),
@@ -116,7 +125,8 @@ class AuthService:
             request.user,
             request.old_password,
             request.new_password,
-            address=_host_of(call.caller.address),
+            address=host_of(call.caller.address),
+            shown=Shown(request.second_factor_code, request.webauthn_assertion),
         )
         return pb.ChangePasswordResponse()
 
@@ -327,6 +337,6 @@ def page(
     return shown, key(shown[-1]) if len(rest) > length else ""
 
 
-def _host_of(address: str) -> str:
+def host_of(address: str) -> str:
     """The host of ``HOST:PORT``: a guesser comes back from another port each time."""
     return address.rpartition(":")[0] or address

@@ -46,7 +46,17 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "ChangePassword": Permission.NOTHING,
     "ValidateJoinToken": Permission.NOTHING,
     "GenerateHostCerts": Permission.NOTHING,
+    "GetInvite": Permission.NOTHING,
+    "AcceptInvite": Permission.NOTHING,
     "IssueUserCerts": Permission.PASSWORD_LOGIN,
+    "BeginTotp": Permission.PASSWORD_LOGIN,
+    "ConfirmTotp": Permission.PASSWORD_LOGIN,
+    "RemoveTotp": Permission.PASSWORD_LOGIN,
+    "CreateRecoveryCodes": Permission.PASSWORD_LOGIN,
+    "BeginWebauthn": Permission.PASSWORD_LOGIN,
+    "FinishWebauthn": Permission.PASSWORD_LOGIN,
+    "RemoveWebauthn": Permission.PASSWORD_LOGIN,
+    "ListSecondFactors": Permission.USER,
     "WhoAmI": Permission.USER,
     "Logout": Permission.USER,
     "ListNodes": Permission.USER,
@@ -76,6 +86,9 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "CreateUser": Permission.ADMIN,
     "UpdateUser": Permission.ADMIN,
     "DeleteUser": Permission.ADMIN,
+    "CreateInvite": Permission.ADMIN,
+    "ResetUser": Permission.ADMIN,
+    "ResetSecondFactors": Permission.ADMIN,
     "CreateToken": Permission.ADMIN,
     "DeleteToken": Permission.ADMIN,
     "CreateApiToken": Permission.ADMIN,
@@ -90,8 +103,21 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
 READS: Final = frozenset({"WhoAmI", "ListNodes", "ListAccessRequests", "GetAccessRequest"})
 
 # A token that is stolen must not make another, which would outlive its revocation; and it
-# ends by being revoked.
-NOT_BY_TOKEN: Final = frozenset({"CreateApiToken", "Logout"})
+# ends by being revoked. Nor must it change how its owner logs in.
+NOT_BY_TOKEN: Final = frozenset(
+    {
+        "CreateApiToken",
+        "Logout",
+        "ListSecondFactors",
+        "BeginTotp",
+        "ConfirmTotp",
+        "RemoveTotp",
+        "CreateRecoveryCodes",
+        "BeginWebauthn",
+        "FinishWebauthn",
+        "RemoveWebauthn",
+    }
+)
 
 
 @frozen

@@ -11,7 +11,7 @@ from mezite.rpc.proto import auth_pb2 as pb
 from mezite.store.records import UserRecord
 
 
-def user_message(record: UserRecord) -> pb.User:
+def user_message(record: UserRecord, *, has_second_factor: bool = False) -> pb.User:
     """A user as administrators see them."""
     return pb.User(
         name=str(record.name),
@@ -21,6 +21,8 @@ def user_message(record: UserRecord) -> pb.User:
         must_change_password=record.must_change_password,
         created=int(record.created),
         disabled=record.disabled,
+        has_password=bool(record.password_hash),
+        has_second_factor=has_second_factor,
         roles=[str(role) for role in record.roles],
         traits=[
             pb.Trait(name=name, values=values) for name, values in sorted(record.traits.items())

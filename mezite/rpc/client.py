@@ -48,15 +48,42 @@ class AuthClient:
     async def ping(self) -> pb.PingResponse:
         return await self._call(pb.PingRequest(), pb.PingResponse)
 
-    async def authenticate_local(self, user: str, password: str) -> pb.AuthenticateLocalResponse:
-        request = pb.AuthenticateLocalRequest(user=user, password=password)
+    async def authenticate_local(
+        self, user: str, password: str, code: str = "", assertion: str = ""
+    ) -> pb.AuthenticateLocalResponse:
+        """The answer may be that a second factor is required, and then has no token."""
+        request = pb.AuthenticateLocalRequest(
+            user=user,
+            password=password,
+            second_factor_code=code,
+            webauthn_assertion=assertion,
+        )
         return await self._call(request, pb.AuthenticateLocalResponse)
 
-    async def change_password(self, user: str, old_password: str, new_password: str) -> None:
+    async def change_password(
+        self, user: str, old_password: str, new_password: str, code: str = ""
+    ) -> None:
         request = pb.ChangePasswordRequest(
-            user=user, old_password=old_password, new_password=new_password
+            user=user,
+            old_password=old_password,
+            new_password=new_password,
+            second_factor_code=code,
         )
         await self._call(request, pb.ChangePasswordResponse)
+
+    async def get_invite(self, token: str) -> pb.GetInviteResponse:
+        return await self._call(pb.GetInviteRequest(token=token), pb.GetInviteResponse)
+
+    async def accept_invite(
+        self, token: str, password: str, code: str = "", assertion: str = ""
+    ) -> pb.AcceptInviteResponse:
+        request = pb.AcceptInviteRequest(
+            token=token,
+            password=password,
+            second_factor_code=code,
+            webauthn_assertion=assertion,
+        )
+        return await self._call(request, pb.AcceptInviteResponse)
 
     # Users.
 
@@ -82,6 +109,36 @@ class AuthClient:
     async def logout(self) -> None:
         """End the bearer."""
         await self._call(pb.LogoutRequest(), pb.LogoutResponse)
+
+    async def list_second_factors(self) -> pb.ListSecondFactorsResponse:
+        return await self._call(pb.ListSecondFactorsRequest(), pb.ListSecondFactorsResponse)
+
+    async def begin_totp(self) -> pb.TotpEnrolment:
+        return (await self._call(pb.BeginTotpRequest(), pb.BeginTotpResponse)).totp
+
+    async def confirm_totp(self, code: str) -> list[str]:
+        """Enrol the app; recovery codes, if there were none."""
+        request = pb.ConfirmTotpRequest(code=code)
+        return list((await self._call(request, pb.ConfirmTotpResponse)).recovery_codes)
+
+    async def remove_totp(self) -> None:
+        await self._call(pb.RemoveTotpRequest(), pb.RemoveTotpResponse)
+
+    async def create_recovery_codes(self) -> list[str]:
+        request = pb.CreateRecoveryCodesRequest()
+        return list((await self._call(request, pb.CreateRecoveryCodesResponse)).recovery_codes)
+
+    async def begin_webauthn(self) -> str:
+        """What a browser creates a key with, JSON."""
+        answer = await self._call(pb.BeginWebauthnRequest(), pb.BeginWebauthnResponse)
+        return answer.creation_options
+
+    async def finish_webauthn(self, credential: str, name: str) -> pb.FinishWebauthnResponse:
+        request = pb.FinishWebauthnRequest(credential=credential, name=name)
+        return await self._call(request, pb.FinishWebauthnResponse)
+
+    async def remove_webauthn(self, key_id: str) -> None:
+        await self._call(pb.RemoveWebauthnRequest(id=key_id), pb.RemoveWebauthnResponse)
 
     async def list_nodes(self, labels: Iterable[str] = ()) -> list[pb.Node]:
         """All nodes with these ``key=value`` labels, from as many pages as there are."""
@@ -237,6 +294,8 @@ class AuthClient:
         password: str = "",
         roles: Iterable[str] = (),
         traits: Mapping[str, Iterable[str]] | None = None,
+        one_time_password: bool = False,
+        invite_ttl_seconds: int = 0,
     ) -> pb.CreateUserResponse:
         request = pb.CreateUserRequest(
             name=name,
@@ -246,8 +305,23 @@ class AuthClient:
             password=password,
             roles=roles,
             traits=trait_messages(traits or {}),
+            one_time_password=one_time_password,
+            invite_ttl_seconds=invite_ttl_seconds,
         )
         return await self._call(request, pb.CreateUserResponse)
+
+    async def create_invite(self, user: str, *, ttl_seconds: int = 0) -> pb.Invite:
+        request = pb.CreateInviteRequest(user=user, ttl_seconds=ttl_seconds)
+        return (await self._call(request, pb.CreateInviteResponse)).invite
+
+    async def reset_user(self, user: str, *, ttl_seconds: int = 0) -> pb.Invite:
+        """An invite; the user's password and bearers end."""
+        request = pb.ResetUserRequest(user=user, ttl_seconds=ttl_seconds)
+        return (await self._call(request, pb.ResetUserResponse)).invite
+
+    async def reset_second_factors(self, user: str) -> None:
+        request = pb.ResetSecondFactorsRequest(user=user)
+        await self._call(request, pb.ResetSecondFactorsResponse)
 
     async def update_user(self, user: pb.User, changed: Iterable[str]) -> pb.User:
         """Replace these fields of a user by what the message has in them."""

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.profiles import CHEAPEST
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.auth.error import LoginRefused, TooManyLogins
-from mezite.auth.login import LoginService
-from mezite.auth.trail import AuditTrail
-from mezite.store.memory import MemoryStore
 from tests.auth.threads import HeldThreads
+from tests.auth.world import World
 
 
 class PasswordTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.threads = HeldThreads()
-        store = MemoryStore()
-        self.logins = LoginService(
-            store.users,
-            store.bearers,
-            AuditTrail(store.audit, wall_clock=lambda: 1_800_000_000.0),
-            wall_clock=lambda: 1_800_000_000.0,
-            run_in_thread=self.threads,
-            hasher=PasswordHasher.from_parameters(CHEAPEST),
-        )
+        self.logins = World(self.threads).logins
 
     def attempt(self, user: str, address: str) -> Deferred[Any]:
         return Deferred.fromCoroutine(self.logins.authenticate(user, "guess", address))

@@ -53,6 +53,7 @@ class LoginTestCase(SynchronousTestCase):
                 logins=[ROOT],
                 node_labels=LabelSelector.parse(["*=*"]),
                 password=password,
+                one_time_password=password is None,
                 by=LOCAL,
             )
         )

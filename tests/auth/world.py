@@ -14,20 +14,26 @@ from zope.interface import implementer
 
 from mezite.audit.events import Actor, AuditEvent
 from mezite.auth.access import AccessService
+from mezite.auth.enrolment import EnrolmentService
+from mezite.auth.inviting import InviteService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
 from mezite.auth.jointokens import TokenService
 from mezite.auth.login import LoginService
-from mezite.auth.passwords import RunInThread
+from mezite.auth.passwords import Passwords, RunInThread
 from mezite.auth.people import UserService
+from mezite.auth.proving import ProvingService
 from mezite.auth.requesting import IRequestWatcher, RequestService
 from mezite.auth.rights import Rights
 from mezite.auth.rolekeeping import RoleService
+from mezite.auth.secondfactor import SecondFactors
 from mezite.auth.trail import AuditTrail
+from mezite.auth.webauthn import SecurityKeys
 from mezite.identity.authorities import Authorities
 from mezite.identity.authority import SshAuthority, X509Authority
 from mezite.identity.requests import AccessRequest
-from mezite.names import ClusterName, LoginName, UserName
+from mezite.identity.secondfactor import SecondFactorPolicy
+from mezite.names import ClusterName, HostPort, LoginName, UserName
 from mezite.store.memory import MemoryStore
 from mezite.store.records import AuditQuery, AuditRecord
 from tests.auth.threads import at_once
@@ -64,7 +70,13 @@ class World:
     run_in_thread: RunInThread = at_once
     now: float = START + 0.5
     store: MemoryStore = field(factory=MemoryStore)
+    policy: SecondFactorPolicy = SecondFactorPolicy.OPTIONAL
+    address: HostPort = field(factory=lambda: HostPort(HUB, 443))
+    second_factors: SecondFactors = field(init=False)
+    enrolment: EnrolmentService = field(init=False)
+    proving: ProvingService = field(init=False)
     logins: LoginService = field(init=False)
+    invites: InviteService = field(init=False)
     issuing: IssuingService = field(init=False)
     tokens: TokenService = field(init=False)
     joining: JoinService = field(init=False)
@@ -79,13 +91,39 @@ class World:
         store = self.store
         rights = Rights(store.users, store.roles, store.requests, wall_clock=self.time)
         trail = AuditTrail(store.audit, wall_clock=self.time)
+        keys = SecurityKeys(lambda: self.address, str(CLUSTER), self.time)
+        self.second_factors = SecondFactors(
+            self.policy, keys, store.second_factors, trail, self.time
+        )
+        self.enrolment = EnrolmentService(
+            store.second_factors,
+            self.second_factors,
+            trail,
+            cluster=str(CLUSTER),
+            wall_clock=self.time,
+        )
+        passwords = Passwords(self.run_in_thread, PasswordHasher.from_parameters(CHEAPEST))
+        self.proving = ProvingService(
+            store.users, passwords, self.second_factors, trail, wall_clock=self.time
+        )
         self.logins = LoginService(
             store.users,
             store.bearers,
             trail,
+            passwords=passwords,
+            proving=self.proving,
             wall_clock=self.time,
-            run_in_thread=self.run_in_thread,
-            hasher=PasswordHasher.from_parameters(CHEAPEST),
+        )
+        self.invites = InviteService(
+            store.users,
+            store.invites,
+            trail,
+            passwords=passwords,
+            proving=self.proving,
+            second_factors=self.second_factors,
+            enrolment=self.enrolment,
+            logins=self.logins,
+            wall_clock=self.time,
         )
         self.issuing = IssuingService(
             store.users,

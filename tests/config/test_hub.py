@@ -15,6 +15,7 @@ from mezite.config.error import ConfigError
 from mezite.config.hub import HubConfig, load_hub
 from mezite.config.keys import LogFormat, LogLevel
 from mezite.config.machine import Machine
+from mezite.identity.secondfactor import SecondFactorPolicy
 from mezite.names import ClusterName, HostPort
 
 MACHINE = Machine("Hub1", Path("/var/lib"))
@@ -220,8 +221,8 @@ class RefusalTests(HubTestCase):
             "log:\n  zzzzzzzzzzzz: 1\n",
         )
         self.refused(
-            "FILE:1: there is no setting 'zzzzzzzzzzzz'; accepted are: agent, ca_key_passphrase,"
-            " cluster_name, data_dir, database, log, nodes, proxy, requests",
+            "FILE:1: there is no setting 'zzzzzzzzzzzz'; accepted are: agent, auth,"
+            " ca_key_passphrase, cluster_name, data_dir, database, log, nodes, proxy, requests",
             "zzzzzzzzzzzz: {a: b}\n",
         )
 
@@ -390,3 +391,21 @@ class WarningTests(HubTestCase):
         self.assertIn(f"chmod 600 {path}", warning)
         path.write_text("cluster_name: prod\n")
         self.assertEqual(load_hub({"config": str(path)}, {}, machine=MACHINE).warnings, ())
+
+
+class SecondFactorTests(HubTestCase):
+    def test_policies(self) -> None:
+        """A second factor is optional unless something else is said."""
+        self.assertIs(self.load().second_factor, SecondFactorPolicy.OPTIONAL)
+        for policy in SecondFactorPolicy:
+            text = f"auth:\n  second_factor: {policy.value}\n"
+            self.assertIs(self.load(text).second_factor, policy)
+        environ = {"MEZITE_AUTH_SECOND_FACTOR": "required"}
+        self.assertIs(self.load(environ=environ).second_factor, SecondFactorPolicy.REQUIRED)
+
+    def test_refused(self) -> None:
+        """Other words are refused with those that are accepted."""
+        with self.assertRaises(ConfigError) as caught:
+            self.load("auth:\n  second_factor: totp\n")
+        self.assertIn("auth.second_factor", str(caught.exception))
+        self.assertIn("optional", str(caught.exception))

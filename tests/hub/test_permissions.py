@@ -156,7 +156,7 @@ class GrpcPermissionTests(PermissionProof):
             for token, is_allowed in (
                 ("full", permission in ADMIN and name not in NOT_BY_TOKEN),
                 ("reads", shows),
-                ("certificates", permission in PASSWORD or name == "WhoAmI"),
+                ("certificates", name in ("IssueUserCerts", "WhoAmI")),
             ):
                 wanted = is_allowed or permission is Permission.NOTHING
                 reached = self.reaches(clients[token], name)

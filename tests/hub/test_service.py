@@ -137,9 +137,12 @@ class AdminTests(HubTests):
     def test_user_comes_and_goes(self) -> None:
         """A user is made once, with a one-time password, listed, and removed."""
         made = self.world.done(
-            self.admin.create_user("eve", logins=["eve"], node_labels=["env=dev"])
+            self.admin.create_user(
+                "eve", logins=["eve"], node_labels=["env=dev"], one_time_password=True
+            )
         )
         self.assertTrue(made.one_time_password)
+        self.assertFalse(made.HasField("invite"))
         self.assertTrue(made.user.must_change_password)
         self.assertRaises(
             AlreadyExists, self.world.done, self.admin.create_user("eve", logins=["eve"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import attrs
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mezite.names import AgentId, NodeName
@@ -281,6 +281,13 @@ class PoolThreadsTests(TestCase):
         await store.users.create(ADA)
         lists = await gatherResults([store.users.list() for _ in range(50)])
         self.assertEqual(lists, [(ADA,)] * 50)
+        await store.invites.put(proof_contracts.INVITE, void_password=True)
+        accepting = [
+            store.invites.accept(proof_contracts.INVITE.secret_hash, NOW, password_hash=str(n))
+            for n in range(50)
+        ]
+        outcomes = await DeferredList(accepting, consumeErrors=True)
+        self.assertEqual([accepted for accepted, _ in outcomes].count(True), 1)
         last = store.serials.next()
         await store.close()
         self.assertEqual(self.successResultOf(last), 201)

@@ -235,17 +235,27 @@ class AuthenticateLocalRequest(_message.Message):
 
     USER_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_CODE_FIELD_NUMBER: _builtins.int
+    WEBAUTHN_ASSERTION_FIELD_NUMBER: _builtins.int
     user: _builtins.str
     password: _builtins.str
+    second_factor_code: _builtins.str
+    """A code of the user's app, or a recovery code; or below a security key's answer."""
+    webauthn_assertion: _builtins.str
+    """JSON of the browser's PublicKeyCredential, for the webauthn_request of the answer
+    before.
+    """
     def __init__(
         self,
         *,
         user: _builtins.str = ...,
         password: _builtins.str = ...,
+        second_factor_code: _builtins.str = ...,
+        webauthn_assertion: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password", "second_factor_code", b"second_factor_code", "user", b"user", "webauthn_assertion", b"webauthn_assertion"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,6 +269,9 @@ class AuthenticateLocalResponse(_message.Message):
     EXPIRES_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     MUST_CHANGE_PASSWORD_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_REQUIRED_FIELD_NUMBER: _builtins.int
+    SECOND_FACTORS_FIELD_NUMBER: _builtins.int
+    WEBAUTHN_REQUEST_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """A secret, for the metadata "authorization: Bearer TOKEN"."""
     expires: _builtins.int
@@ -269,6 +282,18 @@ class AuthenticateLocalResponse(_message.Message):
     """The password was a one-time password: until ChangePassword was called,
     IssueUserCerts is refused.
     """
+    second_factor_required: _builtins.bool
+    """The password is right, there is no token yet, and the same call is to be made again
+    with one of second_factors.
+    """
+    webauthn_request: _builtins.str
+    """What navigator.credentials.get() is called with (its publicKey), JSON; good once and
+    for some minutes. Empty unless the user has a security key.
+    """
+    @_builtins.property
+    def second_factors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of "totp", "webauthn" and "recovery_code" those that the user has."""
+
     def __init__(
         self,
         *,
@@ -276,10 +301,13 @@ class AuthenticateLocalResponse(_message.Message):
         expires: _builtins.int = ...,
         user: _builtins.str = ...,
         must_change_password: _builtins.bool = ...,
+        second_factor_required: _builtins.bool = ...,
+        second_factors: _abc.Iterable[_builtins.str] | None = ...,
+        webauthn_request: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "must_change_password", b"must_change_password", "token", b"token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "must_change_password", b"must_change_password", "second_factor_required", b"second_factor_required", "second_factors", b"second_factors", "token", b"token", "user", b"user", "webauthn_request", b"webauthn_request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -292,19 +320,26 @@ class ChangePasswordRequest(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     OLD_PASSWORD_FIELD_NUMBER: _builtins.int
     NEW_PASSWORD_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_CODE_FIELD_NUMBER: _builtins.int
+    WEBAUTHN_ASSERTION_FIELD_NUMBER: _builtins.int
     user: _builtins.str
     old_password: _builtins.str
     new_password: _builtins.str
+    second_factor_code: _builtins.str
+    """As in AuthenticateLocalRequest."""
+    webauthn_assertion: _builtins.str
     def __init__(
         self,
         *,
         user: _builtins.str = ...,
         old_password: _builtins.str = ...,
         new_password: _builtins.str = ...,
+        second_factor_code: _builtins.str = ...,
+        webauthn_assertion: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_password", b"new_password", "old_password", b"old_password", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_password", b"new_password", "old_password", b"old_password", "second_factor_code", b"second_factor_code", "user", b"user", "webauthn_assertion", b"webauthn_assertion"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1062,12 +1097,18 @@ class User(_message.Message):
     DISABLED_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
     TRAITS_FIELD_NUMBER: _builtins.int
+    HAS_PASSWORD_FIELD_NUMBER: _builtins.int
+    HAS_SECOND_FACTOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     is_admin: _builtins.bool
     must_change_password: _builtins.bool
     """The user still has the one-time password."""
     created: _builtins.int
     disabled: _builtins.bool
+    has_password: _builtins.bool
+    """The user has a password; who has not needs an invite."""
+    has_second_factor: _builtins.bool
+    """The user has an app or a security key. In ListUsers only."""
     @_builtins.property
     def logins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1098,10 +1139,12 @@ class User(_message.Message):
         disabled: _builtins.bool = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
         traits: _abc.Iterable[Global___Trait] | None = ...,
+        has_password: _builtins.bool = ...,
+        has_second_factor: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "disabled", b"disabled", "is_admin", b"is_admin", "logins", b"logins", "must_change_password", b"must_change_password", "name", b"name", "node_labels", b"node_labels", "roles", b"roles", "traits", b"traits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "disabled", b"disabled", "has_password", b"has_password", "has_second_factor", b"has_second_factor", "is_admin", b"is_admin", "logins", b"logins", "must_change_password", b"must_change_password", "name", b"name", "node_labels", b"node_labels", "roles", b"roles", "traits", b"traits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1141,10 +1184,18 @@ class CreateUserRequest(_message.Message):
     PASSWORD_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
     TRAITS_FIELD_NUMBER: _builtins.int
+    ONE_TIME_PASSWORD_FIELD_NUMBER: _builtins.int
+    INVITE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     is_admin: _builtins.bool
     password: _builtins.str
-    """Empty: a one-time password is made and returned."""
+    """Empty: an invite is made and returned."""
+    one_time_password: _builtins.bool
+    """Instead of an invite, a password is made and returned, to be replaced at the first
+    login.
+    """
+    invite_ttl_seconds: _builtins.int
+    """As in CreateInviteRequest."""
     @_builtins.property
     def logins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1167,10 +1218,12 @@ class CreateUserRequest(_message.Message):
         password: _builtins.str = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
         traits: _abc.Iterable[Global___Trait] | None = ...,
+        one_time_password: _builtins.bool = ...,
+        invite_ttl_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_admin", b"is_admin", "logins", b"logins", "name", b"name", "node_labels", b"node_labels", "password", b"password", "roles", b"roles", "traits", b"traits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invite_ttl_seconds", b"invite_ttl_seconds", "is_admin", b"is_admin", "logins", b"logins", "name", b"name", "node_labels", b"node_labels", "one_time_password", b"one_time_password", "password", b"password", "roles", b"roles", "traits", b"traits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1182,19 +1235,25 @@ class CreateUserResponse(_message.Message):
 
     USER_FIELD_NUMBER: _builtins.int
     ONE_TIME_PASSWORD_FIELD_NUMBER: _builtins.int
+    INVITE_FIELD_NUMBER: _builtins.int
     one_time_password: _builtins.str
-    """Empty if the request had a password."""
+    """Empty unless the request asked for one."""
     @_builtins.property
     def user(self) -> Global___User: ...
+    @_builtins.property
+    def invite(self) -> Global___Invite:
+        """None if the request had a password, or asked for a one-time password."""
+
     def __init__(
         self,
         *,
         user: Global___User | None = ...,
         one_time_password: _builtins.str = ...,
+        invite: Global___Invite | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["one_time_password", b"one_time_password", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite", "one_time_password", b"one_time_password", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3153,3 +3212,658 @@ class CancelAccessRequestResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelAccessRequestResponse: _TypeAlias = CancelAccessRequestResponse  # noqa: Y015
+
+@_typing.final
+class Invite(_message.Message):
+    """---------------------------------------------------- invites and second factors"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    LOGIN_COMMAND_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    token: _builtins.str
+    """The secret. It is stored only as a hash, and cannot be shown again."""
+    url: _builtins.str
+    """The same as a page, "https://HOST/web/invite/TOKEN"."""
+    expires: _builtins.int
+    login_command: _builtins.str
+    """The complete command line to type on the user's machine."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        token: _builtins.str = ...,
+        url: _builtins.str = ...,
+        expires: _builtins.int = ...,
+        login_command: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "login_command", b"login_command", "token", b"token", "url", b"url", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Invite: _TypeAlias = Invite  # noqa: Y015
+
+@_typing.final
+class CreateInviteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    ttl_seconds: _builtins.int
+    """How long it is accepted; 0 means 24 hours. From one minute to 30 days."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        ttl_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ttl_seconds", b"ttl_seconds", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateInviteRequest: _TypeAlias = CreateInviteRequest  # noqa: Y015
+
+@_typing.final
+class CreateInviteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def invite(self) -> Global___Invite: ...
+    def __init__(
+        self,
+        *,
+        invite: Global___Invite | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateInviteResponse: _TypeAlias = CreateInviteResponse  # noqa: Y015
+
+@_typing.final
+class ResetUserRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    ttl_seconds: _builtins.int
+    """As in CreateInviteRequest."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        ttl_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ttl_seconds", b"ttl_seconds", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetUserRequest: _TypeAlias = ResetUserRequest  # noqa: Y015
+
+@_typing.final
+class ResetUserResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def invite(self) -> Global___Invite: ...
+    def __init__(
+        self,
+        *,
+        invite: Global___Invite | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetUserResponse: _TypeAlias = ResetUserResponse  # noqa: Y015
+
+@_typing.final
+class ResetSecondFactorsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetSecondFactorsRequest: _TypeAlias = ResetSecondFactorsRequest  # noqa: Y015
+
+@_typing.final
+class ResetSecondFactorsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetSecondFactorsResponse: _TypeAlias = ResetSecondFactorsResponse  # noqa: Y015
+
+@_typing.final
+class GetInviteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInviteRequest: _TypeAlias = GetInviteRequest  # noqa: Y015
+
+@_typing.final
+class GetInviteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    TOTP_FIELD_NUMBER: _builtins.int
+    MUST_ENROL_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_REQUIRED_FIELD_NUMBER: _builtins.int
+    SECOND_FACTORS_FIELD_NUMBER: _builtins.int
+    WEBAUTHN_REQUEST_FIELD_NUMBER: _builtins.int
+    SHORTEST_PASSWORD_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    expires: _builtins.int
+    must_enrol: _builtins.bool
+    """An app must be enrolled."""
+    second_factor_required: _builtins.bool
+    """The user has second factors, and must show one, as with AuthenticateLocal."""
+    webauthn_request: _builtins.str
+    shortest_password: _builtins.int
+    """Passwords have at least so many characters."""
+    @_builtins.property
+    def totp(self) -> Global___TotpEnrolment:
+        """An app may be enrolled with this; not set if the cluster uses no second factors, or
+        the user has one.
+        """
+
+    @_builtins.property
+    def second_factors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        expires: _builtins.int = ...,
+        totp: Global___TotpEnrolment | None = ...,
+        must_enrol: _builtins.bool = ...,
+        second_factor_required: _builtins.bool = ...,
+        second_factors: _abc.Iterable[_builtins.str] | None = ...,
+        webauthn_request: _builtins.str = ...,
+        shortest_password: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["totp", b"totp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "must_enrol", b"must_enrol", "second_factor_required", b"second_factor_required", "second_factors", b"second_factors", "shortest_password", b"shortest_password", "totp", b"totp", "user", b"user", "webauthn_request", b"webauthn_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInviteResponse: _TypeAlias = GetInviteResponse  # noqa: Y015
+
+@_typing.final
+class AcceptInviteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_CODE_FIELD_NUMBER: _builtins.int
+    WEBAUTHN_ASSERTION_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    password: _builtins.str
+    """The new password."""
+    second_factor_code: _builtins.str
+    """A code of the app that GetInvite offered; for a user who has second factors, as in
+    AuthenticateLocalRequest.
+    """
+    webauthn_assertion: _builtins.str
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        password: _builtins.str = ...,
+        second_factor_code: _builtins.str = ...,
+        webauthn_assertion: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password", "second_factor_code", b"second_factor_code", "token", b"token", "webauthn_assertion", b"webauthn_assertion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptInviteRequest: _TypeAlias = AcceptInviteRequest  # noqa: Y015
+
+@_typing.final
+class AcceptInviteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    RECOVERY_CODES_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """A bearer token, as in AuthenticateLocalResponse."""
+    expires: _builtins.int
+    user: _builtins.str
+    @_builtins.property
+    def recovery_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To be shown once; empty unless an app was enrolled."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        expires: _builtins.int = ...,
+        user: _builtins.str = ...,
+        recovery_codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "recovery_codes", b"recovery_codes", "token", b"token", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptInviteResponse: _TypeAlias = AcceptInviteResponse  # noqa: Y015
+
+@_typing.final
+class TotpEnrolment(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URI_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    QR_SVG_FIELD_NUMBER: _builtins.int
+    uri: _builtins.str
+    """"otpauth://totp/...", for a QR code."""
+    secret: _builtins.str
+    """The secret in it, as it is typed into an app."""
+    qr_svg: _builtins.str
+    """The QR code, an <svg> element."""
+    def __init__(
+        self,
+        *,
+        uri: _builtins.str = ...,
+        secret: _builtins.str = ...,
+        qr_svg: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["qr_svg", b"qr_svg", "secret", b"secret", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TotpEnrolment: _TypeAlias = TotpEnrolment  # noqa: Y015
+
+@_typing.final
+class SecondFactor(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    LAST_USED_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """"totp" or "webauthn"."""
+    id: _builtins.str
+    """For RemoveWebauthn; empty for an app."""
+    name: _builtins.str
+    """What the user called the security key."""
+    created: _builtins.int
+    last_used: _builtins.int
+    """0 if it was not used, or is an app."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        created: _builtins.int = ...,
+        last_used: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "id", b"id", "kind", b"kind", "last_used", b"last_used", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SecondFactor: _TypeAlias = SecondFactor  # noqa: Y015
+
+@_typing.final
+class ListSecondFactorsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSecondFactorsRequest: _TypeAlias = ListSecondFactorsRequest  # noqa: Y015
+
+@_typing.final
+class ListSecondFactorsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECOND_FACTORS_FIELD_NUMBER: _builtins.int
+    RECOVERY_CODES_LEFT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    recovery_codes_left: _builtins.int
+    policy: _builtins.str
+    """What the cluster wants: "off", "optional" or "required"."""
+    @_builtins.property
+    def second_factors(self) -> _containers.RepeatedCompositeFieldContainer[Global___SecondFactor]: ...
+    def __init__(
+        self,
+        *,
+        second_factors: _abc.Iterable[Global___SecondFactor] | None = ...,
+        recovery_codes_left: _builtins.int = ...,
+        policy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "recovery_codes_left", b"recovery_codes_left", "second_factors", b"second_factors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSecondFactorsResponse: _TypeAlias = ListSecondFactorsResponse  # noqa: Y015
+
+@_typing.final
+class BeginTotpRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginTotpRequest: _TypeAlias = BeginTotpRequest  # noqa: Y015
+
+@_typing.final
+class BeginTotpResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def totp(self) -> Global___TotpEnrolment: ...
+    def __init__(
+        self,
+        *,
+        totp: Global___TotpEnrolment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["totp", b"totp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["totp", b"totp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginTotpResponse: _TypeAlias = BeginTotpResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmTotpRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmTotpRequest: _TypeAlias = ConfirmTotpRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmTotpResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOVERY_CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recovery_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To be shown once; empty if the user had codes already."""
+
+    def __init__(
+        self,
+        *,
+        recovery_codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recovery_codes", b"recovery_codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmTotpResponse: _TypeAlias = ConfirmTotpResponse  # noqa: Y015
+
+@_typing.final
+class RemoveTotpRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveTotpRequest: _TypeAlias = RemoveTotpRequest  # noqa: Y015
+
+@_typing.final
+class RemoveTotpResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveTotpResponse: _TypeAlias = RemoveTotpResponse  # noqa: Y015
+
+@_typing.final
+class CreateRecoveryCodesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateRecoveryCodesRequest: _TypeAlias = CreateRecoveryCodesRequest  # noqa: Y015
+
+@_typing.final
+class CreateRecoveryCodesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOVERY_CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recovery_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        recovery_codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recovery_codes", b"recovery_codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateRecoveryCodesResponse: _TypeAlias = CreateRecoveryCodesResponse  # noqa: Y015
+
+@_typing.final
+class BeginWebauthnRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginWebauthnRequest: _TypeAlias = BeginWebauthnRequest  # noqa: Y015
+
+@_typing.final
+class BeginWebauthnResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATION_OPTIONS_FIELD_NUMBER: _builtins.int
+    creation_options: _builtins.str
+    """What navigator.credentials.create() is called with (its publicKey), JSON; good once
+    and for some minutes.
+    """
+    def __init__(
+        self,
+        *,
+        creation_options: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["creation_options", b"creation_options"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginWebauthnResponse: _TypeAlias = BeginWebauthnResponse  # noqa: Y015
+
+@_typing.final
+class FinishWebauthnRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    credential: _builtins.str
+    """JSON of the browser's PublicKeyCredential."""
+    name: _builtins.str
+    """What the user calls the key."""
+    def __init__(
+        self,
+        *,
+        credential: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishWebauthnRequest: _TypeAlias = FinishWebauthnRequest  # noqa: Y015
+
+@_typing.final
+class FinishWebauthnResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECOND_FACTOR_FIELD_NUMBER: _builtins.int
+    RECOVERY_CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def second_factor(self) -> Global___SecondFactor: ...
+    @_builtins.property
+    def recovery_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To be shown once; empty if the user had codes already."""
+
+    def __init__(
+        self,
+        *,
+        second_factor: Global___SecondFactor | None = ...,
+        recovery_codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["second_factor", b"second_factor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recovery_codes", b"recovery_codes", "second_factor", b"second_factor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishWebauthnResponse: _TypeAlias = FinishWebauthnResponse  # noqa: Y015
+
+@_typing.final
+class RemoveWebauthnRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveWebauthnRequest: _TypeAlias = RemoveWebauthnRequest  # noqa: Y015
+
+@_typing.final
+class RemoveWebauthnResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveWebauthnResponse: _TypeAlias = RemoveWebauthnResponse  # noqa: Y015

@@ -7,8 +7,8 @@ import re
 from argon2 import PasswordHasher
 from twisted.internet.defer import Deferred, fail
 
-from mezite.auth import login
 from mezite.error import Unavailable
+from mezite.hub import assembly
 from mezite.hub.callers import PERMISSIONS, Permission
 from mezite.hub.web import rest
 from mezite.hub.web.cookies import csrf_token
@@ -27,7 +27,7 @@ class RestTests(HubTests):
 
     def setUp(self) -> None:
         cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        self.patch(login, "PasswordHasher", lambda: cheap)
+        self.patch(assembly, "PasswordHasher", lambda: cheap)
         super().setUp()
         self.anybody = WebClient(self.world)
         self.admin = self.with_bearer("grace")
@@ -343,7 +343,8 @@ class SessionTests(RestTests):
 
     def test_one_time_password(self) -> None:
         """Whoever has a one-time password changes it first."""
-        made = self.admin.ask("POST", "/users", {"name": "kim"}).json["one_time_password"]
+        made = self.admin.ask("POST", "/users", {"name": "kim", "one_time_password": True})
+        made = made.json["one_time_password"]
         answer = self.log_in("kim", made)
         self.assertTrue(answer.json["must_change_password"])
         kim = WebClient(
