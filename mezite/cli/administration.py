@@ -136,6 +136,8 @@ def create_user(
     output_format: str,
     roles: Iterable[str] = (),
     traits: Mapping[str, Iterable[str]] | None = None,
+    one_time_password: bool = False,
+    invite_ttl: int = 0,
 ) -> None:
     """Make a user, and say how they log in."""
 
@@ -152,20 +154,50 @@ def create_user(
             password=password,
             roles=roles,
             traits=traits,
+            one_time_password=one_time_password,
+            invite_ttl_seconds=invite_ttl,
         )
         return created, status
 
     created, status = ask(question)
     one_time = created.one_time_password
     if output_format == "json":
-        row = {**_user_row(created.user), "one_time_password": one_time or None}
+        row = {
+            **_user_row(created.user),
+            "one_time_password": one_time or None,
+            **_invite_row(created.invite),
+        }
         tables.print_rows([row], list(row), "json")
+        return
+    if created.invite.token:
+        print_invite(created.invite, f"User {name} was created.", output_format)
         return
     command = f"msh login --proxy={status.public_address} --user={name} --ca-pin={status.ca_pin}"
     click.echo(f"User {name} was created.")
     if one_time:
         click.echo(f"One-time password, to be replaced at the first login: {one_time}")
     click.echo(f"They log in with:\n\n    {command}\n")
+
+
+def print_invite(invite: pb.Invite, sentence: str, output_format: str) -> None:
+    """What is to be passed on to the user who is invited."""
+    if output_format == "json":
+        row = {"name": invite.user, **_invite_row(invite)}
+        tables.print_rows([row], list(row), "json")
+        return
+    left = tables.duration(invite.expires - time.time())
+    click.echo(sentence)
+    click.echo(f"Whoever has this invite is {invite.user}. It is good once, for {left}:")
+    click.echo(f"\n    {invite.url}\n\nor\n\n    {invite.login_command}\n")
+
+
+def _invite_row(invite: pb.Invite) -> Row:
+    return {
+        "invite_token": invite.token or None,
+        "invite_url": invite.url or None,
+        "invite_expires": moment(invite.expires),
+        "login_command": invite.login_command or None,
+    }
 
 
 def update_user(name: str, changes: Mapping[str, Any], output_format: str) -> None:
@@ -197,6 +229,8 @@ def _user_row(user: pb.User) -> Row:
         "traits": {trait.name: list(trait.values) for trait in user.traits},
         "is_admin": user.is_admin,
         "must_change_password": user.must_change_password,
+        "has_password": user.has_password,
+        "has_second_factor": user.has_second_factor,
         "disabled": user.disabled,
         "created": moment(user.created),
     }
@@ -211,6 +245,8 @@ def user_columns() -> list[str | tables.Column]:
         tables.Column("traits", text=_traits_text),
         tables.Column("is_admin", "admin"),
         tables.Column("must_change_password", "one-time password"),
+        tables.Column("has_password", "password"),
+        tables.Column("has_second_factor", "second factor"),
         "disabled",
         tables.Column("created", text=tables.ago(time.time())),
     ]

@@ -18,6 +18,7 @@ import mezite
 from mezite.cli import main, tables
 from mezite.cli.filetransfer import scp, sftp
 from mezite.cli.logins import choose_login, valid_profile
+from mezite.cli.mfacommands import mfa, passwd
 from mezite.cli.nodetables import status_column
 from mezite.cli.options import Address, Duration, debug_option, format_option
 from mezite.cli.sshcommand import SshLike, ssh
@@ -38,11 +39,22 @@ def msh() -> None:
     """Reach servers through a Mezite hub."""
 
 
-@msh.command()
+@msh.command(
+    epilog="\b\nExamples:"
+    "\n  msh login --proxy=hub.example.com:443 --user=ada"
+    "\n  msh login --proxy=hub.example.com:443 --user=ada --invite=mzi_…"
+    "\n  msh login --otp=123456 --password-stdin < password"
+)
 @proxy_option
 @click.option("--user", metavar="USER", help="Your name; else that of the latest login there.")
 @click.option("--ttl", type=Duration(), metavar="30m", help="How long the login is to last.")
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option(
+    "--invite", metavar="TOKEN", help="Accept this invite: choose a password, and log in."
+)
+@click.option("--otp", metavar="CODE", default="", help="A code of your app, or a recovery code.")
+@click.option(
+    "--password-stdin", is_flag=True, help="Read the answers from standard input, by line."
+)
 @click.option("--ca-pin", metavar="sha256:…", help="The fingerprint of the hub's authority.")
 @click.option(
     "--ca-file",
@@ -64,6 +76,8 @@ def login(
     proxy: HostPort | None,
     user: str | None,
     ttl: float | None,
+    invite: str | None,
+    otp: str,
     password_stdin: bool,
     ca_pin: str | None,
     ca_file: Path | None,
@@ -74,6 +88,8 @@ def login(
     from mezite.cli.conversation import LinesConversation, TerminalConversation
     from mezite.client.login import LoginRequest, log_in, write_identity
 
+    if invite is not None and user is None:
+        raise click.UsageError("--invite is for one user: give --user as well")
     if ca_pin is not None and ca_file is not None:
         raise click.UsageError("--ca-pin and --ca-file cannot be given together")
     profiles = Profiles()
@@ -84,8 +100,10 @@ def login(
         proxy = remembered.hub
     if user is None:
         user = remembered.user.text if remembered is not None else getpass.getuser()
-    token = None if password_stdin else read_token(token_file, {})
-    request = LoginRequest(proxy, UserName.parse(user), ttl, ca_pin, ca_file, token)
+    token = None if password_stdin or invite is not None else read_token(token_file, {})
+    request = LoginRequest(
+        proxy, UserName.parse(user), ttl, ca_pin, ca_file, token, invite=invite, code=otp
+    )
     conversation = LinesConversation(sys.stdin) if password_stdin else TerminalConversation()
     profile = main.run(lambda reactor: log_in(reactor, request, conversation, profiles))
     if out is not None:
@@ -172,7 +190,7 @@ def ls(proxy: HostPort | None, labels: tuple[str, ...], output_format: str) -> N
     tables.print_rows(rows, columns, output_format)
 
 
-for command in (ssh, scp, sftp):
+for command in (ssh, scp, sftp, mfa, passwd):
     msh.add_command(command)
 
 

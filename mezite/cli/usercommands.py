@@ -4,15 +4,26 @@ mezctl's commands about users: made, changed, shown and removed.
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from mezite.cli import administration as admin
 from mezite.cli import tables
-from mezite.cli.options import format_option
+from mezite.cli.options import Duration, format_option
 from mezite.error import BadInput
 from mezite.identity.roles import LabelSelector
 from mezite.identity.traits import parse_traits
 from mezite.names import LoginName, RoleName, UserName
+
+_invite_ttl: Final = click.option(
+    "--invite-ttl",
+    "ttl",
+    type=Duration(),
+    default="24h",
+    show_default=True,
+    help="How long the invite is accepted.",
+)
 
 
 @click.group()
@@ -27,6 +38,7 @@ def users() -> None:
     "\n  mezctl users create alice --roles access,admin"
     "\n  mezctl users create kim --roles developer --trait team=blue"
     "\n  mezctl users create bob --logins bob --node-labels env=dev,env=staging"
+    "\n  mezctl users create kim --roles developer --invite-ttl 3d"
     "\n  mezctl users create eve --logins eve --admin --password-stdin < password",
 )
 @click.argument("name")
@@ -55,8 +67,14 @@ def users() -> None:
 @click.option(
     "--password-stdin",
     is_flag=True,
-    help="Read the password from standard input; else a one-time password is made.",
+    help="Read the password from standard input; else an invite is made.",
 )
+@click.option(
+    "--one-time-password",
+    is_flag=True,
+    help="Make a password to be replaced at the first login, and no invite.",
+)
+@_invite_ttl
 @format_option
 def create_user(
     name: str,
@@ -66,9 +84,13 @@ def create_user(
     traits: tuple[str, ...],
     is_admin: bool,
     password_stdin: bool,
+    one_time_password: bool,
+    ttl: float,
     output_format: str,
 ) -> None:
-    """Make a user."""
+    """Make a user, and an invite with which they choose their password."""
+    if password_stdin and one_time_password:
+        raise BadInput("--password-stdin and --one-time-password cannot be given together")
     user = UserName.parse(name).text
     accounts, given = _logins(logins), _roles(roles)
     if not accounts and not given:
@@ -81,6 +103,8 @@ def create_user(
         password=admin.read_password() if password_stdin else "",
         roles=given,
         traits=parse_traits(traits),
+        one_time_password=one_time_password,
+        invite_ttl=int(ttl),
         output_format=output_format,
     )
 
@@ -143,6 +167,43 @@ def update_user(
     if not changes:
         raise BadInput("nothing is to be changed: give --roles, --logins, --trait or --disable")
     admin.update_user(user, changes, output_format)
+
+
+@users.command(name="invite", epilog="\b\nExample:\n  mezctl users invite alice --invite-ttl 3d")
+@click.argument("name")
+@_invite_ttl
+@format_option
+def invite_user(name: str, ttl: float, output_format: str) -> None:
+    """Make a new invite, if the first was lost; a password that there is stays."""
+    user = UserName.parse(name).text
+    made = admin.ask(lambda client: client.create_invite(user, ttl_seconds=int(ttl)))
+    admin.print_invite(made, f"User {user} was invited.", output_format)
+
+
+@users.command(name="reset", epilog="\b\nExample:\n  mezctl users reset alice")
+@click.argument("name")
+@_invite_ttl
+@format_option
+def reset_user(name: str, ttl: float, output_format: str) -> None:
+    """
+    End a user's password and logins, and make an invite for a new one.
+
+    Second factors stay: who accepts the invite must show one. See reset-totp.
+    """
+    user = UserName.parse(name).text
+    made = admin.ask(lambda client: client.reset_user(user, ttl_seconds=int(ttl)))
+    admin.print_invite(made, f"The password of {user} is worth nothing any more.", output_format)
+
+
+@users.command(name="reset-totp", epilog="\b\nExample:\n  mezctl users reset-totp alice")
+@click.argument("name")
+@format_option
+def reset_totp(name: str, output_format: str) -> None:
+    """Forget a user's second factors: app, security keys and recovery codes."""
+    user = UserName.parse(name).text
+    admin.ask(lambda client: client.reset_second_factors(user))
+    sentence = f"User {user} has no second factor any more."
+    admin.print_removed({"name": user}, sentence, output_format)
 
 
 @users.command(name="ls")

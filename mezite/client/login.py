@@ -8,7 +8,7 @@ an :class:`IConversation`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from mezite.client import places
 from mezite.client.dialer import dial_unauthenticated
 from mezite.client.error import UntrustedHub
 from mezite.client.profile import Credentials, Profile, Profiles, write_private
+from mezite.client.proving import Dial, accept_invite, authenticate, call
 from mezite.error import BadInput, MeziteError, RemoteError
 from mezite.identity.authority import parse_pin, pin_of
 from mezite.identity.sshkeys import load_public_line
@@ -51,6 +52,20 @@ class IConversation(Interface):
     def new_password() -> str:
         """A new password, in place of the one-time password."""
 
+    def chosen_password(user: UserName) -> str:
+        """The first password of somebody who holds an invite."""
+
+    def second_factor() -> str:
+        """A code of the user's authenticator app, or a recovery code."""
+
+    def enrol(offer: pb.TotpEnrolment, is_required: bool) -> str:
+        """
+        The code that an app shows which was given this secret; empty if none is wanted.
+        """
+
+    def show_recovery_codes(codes: Sequence[str]) -> None:
+        """Show codes that nobody can show again."""
+
     def confirm_authority(hub: HostPort, pin: str) -> bool:
         """
         Whether the authority with this fingerprint is the hub's.
@@ -65,7 +80,8 @@ class LoginRequest:
     What is to be logged in to, and how the hub is to be known.
 
     Of ``pin`` and ``ca_file`` at most one is given. ``ttl`` is in seconds, None
-    for the hub's default.
+    for the hub's default. ``code`` is one of the second factor, if it was given
+    beforehand; with an ``invite`` no password is needed.
     """
 
     hub: HostPort
@@ -75,6 +91,8 @@ class LoginRequest:
     ca_file: Path | None = None
     # An API token in place of a password; then ``user`` does not count.
     token: str | None = field(default=None, repr=False)
+    invite: str | None = field(default=None, repr=False)
+    code: str = field(default="", repr=False)
 
 
 async def log_in(
@@ -84,7 +102,8 @@ async def log_in(
     Prove who the user is, and keep the certificates that the hub issues.
 
     :raises UntrustedHub: if what answers is not the hub that is trusted.
-    :raises NotAuthenticated: if the password is wrong.
+    :raises NotAuthenticated: if the password or the code is wrong.
+    :raises Denied: if the invite is not valid.
     """
     authority, is_known = await authority_of(
         reactor,
@@ -94,30 +113,25 @@ async def log_in(
         confirm=conversation.confirm_authority,
         profiles=profiles,
     )
-    try:
-        client = await dial_unauthenticated(reactor, request.hub, authority)
-    except RemoteError as error:
-        if not is_known:
-            raise
-        authority = await _successor(reactor, request.hub, authority, error)
-        client = await dial_unauthenticated(reactor, request.hub, authority)
+
+    async def dial() -> AuthClient:
+        nonlocal authority
+        try:
+            return await dial_unauthenticated(reactor, request.hub, authority)
+        except RemoteError as error:
+            if not is_known:
+                raise
+            authority = await _successor(reactor, request.hub, authority, error)
+            return await dial_unauthenticated(reactor, request.hub, authority)
+
     if request.token is not None:
-        return await _log_in_as_program(client, request, profiles)
+        return await _log_in_as_program(await dial(), request, profiles)
+    # Whoever is not there, or not who they were, is told before a password is asked for.
+    (await dial()).close()
+    bearer = await _bearer(dial, request, conversation)
+    client = await dial()
+    client.bearer = bearer
     try:
-        password = conversation.password(request.user)
-        answer = await client.authenticate_local(request.user.text, password)
-    finally:
-        client.close()
-    # The person may take long to answer, so each step has a connection of its own.
-    client = await dial_unauthenticated(reactor, request.hub, authority)
-    try:
-        if answer.must_change_password:
-            client.close()
-            new_password = conversation.new_password()
-            client = await dial_unauthenticated(reactor, request.hub, authority)
-            await client.change_password(request.user.text, password, new_password)
-            answer = await client.authenticate_local(request.user.text, new_password)
-        client.bearer = answer.token
         profile, credentials = await _issue(client, request, profiles)
     finally:
         client.close()
@@ -158,6 +172,20 @@ async def _log_in_as_program(
         client.close()
     profiles.save(profile, credentials)
     return profile
+
+
+async def _bearer(dial: Dial, request: LoginRequest, conversation: Any) -> str:
+    user = request.user
+    if request.invite is not None:
+        accepted = await accept_invite(dial, user, request.invite, conversation, request.code)
+        return accepted.token
+    password = conversation.password(user)
+    answer = await authenticate(dial, user, password, conversation, request.code)
+    if answer.must_change_password:
+        new = conversation.new_password()
+        await call(dial, lambda hub: hub.change_password(user.text, password, new))
+        answer = await authenticate(dial, user, new, conversation)
+    return answer.token
 
 
 async def authority_of(

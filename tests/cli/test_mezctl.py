@@ -92,7 +92,7 @@ class MezctlTestCase(SynchronousTestCase):
 class UsersTests(MezctlTestCase):
     def test_create(self) -> None:
         """A user is made with a one-time password, and told how to log in."""
-        ended = self.mezctl("users", "create", "ada", "--logins", "ada, root")
+        ended = self.mezctl("users", "create", "ada", "--logins=ada, root", "--one-time-password")
         self.assertEqual(ended.code, 0)
         self.assertIn("abcd-efgh", ended.out)
         self.assertIn(f"msh login --proxy={HUB} --user=ada --ca-pin={PIN}", ended.out)
@@ -102,11 +102,42 @@ class UsersTests(MezctlTestCase):
     def test_create_as_json(self) -> None:
         """In JSON the new user is an object, with the password of one use."""
         (row,) = self.mezctl(
-            "users", "create", "ada", "--logins=ada", "--admin", "--format=json"
+            *("users", "create", "ada", "--logins=ada", "--admin", "--format=json"),
+            "--one-time-password",
         ).json
         self.assertEqual(row["name"], "ada")
         self.assertEqual(row["one_time_password"], "abcd-efgh")
+        self.assertIsNone(row["invite_url"])
         self.assertIs(row["is_admin"], True)
+
+    def test_invite(self) -> None:
+        """Without any password there is an invite, as a page and as a command."""
+        ended = self.mezctl("users", "create", "ada", "--logins=ada", "--invite-ttl=3d")
+        self.assertIn(f"    https://{HUB}/web/invite/mzi_secret\n", ended.out)
+        self.assertIn(f"msh login --proxy={HUB} --user=ada --invite=mzi_secret\n", ended.out)
+        self.assertNotIn("One-time", ended.out)
+        (row,) = self.mezctl("users", "invite", "ada", "--format=json").json
+        self.assertEqual((row["name"], row["invite_token"]), ("ada", "mzi_secret"))
+        self.assertEqual(self.hub.invited, [("ada", 3 * 86400), ("ada", 86400)])
+        self.refused(2, "users", "create", "x", "--one-time-password", "--password-stdin")
+        self.refused(5, "users", "invite", "eve")
+
+    def test_reset(self) -> None:
+        """A reset makes an invite in place of the password; second factors are another matter."""
+        self.mezctl("users", "create", "ada", "--logins=ada", "--password-stdin", given=b"x" * 9)
+        self.hub.users["ada"].has_second_factor = True
+        ended = self.mezctl("users", "reset", "ada")
+        self.assertIn("The password of ada is worth nothing any more.\n", ended.out)
+        self.assertIn("--invite=mzi_secret", ended.out)
+        (row,) = self.mezctl("users", "ls", "--format=json").json
+        self.assertEqual((row["has_password"], row["has_second_factor"]), (False, True))
+        ended = self.mezctl("users", "reset-totp", "ada")
+        self.assertEqual(ended.out, "User ada has no second factor any more.\n")
+        (row,) = self.mezctl("users", "ls", "--format=json").json
+        self.assertIs(row["has_second_factor"], False)
+        self.refused(5, "users", "reset", "eve")
+        self.refused(2, "users", "reset", "a b")
+        self.refused(5, "users", "reset-totp", "eve")
 
     def test_labels(self) -> None:
         """Labels come in one option or in several."""

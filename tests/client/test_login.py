@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from mezite.client import login, places
 from mezite.client.error import UntrustedHub
 from mezite.client.login import IConversation, LoginRequest, log_in, write_identity
 from mezite.client.profile import Profile, Profiles
-from mezite.error import BadInput, NotAuthenticated, RemoteError
+from mezite.error import BadInput, Denied, NotAuthenticated, RemoteError
 from mezite.identity.authority import pin_of
 from mezite.names import HostPort, LoginName, UserName
+from mezite.rpc.proto import auth_pb2 as pb
 from mezite.wire.trust import PresentedAuthority
 from tests.doubles.authservice import AnsweringChannel, OneUser
 from tests.doubles.logins import CLUSTER, Cluster
@@ -36,6 +38,7 @@ class Person:
     says: list[str] = field(factory=lambda: ["correct horse"])
     confirms: bool = True
     asked: list[str] = field(factory=list)
+    shown: list[str] = field(factory=list)
 
     def password(self, user: UserName) -> str:
         self.asked.append("password")
@@ -44,6 +47,21 @@ class Person:
     def new_password(self) -> str:
         self.asked.append("new password")
         return self.says.pop(0)
+
+    def chosen_password(self, user: UserName) -> str:
+        self.asked.append("chosen password")
+        return self.says.pop(0)
+
+    def second_factor(self) -> str:
+        self.asked.append("code")
+        return self.says.pop(0)
+
+    def enrol(self, offer: pb.TotpEnrolment, is_required: bool) -> str:
+        self.asked.append(f"enrol {offer.secret} {is_required}")
+        return self.says.pop(0)
+
+    def show_recovery_codes(self, codes: Sequence[str]) -> None:
+        self.shown.extend(codes)
 
     def confirm_authority(self, hub: HostPort, pin: str) -> bool:
         self.asked.append(pin)
@@ -131,6 +149,69 @@ class LogInTests(SynchronousTestCase):
         self.successResultOf(self.begin())
         self.assertEqual(self.person.asked, ["password", "new password"])
         self.assertEqual(self.service.password, "my own")
+
+    def test_second_factor(self) -> None:
+        """A code is asked for after the password, if the hub wants one, and not otherwise."""
+        self.service.code = "123456"
+        self.person.says.append("123456")
+        self.successResultOf(self.begin())
+        self.assertEqual(self.person.asked, ["password", "code"])
+
+    def test_code_given_beforehand(self) -> None:
+        """With a code given beforehand nothing but the password is asked for."""
+        self.service.code = "123456"
+        self.successResultOf(self.begin(code="123456"))
+        self.assertEqual(self.person.asked, ["password"])
+        self.assertNotIn("123456", repr(evolve(self.request, code="123456", invite="mzi_x")))
+
+    def test_wrong_code(self) -> None:
+        """A wrong code is the hub's sentence about all that is wrong."""
+        self.service.code = "123456"
+        self.person.says.append("000000")
+        failure = self.failureResultOf(self.begin(), NotAuthenticated)
+        self.assertEqual(str(failure.value), "the user name or the password is wrong")
+        self.assertIsNone(self.profiles.remembered())
+
+    def test_security_key_only(self) -> None:
+        """Who has nothing that can be typed is told where to go."""
+        self.service.code, self.service.factors = "x", ["webauthn"]
+        failure = self.failureResultOf(self.begin(), Denied)
+        self.assertIn("browser", str(failure.value))
+        self.assertEqual(self.person.asked, ["password"])
+
+    def test_invite(self) -> None:
+        """An invite is accepted with a password of one's choice, and one is logged in."""
+        self.service.invite = "mzi_x"
+        self.person.says = ["my own"]
+        self.successResultOf(self.begin(invite="mzi_x"))
+        self.assertEqual(self.person.asked, ["chosen password"])
+        self.assertEqual(self.service.password, "my own")
+        self.person.says = ["other"]
+        self.failureResultOf(self.begin(invite="mzi_x"), Denied)
+        self.assertEqual(self.person.asked, ["chosen password"])
+
+    def test_invite_with_app(self) -> None:
+        """An app is enrolled with the invite, and recovery codes are shown."""
+        self.service.invite, self.service.code = "mzi_x", "123456"
+        self.service.offers = self.service.must_enrol = True
+        self.person.says = ["my own", "123456"]
+        self.successResultOf(self.begin(invite="mzi_x"))
+        self.assertEqual(self.person.asked, ["chosen password", "enrol ABCD True"])
+        self.assertEqual(self.person.shown, ["aaaa-bbbb"])
+
+    def test_invite_of_who_has_a_factor(self) -> None:
+        """After a reset the second factor that one has is shown."""
+        self.service.invite, self.service.code = "mzi_x", "123456"
+        self.person.says = ["my own", "123456"]
+        self.successResultOf(self.begin(invite="mzi_x"))
+        self.assertEqual(self.person.asked, ["chosen password", "code"])
+
+    def test_invite_of_another(self) -> None:
+        """An invite for somebody else is told before any password is chosen."""
+        self.service.invite = "mzi_x"
+        failure = self.failureResultOf(self.begin(invite="mzi_x", user=UserName("eve")), BadInput)
+        self.assertIn("--user=ada", str(failure.value))
+        self.assertEqual(self.person.asked, [])
 
     def test_pin(self) -> None:
         """A pin is all that is needed; one that is none is refused before any connection."""

@@ -35,6 +35,7 @@ class AdminDouble:
     passwords: dict[str, str] = field(factory=dict)
     tokens: dict[str, pb.Token] = field(factory=dict)
     nodes: dict[str, pb.Node] = field(factory=dict)
+    invited: list[tuple[str, int]] = field(factory=list)
     roles: dict[str, pb.Role] = field(factory=dict)
     api_tokens: dict[str, pb.ApiToken] = field(factory=dict)
     explained: list[pb.ExplainAccessRequest] = field(factory=list)
@@ -78,7 +79,8 @@ class AdminDouble:
             logins=request.logins,
             node_labels=request.node_labels,
             is_admin=request.is_admin,
-            must_change_password=not request.password,
+            must_change_password=request.one_time_password,
+            has_password=bool(request.password) or request.one_time_password,
             created=NOW,
             roles=request.roles,
             traits=request.traits,
@@ -86,8 +88,42 @@ class AdminDouble:
         self.passwords[request.name] = request.password
         return pb.CreateUserResponse(
             user=self.users[request.name],
-            one_time_password="" if request.password else "abcd-efgh",
+            one_time_password="abcd-efgh" if request.one_time_password else "",
+            invite=None
+            if request.password or request.one_time_password
+            else self._invite(request.name, request.invite_ttl_seconds),
         )
+
+    def _invite(self, user: str, ttl: int) -> pb.Invite:
+        self.invited.append((user, ttl))
+        return pb.Invite(
+            user=user,
+            token="mzi_secret",
+            url=f"https://{HUB}/web/invite/mzi_secret",
+            expires=NOW + ttl,
+            login_command=f"msh login --proxy={HUB} --user={user} --invite=mzi_secret",
+        )
+
+    def _user(self, name: str) -> pb.User:
+        if name not in self.users:
+            raise NotFound(f"there is no user {name}")
+        return self.users[name]
+
+    async def create_invite(
+        self, call: Call, request: pb.CreateInviteRequest
+    ) -> pb.CreateInviteResponse:
+        self._user(request.user)
+        return pb.CreateInviteResponse(invite=self._invite(request.user, request.ttl_seconds))
+
+    async def reset_user(self, call: Call, request: pb.ResetUserRequest) -> pb.ResetUserResponse:
+        self._user(request.user).has_password = False
+        return pb.ResetUserResponse(invite=self._invite(request.user, request.ttl_seconds))
+
+    async def reset_second_factors(
+        self, call: Call, request: pb.ResetSecondFactorsRequest
+    ) -> pb.ResetSecondFactorsResponse:
+        self._user(request.user).has_second_factor = False
+        return pb.ResetSecondFactorsResponse()
 
     async def list_users(self, call: Call, request: pb.ListUsersRequest) -> pb.ListUsersResponse:
         return pb.ListUsersResponse(users=self.users.values())

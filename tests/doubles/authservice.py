@@ -10,7 +10,7 @@ from typing import Any
 from attrs import define, field
 from google.protobuf.message import Message
 
-from mezite.error import NotAuthenticated
+from mezite.error import BadInput, Denied, NotAuthenticated
 from mezite.rpc.proto import auth_pb2 as pb
 from tests.doubles.logins import Cluster
 
@@ -53,6 +53,12 @@ class OneUser:
     must_change_password: bool = False
     logins: list[str] = field(factory=lambda: ["ada", "root"])
     hub_name: str = "hub.example.com"
+    # What else is needed, if anything, and what was offered to be enrolled.
+    code: str = ""
+    factors: list[str] = field(factory=lambda: ["totp", "recovery_code"])
+    invite: str = ""
+    offers: bool = False
+    must_enrol: bool = False
     ttl_seconds: int = field(init=False, default=-1)
 
     def channel(self) -> AnsweringChannel:
@@ -61,6 +67,8 @@ class OneUser:
                 "AuthenticateLocal": self._authenticate,
                 "ChangePassword": self._change,
                 "IssueUserCerts": self._issue,
+                "GetInvite": self._get_invite,
+                "AcceptInvite": self._accept,
             }
         )
 
@@ -70,6 +78,12 @@ class OneUser:
 
     def _authenticate(self, request: Any, metadata: dict[str, str]) -> Message:
         self._check(request.user, request.password)
+        if self.code and not request.second_factor_code:
+            return pb.AuthenticateLocalResponse(
+                second_factor_required=True, second_factors=self.factors
+            )
+        if request.second_factor_code != self.code:
+            raise NotAuthenticated("the user name or the password is wrong")
         return pb.AuthenticateLocalResponse(
             token="bearer", user=self.user, must_change_password=self.must_change_password
         )
@@ -79,6 +93,30 @@ class OneUser:
         self.password = request.new_password
         self.must_change_password = False
         return pb.ChangePasswordResponse()
+
+    def _get_invite(self, request: Any, metadata: dict[str, str]) -> Message:
+        if not self.invite or request.token != self.invite:
+            raise Denied("the invite is not valid")
+        return pb.GetInviteResponse(
+            user=self.user,
+            totp=pb.TotpEnrolment(uri="otpauth://totp/x?secret=ABCD", secret="ABCD")
+            if self.offers
+            else None,
+            must_enrol=self.must_enrol,
+            second_factor_required=bool(self.code) and not self.offers,
+            second_factors=self.factors,
+            shortest_password=8,
+        )
+
+    def _accept(self, request: Any, metadata: dict[str, str]) -> Message:
+        if request.second_factor_code != self.code:
+            raise BadInput("this is not the code that the app shows now")
+        self.password, self.invite = request.password, ""
+        return pb.AcceptInviteResponse(
+            token="bearer",
+            user=self.user,
+            recovery_codes=["aaaa-bbbb"] if self.offers and request.second_factor_code else [],
+        )
 
     def _issue(self, request: Any, metadata: dict[str, str]) -> Message:
         if metadata.get("authorization") != "Bearer bearer" or self.must_change_password:

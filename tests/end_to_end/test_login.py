@@ -28,7 +28,9 @@ def stranger(empty_cluster: LocalCluster, tmp_path: Path) -> LocalCluster:
 @pytest.fixture
 def user(stranger: LocalCluster) -> Iterator[tuple[str, str]]:
     """A fresh user with a one-time password."""
-    (created,) = stranger.admin("users", "create", "newcomer", "--logins=root")
+    (created,) = stranger.admin(
+        "users", "create", "newcomer", "--logins=root", "--one-time-password"
+    )
     yield "newcomer", str(created["one_time_password"])
     stranger.admin("users", "rm", "newcomer")
 
