@@ -115,7 +115,7 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + _MESSAGE.size <= len(data):
         length, kind, *_ = _MESSAGE.unpack_from(data, at)
-        if length < _MESSAGE.size:
+        if length < _MESSAGE.size or at + length > len(data):
             return
         yield kind, data[at + _MESSAGE.size : at + length]
         at += (length + 3) & ~3
@@ -125,7 +125,7 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size:
+        if length < _ATTRIBUTE.size or at + length > len(data):
             return
         yield kind, data[at + _ATTRIBUTE.size : at + length]
         at += (length + 3) & ~3

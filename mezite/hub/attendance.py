@@ -3,7 +3,7 @@ When nodes come and go, for the audit.
 
 An :class:`Attendance` is told of each tunnel that is up or down, and records
 what lasts: a tunnel that is back within a minute has not left, and a node that
-flaps is recorded once in ten minutes, with how often it did so meanwhile.
+flaps all day is recorded every ten minutes, with how often it did so meanwhile.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from mezite.audit.chain import time_text
 from mezite.audit.events import Actor, EventType
 from mezite.auth.trail import AuditTrail
 from mezite.hub.presence import SAVE_SECONDS
@@ -24,8 +25,9 @@ from mezite.tasks import background
 
 # An agent that is restarted, or whose network blinked, is back in half of this.
 LEFT_SECONDS: Final = 60.0
-# Between two events of one node; ten thousand nodes that flap all day make less than
-# twenty events in a second.
+# A node may have so many events at once, and one more after each of these times: ten
+# thousand that flap all day make less than twenty events in a second.
+BURST: Final = 4.0
 HOLD_SECONDS: Final = 600.0
 
 
@@ -34,15 +36,23 @@ class _Node:
     """
     One node, from its first tunnel until nothing of it needs to be remembered.
 
-    ``is_told`` is whether the audit has it as connected.
+    ``is_told`` is whether the audit has it as connected, ``changed`` when its
+    tunnel came up or went down last, and ``credit`` how many events it may
+    have, as of ``credited``.
     """
 
     identity: NodeIdentity
     address: str
     is_told: bool
-    told_at: float
+    credited: float
+    changed: float = 0.0
+    credit: float = BURST
     changes: int = 0
     timer: IDelayedCall | None = field(default=None, repr=False)
+
+    def earn(self, now: float) -> None:
+        self.credit = min(BURST, self.credit + (now - self.credited) / HOLD_SECONDS)
+        self.credited = now
 
 
 class Attendance:
@@ -62,6 +72,9 @@ class Attendance:
         self._wall_clock = wall_clock
         self._nodes: dict[AgentId, _Node] = {}
 
+    def __len__(self) -> int:
+        return len(self._nodes)
+
     def came(self, identity: NodeIdentity, address: str, last_seen: float | None) -> None:
         """
         A tunnel is up.
@@ -73,8 +86,7 @@ class Attendance:
         node = self._nodes.get(identity.agent_id)
         if node is None:
             was_there = last_seen is not None and now - last_seen < SAVE_SECONDS + LEFT_SECONDS
-            node = _Node(identity, address, was_there, now if was_there else now - HOLD_SECONDS)
-            self._nodes[identity.agent_id] = node
+            node = self._nodes[identity.agent_id] = _Node(identity, address, was_there, now)
         node.identity, node.address = identity, address
         self._changed(node, 0.0)
 
@@ -92,43 +104,47 @@ class Attendance:
         self._nodes.clear()
 
     def _changed(self, node: _Node, wait: float) -> None:
+        now = self._wall_clock()
         node.changes += 1
-        held = node.told_at + HOLD_SECONDS - self._wall_clock()
+        node.changed = now
+        node.earn(now)
         if node.timer is not None:
             node.timer.cancel()
             node.timer = None
         if node.is_told == self._is_there(node):
             # As the audit has it: nothing to tell, but what the next event counts.
             return
-        delay = max(wait, held)
+        delay = max(wait, (1.0 - node.credit) * HOLD_SECONDS)
         if delay > 0:
             node.timer = self._clock.callLater(delay, self._settle, node)
         else:
             self._settle(node)
 
     def _settle(self, node: _Node) -> None:
+        """What was waited for has lasted."""
         node.timer = None
-        is_there = self._is_there(node)
-        if is_there != node.is_told:
-            kind = EventType.NODE_CONNECTED if is_there else EventType.NODE_LEFT
-            identity = node.identity
-            event = self._trail.event(
-                kind,
-                Actor(str(identity.node), node.address),
-                target=identity.agent_id,
-                node=identity.node,
-                changes=node.changes,
-            )
-            background(self._trail.record(event), doing=f"recording {kind.text}")
-            node.is_told, node.told_at, node.changes = is_there, self._wall_clock(), 0
-        if not is_there:
-            # It need not be remembered; but a node that flaps is, for as long as it is held.
-            node.timer = self._clock.callLater(HOLD_SECONDS, self._forget, node)
+        node.is_told = self._is_there(node)
+        node.earn(self._wall_clock())
+        node.credit -= 1.0
+        kind = EventType.NODE_CONNECTED if node.is_told else EventType.NODE_LEFT
+        event = self._trail.event(
+            kind,
+            Actor(str(node.identity.node), node.address),
+            target=node.identity.agent_id,
+            node=node.identity.node,
+            since=time_text(node.changed),
+            changes=node.changes,
+        )
+        background(self._trail.record(event), doing=f"recording {kind.text}")
+        node.changes = 0
+        if not node.is_told:
+            # It need not be remembered once it may have as many events as any other.
+            left = (BURST - node.credit) * HOLD_SECONDS
+            node.timer = self._clock.callLater(left, self._forget, node)
 
     def _forget(self, node: _Node) -> None:
         node.timer = None
-        if not self._is_there(node):
-            self._nodes.pop(node.identity.agent_id, None)
+        self._nodes.pop(node.identity.agent_id, None)
 
     def _is_there(self, node: _Node) -> bool:
         return self._registry.find(node.identity.agent_id) is not None

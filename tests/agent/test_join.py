@@ -19,6 +19,7 @@ from mezite.agent.readmission import Readmission
 from mezite.agent.state import Issued, Membership, NodeKeys, StateDirectory
 from mezite.config.agent import AgentConfig
 from mezite.error import AlreadyExists, Denied, TimedOut, Unavailable
+from mezite.rpc.error import ChannelClosed
 from mezite.wire.error import HandshakeFailed, HubUnreachable, NotThisHub, TlsBroken
 from tests.doubles.agenthub import HOUR, HUB, NODE, OTHER_ID, AgentHub
 
@@ -247,6 +248,22 @@ class ReadmissionTests(SynchronousTestCase):
         self.reason = HandshakeFailed("the connection ended too early")
         self.assertFalse(self.mend())
         self.assertEqual(self.joins, 0)
+
+    def test_alerts(self) -> None:
+        """A hub that does not take the certificate ends TLS with an alert, and a token helps."""
+        for kind in (HandshakeFailed, TlsBroken):
+            for alert in ("tlsv1 alert unknown ca", "ssl/tls alert certificate expired"):
+                closed = ChannelClosed("the connection was lost")
+                closed.__cause__ = kind(alert)
+                for reason in (kind(alert), closed):
+                    self.reason = reason
+                    self.assertTrue(self.mend())
+        self.assertEqual(self.joins, 8)
+        # Our own complaint about the hub's certificate, and alerts about something else.
+        for detail in ("certificate has expired", "tlsv1 alert internal error"):
+            self.reason = TlsBroken(detail)
+            self.assertFalse(self.mend())
+        self.assertEqual(self.joins, 8)
 
     def test_no_reason(self) -> None:
         """A hub that cannot be asked changes nothing, and costs no token."""

@@ -9,13 +9,14 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.commandlabels import CommandLabels
+from mezite.agent.error import BrokenState
 from mezite.agent.join import Application
 from mezite.agent.renewal import RenewalService
 from mezite.agent.service import AgentService
 from mezite.agent.state import Membership, NodeKeys, StateDirectory
 from mezite.agent.tunnelservice import TunnelService
 from mezite.config.agent import AgentConfig
-from mezite.error import AlreadyExists, MeziteError
+from mezite.error import AlreadyExists, Denied, MeziteError
 from mezite.names import HostPort
 from tests.doubles.agenthub import NODE, AgentHub
 
@@ -36,7 +37,9 @@ class AgentServiceTests(SynchronousTestCase):
             raise self.error
         return self.hub.membership(keys)
 
-    def start(self, membership: Membership | None) -> AgentService:
+    def start(
+        self, membership: Membership | None, broken: BrokenState | None = None
+    ) -> AgentService:
         config = AgentConfig(
             data_dir=self.path, hub=HostPort("192.0.2.1", 443), hostname=NODE, token="mzt_x"
         )
@@ -45,6 +48,7 @@ class AgentServiceTests(SynchronousTestCase):
             self.state,
             membership,
             lock=self.lock,
+            broken=broken,
             reactor=self.reactor,
             refused=self.refusals.append,
             wall_clock=self.hub.wall_clock,
@@ -77,6 +81,31 @@ class AgentServiceTests(SynchronousTestCase):
         self.start(None)
         self.assertEqual(len(self.refusals), 1)
         self.assertIn("ssh_host_key", self.refusals[0])
+
+    def test_unusable_state(self) -> None:
+        """State of no use stays as it is until the hub has admitted the node with new keys."""
+        self.state.save(self.hub.membership(self.state.keys()))
+        (self.path / "tls.key").write_bytes(b"damaged")
+        broken = BrokenState("tls.key cannot be read")
+        self.error = Denied("the join token is not valid")
+        self.start(None, broken)
+        (refusal,) = self.refusals
+        self.assertIn("tls.key cannot be read", refusal)
+        self.assertIn("the join token is not valid", refusal)
+        self.assertEqual((self.path / "tls.key").read_bytes(), b"damaged")
+        self.error = None
+        self.start(None, broken)
+        self.assertIsNotNone(self.state.load())
+        (aside,) = self.path.glob("aside-*")
+        self.assertEqual((aside / "tls.key").read_bytes(), b"damaged")
+
+    def test_unusable_keys(self) -> None:
+        """Damaged keys of a node that has not joined are put aside as well."""
+        self.state.keys()
+        (self.path / "tls.key").write_bytes(b"damaged")
+        self.start(None)
+        self.assertIsNotNone(self.state.load())
+        self.assertEqual(len(list(self.path.glob("aside-*"))), 1)
 
     def test_has_joined(self) -> None:
         """A node with state serves at once, and dials where it was told to."""

@@ -35,6 +35,35 @@ class StateDirectoryTests(SynchronousTestCase):
         self.assertNotIn("\n", sentence)
         return sentence
 
+    def test_put_aside(self) -> None:
+        """What cannot be used is kept under another name, and what is new takes its place."""
+        old = self.join()
+        (self.path / "tls.key").write_bytes(b"damaged")
+        self.broken()
+        keys = NodeKeys.generate()
+        new = self.hub.membership(keys)
+        aside = self.state.replace(keys, new, 1_800_000_000.0)
+        self.assertEqual(aside, self.path / "aside-20270115T080000Z")
+        loaded = self.state.load()
+        assert loaded is not None
+        self.assertEqual(loaded.keys.tls_public_pem, keys.tls_public_pem)
+        self.assertEqual((aside / "tls.key").read_bytes(), b"damaged")
+        self.assertIn(
+            old.certificates.ssh_certificate, (aside / "ssh_host_key-cert.pub").read_text()
+        )
+        self.assertEqual(stat.S_IMODE(aside.stat().st_mode), 0o700)
+        again = self.state.replace(keys, new, 1_800_000_000.0)
+        self.assertEqual(again, self.path / "aside-20270115T080000Z-1")
+        self.assertTrue((aside / "tls.key").exists())
+
+    def test_put_aside_in_part(self) -> None:
+        """Files that are not there need not be moved."""
+        self.join()
+        (self.path / "ca.pem").unlink()
+        keys = NodeKeys.generate()
+        self.state.replace(keys, self.hub.membership(keys), 0.0)
+        self.assertIsNotNone(self.state.load())
+
     def test_empty(self) -> None:
         """A fresh directory is of a node that has not joined."""
         self.assertIsNone(self.state.load())

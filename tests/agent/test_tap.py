@@ -75,6 +75,17 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(status, 1)
         self.assertIn("tls.crt", line + str(self.data_dir / "tls.crt"))
 
+    def test_broken_state_with_a_token(self) -> None:
+        """With a token the agent may join anew, and says so only once it has begun."""
+        state = StateDirectory(self.data_dir)
+        os.close(state.prepare())
+        state.save(AgentHub().membership(state.keys()))
+        (self.data_dir / "tls.crt").write_bytes(b"")
+        service = self.start("--hub=h.example:1", "--token=mzt_abcdefgh")
+        os.close(service._lock)  # type: ignore[attr-defined]
+        self.assertIn("tls.crt", str(service._broken) + "tls.crt")  # type: ignore[attr-defined]
+        self.assertEqual((self.data_dir / "tls.crt").read_bytes(), b"")
+
     def test_one_agent_for_each_directory(self) -> None:
         """A second agent in the same directory is refused with status 1."""
         lock = StateDirectory(self.data_dir).prepare()

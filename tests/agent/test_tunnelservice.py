@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mezite.agent.backoff import LONGEST, LONGEST_REFUSED, ceiling
 from mezite.agent.error import TunnelDown
 from mezite.agent.membership import CurrentMembership
-from mezite.agent.report import NodeReport
+from mezite.agent.report import MachineFacts, NodeReport
 from mezite.agent.state import StateDirectory
 from mezite.agent.tunnelservice import TunnelService
 from mezite.error import Denied
@@ -115,6 +115,22 @@ class TunnelServiceTests(SynchronousTestCase):
         return client
 
     # --- the tunnel and what is said in it
+
+    def test_facts(self) -> None:
+        """What the machine is goes with the registration, and later only if it changed."""
+        facts = MachineFacts(("192.0.2.1",), "Debian", "x86_64")
+        self.service.report = lambda: NodeReport({"env": "dev", "k": "6"}, ("k",), facts)
+        self.start()
+        (registered,) = self.hub.heard("RegisterAgent")
+        self.assertEqual(list(registered.facts.addresses), ["192.0.2.1"])
+        self.assertEqual(list(registered.command_labels), ["k"])
+        self.hub.advance(10)
+        facts = MachineFacts(("192.0.2.2",), "Debian", "x86_64")
+        self.hub.advance(20)
+        beats = self.hub.heard("AgentHeartbeat")
+        self.assertEqual([beat.HasField("facts") for beat in beats], [False, True, False])
+        self.assertEqual(list(beats[1].facts.addresses), ["192.0.2.2"])
+        self.stop()
 
     def test_registers(self) -> None:
         """Once the tunnel is up, the node is registered with its labels."""

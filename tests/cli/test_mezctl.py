@@ -229,6 +229,27 @@ class TokensTests(MezctlTestCase):
             self.refused(2, "tokens", "create", option)
         self.assertEqual(self.doors, [])
 
+    def test_what_it_gives(self) -> None:
+        """Labels and names are separated by commas, or given one by one."""
+        self.mezctl(
+            "tokens",
+            "create",
+            "--roles=node",
+            "--labels=env=prod,team=db",
+            "--labels=rack=7",
+            "--hostnames=db1, db2,web-*",
+            "--description=rack 7",
+        )
+        token = self.hub.tokens["t1"]
+        self.assertEqual(dict(token.labels), {"env": "prod", "team": "db", "rack": "7"})
+        self.assertEqual(list(token.hostnames), ["db1", "db2", "web-*"])
+        token.rejoins = AGENT_ID
+        text = self.mezctl("tokens", "ls").out
+        for word in ("env=prod rack=7 team=db", "db1 db2 web-*", "rack 7", AGENT_ID, "local"):
+            self.assertIn(word, text)
+        for option in ("--labels=env", "--roles=hub"):
+            self.refused(2, "tokens", "create", option)
+
     def test_ls_and_rm(self) -> None:
         """Tokens are listed without their secrets, and revoked by their ids."""
         self.mezctl("tokens", "create")
@@ -267,6 +288,49 @@ class NodesTests(MezctlTestCase):
             },
         )
         self.assertIn("env=prod", self.mezctl("nodes", "ls").out)
+
+    def test_offline(self) -> None:
+        """People read since when a node is offline; programs have a key for it."""
+        self.hub.nodes["db1"].status = pb.NODE_STATUS_OFFLINE
+        self.hub.nodes["db1"].online_since = 0
+        self.hub.nodes["db1"].offline_since = 1_750_000_000
+        self.assertIn("offline since 2025-06-15 15:06 UTC", self.mezctl("nodes", "ls").out)
+        row = self.mezctl("nodes", "ls", "--format=json").json[0]
+        self.assertEqual((row["status"], row["offline_since"]), ("offline", "2025-06-15T15:06:40Z"))
+
+    def test_show(self) -> None:
+        """All that is known is shown, and whose word each label is."""
+        node = self.hub.nodes["db1"]
+        node.labels.update({"kernel": "6.1", "rack": "7"})
+        node.hub_labels.append("env")
+        node.command_labels.append("kernel")
+        node.address = "192.0.2.1:4711"
+        node.facts.addresses.extend(["10.0.0.1", "10.0.0.2"])
+        text = self.mezctl("nodes", "show", "DB1").out
+        for words in (
+            "env=prod (from the hub)",
+            "kernel=6.1 (from a command)",
+            "rack=7 (from the agent)",
+            "10.0.0.1 10.0.0.2",
+            "192.0.2.1:4711",
+            AGENT_ID,
+        ):
+            self.assertIn(words, text)
+        (row,) = self.mezctl("nodes", "show", "db1", "--format=json").json
+        self.assertEqual(row["addresses"], ["10.0.0.1", "10.0.0.2"])
+        self.assertEqual(row["label_sources"]["env"], "the hub")
+        self.refused(5, "nodes", "show", "0123abcd")
+        self.refused(2, "nodes", "show", "a b")
+
+    def test_allow_rejoin(self) -> None:
+        """Standard output has the command for the node, and nothing else."""
+        ended = self.mezctl("nodes", "allow-rejoin", "db1", "--ttl=30m")
+        self.assertTrue(ended.out.startswith("twist mezd "))
+        self.assertEqual(ended.out.count("\n"), 1)
+        self.assertIn("on db1, once, within 30m", ended.err)
+        (row,) = self.mezctl("nodes", "allow-rejoin", "db1", "--format=json").json
+        self.assertEqual((row["agent_id"], row["token"]), (AGENT_ID, "mzt_secret"))
+        self.refused(5, "nodes", "allow-rejoin", "db9")
 
     def test_none(self) -> None:
         """No nodes are an empty array."""

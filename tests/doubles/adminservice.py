@@ -182,6 +182,9 @@ class AdminDouble:
             expires=expires,
             uses_left=request.uses,
             max_uses=request.uses,
+            labels=request.labels,
+            hostnames=request.hostnames,
+            description=request.description,
         )
         return pb.CreateTokenResponse(
             token_id="t1",
@@ -233,6 +236,28 @@ class AdminDouble:
         wanted = {tuple(label.split("=", 1)) for label in request.labels}
         return pb.ListNodesResponse(
             nodes=[node for node in self.nodes.values() if wanted <= set(node.labels.items())]
+        )
+
+    async def get_node(self, call: Call, request: pb.GetNodeRequest) -> pb.GetNodeResponse:
+        if request.node not in self.nodes:
+            raise NotFound(f"there is no node {request.node}")
+        return pb.GetNodeResponse(node=self.nodes[request.node])
+
+    async def allow_rejoin(
+        self, call: Call, request: pb.AllowRejoinRequest
+    ) -> pb.AllowRejoinResponse:
+        node = self.nodes.get(request.node)
+        if node is None:
+            raise NotFound(f"there is no node {request.node}")
+        return pb.AllowRejoinResponse(
+            agent_id=node.agent_id,
+            hostname=node.hostname,
+            token_id="t1",
+            token="mzt_secret",
+            expires=NOW + request.ttl_seconds,
+            ca_pin=PIN,
+            hub_address=HUB,
+            join_command=f"twist mezd --hub={HUB} --token=mzt_secret --hostname={node.hostname}",
         )
 
     async def delete_node(self, call: Call, request: pb.DeleteNodeRequest) -> pb.DeleteNodeResponse:

@@ -115,15 +115,19 @@ class HubWorld:
         identity: Identity | None = None,
         server_name: str = "hub.example.com",
         authorities: Authorities | None = None,
+        credentials: tuple[bytes, bytes] | None = None,
     ) -> TLSTransport:
         """
         Connect to the hub's port; ``inner`` speaks once the handshake is done.
 
         :param authorities: whom the peer trusts and has its certificate from;
             those of now, if nothing is said.
+        :param credentials: a certificate and its key, in the place of fresh ones.
         """
         theirs = authorities or self.authorities
-        context = client_context(protocol, theirs.tls_pem, *self._credentials(identity, theirs))
+        context = client_context(
+            protocol, theirs.tls_pem, *(credentials or self._credentials(identity, theirs))
+        )
         client = TLSTransport(
             context.connection(server_name),
             self.clock,
@@ -194,7 +198,10 @@ class HubWorld:
         return UserIdentity(CLUSTER, UserName(name))
 
     def open_tunnel(
-        self, node: NodeIdentity, accept: Callable[[StreamTransport], None] | None = None
+        self,
+        node: NodeIdentity | None = None,
+        accept: Callable[[StreamTransport], None] | None = None,
+        credentials: tuple[bytes, bytes] | None = None,
     ) -> MuxProtocol:
         """The agent's end of a new tunnel."""
         mux = MuxProtocol(
@@ -202,7 +209,7 @@ class HubWorld:
             clock=self.clock,
             accept=accept or (lambda stream: stream.abortConnection()),
         )
-        self.dial(mux, b"mezite-tunnel", identity=node)
+        self.dial(mux, b"mezite-tunnel", identity=node, credentials=credentials)
         return mux
 
     def public_key_of(self, identity: Identity) -> str:

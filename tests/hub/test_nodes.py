@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.hub.error import NodeOffline, UnknownNode
-from mezite.hub.nodes import NodeDirectory, last_seen
+from mezite.hub.nodes import NodeDirectory, did_you_mean, last_seen
 from mezite.hub.presence import NEWS_SECONDS, SAVE_SECONDS, Presence
 from mezite.hub.tunnels import Tunnel, TunnelRegistry
 from mezite.identity.tokens import hash_token
@@ -37,6 +37,41 @@ class LastSeenTests(SynchronousTestCase):
         ):
             seen = None if before is None else NOW - before
             self.assertEqual(last_seen(evolve(DB1, last_seen=seen), NOW), said)
+
+
+class DidYouMeanTests(SynchronousTestCase):
+    def said(self, wanted: str, *names: str) -> str:
+        records = [
+            evolve(DB1, agent_id=AgentId(f"{number:08x}-0000-4000-8000-000000000001"), name=each)
+            for number, each in enumerate(map(NodeName, names), 0xABCD0000)
+        ]
+        return did_you_mean(wanted, records)
+
+    def names(self, wanted: str, *names: str) -> list[str]:
+        return [name for name in names if f"{name} (" in self.said(wanted, *names)]
+
+    def test_candidates(self) -> None:
+        """Names that begin so, short names of long ones, and beginnings of ids are told."""
+        for wanted, names, meant in (
+            ("db", ("db1", "db2", "web1"), ["db1", "db2"]),
+            ("DB", ("db1",), ["db1"]),
+            ("db1", ("db1.eu", "db1.us"), ["db1.eu", "db1.us"]),
+            ("db1.eu", ("db1", "db1.us"), ["db1"]),
+            ("abcd0001", ("db1", "db2"), ["db2"]),
+            ("abcd", ("db1", "db2"), []),
+            ("xyz", ("db1",), []),
+            ("", ("db1",), []),
+        ):
+            self.assertEqual(self.names(wanted, *names), meant, wanted)
+
+    def test_sentence(self) -> None:
+        """It ends in a question, and is of a bounded length however many there are."""
+        one = "db1 (abcd0000-0000-4000-8000-000000000001)"
+        self.assertEqual(self.said("db", "db1"), f"; did you mean {one}?")
+        many = self.said("db", *(f"db{number}" for number in range(100)))
+        self.assertTrue(many.endswith(" or one of 96 more?"), many)
+        self.assertLess(len(many), 300)
+        self.assertEqual(self.said("db"), "")
 
 
 class NodesTests(SynchronousTestCase):
@@ -82,6 +117,12 @@ class NodesTests(SynchronousTestCase):
         """A node is found by its name in any case, and by its id."""
         for wanted in ("db1", "DB1", str(DB1.agent_id)):
             self.assertEqual(self.find(wanted).agent_id, DB1.agent_id)
+
+    def test_by_the_beginning_of_an_id(self) -> None:
+        """Eight letters of an id find the node, if no other begins so; fewer do not."""
+        self.assertEqual(self.find(str(DB1.agent_id)[:8]).agent_id, DB1.agent_id)
+        for wanted in (str(DB1.agent_id)[:7], "0" * 8):
+            self.failureResultOf(Deferred.fromCoroutine(self.directory.find(wanted)), UnknownNode)
 
     def test_unknown(self) -> None:
         """What cannot be a name is not there either, and is not echoed at length."""

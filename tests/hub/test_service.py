@@ -385,6 +385,17 @@ class SessionTests(HubTests):
         self.assertIn(b"there is no node db9", self.refused("db9"))
         self.assertIn(b"there is no node", self.refused("a_b"))
 
+    def test_candidates(self) -> None:
+        """A name that is nearly right is answered with what may be meant, within reach only."""
+        eu, us = self.world.add_node("db1.eu", env="prod"), self.world.add_node("db1.us", env="dev")
+        # The name of db1 is there, so that it is one of three that begin so.
+        heard = self.refused("db").decode("ascii", "replace")
+        self.assertIn(f"db1 ({self.db1.agent_id}) or db1.eu ({eu.agent_id})?", heard)
+        self.assertNotIn(str(us.agent_id), heard)
+        for wanted in ("db1.eu.example", str(self.db1.agent_id)[:8]):
+            self.assertIn(str(self.db1.agent_id), self.refused(wanted).decode("ascii", "replace"))
+        self.assertIn(b"msh ls shows yours", self.refused("nothing"))
+
     def test_not_allowed(self) -> None:
         """A user whose labels do not match is refused, and the node hears nothing."""
         web1 = self.world.add_node("web1", env="dev")

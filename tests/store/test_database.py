@@ -22,6 +22,7 @@ from mezite.store.transactions import IReactorOfThreads
 from tests.contracts import apitokens as token_contracts
 from tests.contracts import audit as audit_contracts
 from tests.contracts import locks as lock_contracts
+from tests.contracts import nodes as node_contracts
 from tests.contracts import proofs as proof_contracts
 from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
@@ -76,6 +77,10 @@ class SqliteNodesTests(_InSqlite, contracts.NodesContract):
 
 class SqliteJoinTokensTests(_InSqlite, contracts.JoinTokensContract):
     """Join tokens in SQLite."""
+
+
+class SqliteRejoiningTests(_InSqlite, node_contracts.RejoiningContract):
+    """Joining once more, in SQLite."""
 
 
 class SqliteJoiningTests(_InSqlite, contracts.JoiningContract):

@@ -6,6 +6,7 @@ from mezite.store.memory import MemoryStore
 from tests.contracts import apitokens as token_contracts
 from tests.contracts import audit as audit_contracts
 from tests.contracts import locks as lock_contracts
+from tests.contracts import nodes as node_contracts
 from tests.contracts import proofs as proof_contracts
 from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
@@ -47,6 +48,10 @@ class MemoryNodesTests(_InMemory, contracts.NodesContract):
 
 class MemoryJoinTokensTests(_InMemory, contracts.JoinTokensContract):
     """Join tokens in memory."""
+
+
+class MemoryRejoiningTests(_InMemory, node_contracts.RejoiningContract):
+    """Joining once more, in memory."""
 
 
 class MemoryJoiningTests(_InMemory, contracts.JoiningContract):
