@@ -17,7 +17,7 @@ from mezite import __version__
 from mezite.hub.callers import Permission
 from mezite.hub.web.cookies import COOKIE, CSRF_HEADER
 from mezite.hub.web.messages import FLOATS, INTEGERS, described, is_map
-from mezite.hub.web.operations import Operation, Operations
+from mezite.hub.web.operations import Operation, Operations, last_part
 from mezite.hub.web.routes import PREFIX, SessionUse
 from mezite.rpc.httpstatus import HTTP_OF, HTTP_OF_KIND
 
@@ -142,7 +142,7 @@ def document(operations: Operations) -> dict[str, Any]:
     schemas = _Schemas()
     paths: dict[str, dict[str, Any]] = {}
     for each in operations.all:
-        item = paths.setdefault(PREFIX + each.route.path, {})
+        item = paths.setdefault(PREFIX + each.shown_path, {})
         item[each.route.method.lower()] = _operation(each, schemas)
     return {
         "openapi": "3.1.0",
@@ -195,7 +195,7 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
 def _parameters(operation: Operation, schemas: _Schemas) -> list[Schema]:
     in_path = [
         {
-            "name": name,
+            "name": last_part(name),
             "in": "path",
             "required": True,
             "schema": {"type": "string", "minLength": 1},

@@ -49,6 +49,11 @@ class Operation:
         """The parts of the path."""
         return self.route.path.strip("/").split("/")
 
+    @property
+    def shown_path(self) -> str:
+        """The path as documents show it: of a dotted name the last part."""
+        return _PARAMETER.sub(lambda found: f"{{{last_part(found[1])}}}", self.route.path)
+
     def request(self, path: Sequence[str], query: str, body: bytes) -> Message:
         """
         The method's request.
@@ -147,6 +152,11 @@ class Operations:
             if match.operation.route.method == method:
                 return match
         raise MethodNotAllowed(allowed_methods(match.operation for match in matches))
+
+
+def last_part(name: str) -> str:
+    """``name`` of ``user.name``."""
+    return name.rpartition(".")[2]
 
 
 def allowed_methods(operations: Iterable[Operation]) -> list[str]:

@@ -33,7 +33,7 @@ class DocumentTests(RestTests):
         paths = self.served()["paths"]
         for operation in Operations().all:
             route = operation.route
-            described = paths[PREFIX + route.path][route.method.lower()]
+            described = paths[PREFIX + operation.shown_path][route.method.lower()]
             self.assertEqual(described["operationId"], route.rpc)
             if operation.permission is Permission.NOTHING:
                 self.assertEqual(described["security"], [])
