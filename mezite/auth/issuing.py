@@ -104,7 +104,7 @@ class IssuingService:
             rights the certificates carry; they end with the first of them.
         :raises UserDisabled:
         :raises PasswordChangeRequired:
-        :raises NoLogins: but those who administer or audit need none.
+        :raises NoLogins: but those who administer, audit, request or review need none.
         :raises TooManyLoginNames:
         :raises BadRequest: the ttl is too short.
         :raises RequestRefused: a request is not the user's, or gives nothing now.
@@ -123,7 +123,7 @@ class IssuingService:
             raise NoLogins(user)
         _check_carried(rights, carried)
         rules = AccessRules.of(rights.anywhere())
-        logins = _logins(record, rules)
+        logins = _logins(record, rights, rules)
         if rules.options.max_session_ttl is not None:
             lifetime = min(lifetime, rules.options.max_session_ttl)
         left = [each.until - self._wall_clock() for each in rights.requested]
@@ -192,11 +192,11 @@ def _check_carried(rights: UserRights, carried: Sequence[str]) -> None:
             )
 
 
-def _logins(record: UserRecord, rules: AccessRules) -> tuple[LoginName, ...]:
+def _logins(record: UserRecord, rights: UserRights, rules: AccessRules) -> tuple[LoginName, ...]:
     """The logins to be named, the user's own first, as they were given."""
     own = [login for login in record.logins if login in rules.logins]
     logins = tuple(dict.fromkeys((*own, *sorted(rules.logins))))
-    if not logins and not is_auditor(record):
+    if not logins and not is_auditor(record) and not rights.deals_with_requests:
         raise NoLogins(record.name)
     if len(logins) > sshcert.PRINCIPALS_LIMIT:
         raise TooManyLoginNames(record.name, len(logins), sshcert.PRINCIPALS_LIMIT)

@@ -21,6 +21,7 @@ from mezite.cli.cacommands import ca
 from mezite.cli.msh import login
 from mezite.cli.nodecommands import nodes
 from mezite.cli.options import Address, debug_option, format_option
+from mezite.cli.requestcommands import requests_of
 from mezite.cli.rolecommands import access, roles
 from mezite.cli.tokencommands import tokens
 from mezite.cli.tokens import read_token
@@ -109,6 +110,7 @@ mezctl.add_command(login)
 mezctl.add_command(users)
 mezctl.add_command(roles)
 mezctl.add_command(access)
+mezctl.add_command(requests_of("mezctl"))
 mezctl.add_command(audit)
 mezctl.add_command(tokens)
 mezctl.add_command(nodes)

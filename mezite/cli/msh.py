@@ -21,6 +21,7 @@ from mezite.cli.logins import choose_login, valid_profile
 from mezite.cli.mfacommands import mfa, passwd
 from mezite.cli.nodetables import status_column
 from mezite.cli.options import Address, Duration, debug_option, format_option
+from mezite.cli.requestcommands import requests_of
 from mezite.cli.sshcommand import SshLike, ssh
 from mezite.cli.tokens import read_token
 from mezite.client.error import NotLoggedIn
@@ -48,6 +49,13 @@ def msh() -> None:
 @proxy_option
 @click.option("--user", metavar="USER", help="Your name; else that of the latest login there.")
 @click.option("--ttl", type=Duration(), metavar="30m", help="How long the login is to last.")
+@click.option(
+    "--request",
+    "access_requests",
+    multiple=True,
+    metavar="ID",
+    help="With the rights of this approved access request, until it ends; may be repeated.",
+)
 @click.option(
     "--invite", metavar="TOKEN", help="Accept this invite: choose a password, and log in."
 )
@@ -78,6 +86,7 @@ def login(
     ttl: float | None,
     invite: str | None,
     otp: str,
+    access_requests: tuple[str, ...],
     password_stdin: bool,
     ca_pin: str | None,
     ca_file: Path | None,
@@ -102,7 +111,15 @@ def login(
         user = remembered.user.text if remembered is not None else getpass.getuser()
     token = None if password_stdin or invite is not None else read_token(token_file, {})
     request = LoginRequest(
-        proxy, UserName.parse(user), ttl, ca_pin, ca_file, token, invite=invite, code=otp
+        proxy,
+        UserName.parse(user),
+        ttl,
+        ca_pin,
+        ca_file,
+        token,
+        invite=invite,
+        code=otp,
+        requests=access_requests,
     )
     conversation = LinesConversation(sys.stdin) if password_stdin else TerminalConversation()
     profile = main.run(lambda reactor: log_in(reactor, request, conversation, profiles))
@@ -190,7 +207,7 @@ def ls(proxy: HostPort | None, labels: tuple[str, ...], output_format: str) -> N
     tables.print_rows(rows, columns, output_format)
 
 
-for command in (ssh, scp, sftp, mfa, passwd):
+for command in (ssh, scp, sftp, mfa, passwd, requests_of("msh")):
     msh.add_command(command)
 
 

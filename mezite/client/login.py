@@ -81,7 +81,8 @@ class LoginRequest:
 
     Of ``pin`` and ``ca_file`` at most one is given. ``ttl`` is in seconds, None
     for the hub's default. ``code`` is one of the second factor, if it was given
-    beforehand; with an ``invite`` no password is needed.
+    beforehand; with an ``invite`` no password is needed. ``requests`` are the
+    ids of approved access requests that the certificates are to carry.
     """
 
     hub: HostPort
@@ -93,6 +94,7 @@ class LoginRequest:
     token: str | None = field(default=None, repr=False)
     invite: str | None = field(default=None, repr=False)
     code: str = field(default="", repr=False)
+    requests: tuple[str, ...] = ()
 
 
 async def log_in(
@@ -248,6 +250,7 @@ async def _issue(
         .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         .decode(),
         ttl_seconds=0 if request.ttl is None else max(1, int(request.ttl)),
+        request_ids=request.requests,
     )
     credentials = Credentials(
         ssh_key=ssh_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),

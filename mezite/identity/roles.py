@@ -131,6 +131,11 @@ class UserRights:
     traits: Traits = field(factory=dict)
     requested: tuple[RequestedRole, ...] = ()
 
+    @property
+    def deals_with_requests(self) -> bool:
+        """Whether a role names roles to request or to review."""
+        return any(role.allow.request_roles or role.allow.review_roles for role in self.roles)
+
     def on_node(self, names: Collection[str]) -> UserRights:
         """The rights on the node of this host name and agent id."""
         applying = (each for each in self.requested if not each.nodes.isdisjoint(names))
