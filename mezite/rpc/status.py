@@ -147,8 +147,13 @@ def error_of_http(status: int) -> MeziteError:
 def encode_sentence(sentence: str) -> str:
     """Percent-encode for ``grpc-message``, cutting what is longer than MESSAGE_LENGTH."""
     data = sentence[:MESSAGE_LENGTH].encode("utf-8", "replace")
+    # No header begins or ends with a space (RFC 9113, section 8.2.1).
+    inner = range(len(data) - len(data.lstrip(b" ")), len(data.rstrip(b" ")))
     return "".join(
-        chr(byte) if 0x20 <= byte <= 0x7E and byte != 0x25 else f"%{byte:02X}" for byte in data
+        chr(byte)
+        if (0x20 < byte <= 0x7E and byte != 0x25) or (byte == 0x20 and place in inner)
+        else f"%{byte:02X}"
+        for place, byte in enumerate(data)
     )
 
 

@@ -98,6 +98,17 @@ class SentenceTests(SynchronousTestCase):
     def test_vectors(self) -> None:
         """The encoding is gRPC's."""
         self.assertEqual(encode_sentence("50% of zoë"), "50%25 of zo%C3%AB")
+
+    def test_no_space_outside(self) -> None:
+        """A header neither begins nor ends with a space: HTTP/2 would be broken."""
+        for sentence, encoded in (
+            ("there is no lock ", "there is no lock%20"),
+            ("  a b", "%20%20a b"),
+            ("  ", "%20%20"),
+            ("", ""),
+        ):
+            self.assertEqual(encode_sentence(sentence), encoded)
+            self.assertEqual(decode_sentence(encoded), sentence)
         self.assertEqual(decode_sentence("50%25 of zo%C3%AB"), "50% of zoë")
 
     def test_bad_escapes(self) -> None:
