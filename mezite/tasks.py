@@ -40,6 +40,29 @@ def background(coroutine: Coroutine[Any, Any, object], *, doing: str) -> Deferre
     return running.addCallbacks(lambda _: None, failed)
 
 
+async def regardless(work: Awaitable[T]) -> T:
+    """Await this; whoever gives up waiting for it does not stop it."""
+
+    async def run() -> T:
+        return await work
+
+    waiting: Deferred[T] = Deferred()
+
+    def done(result: T) -> None:
+        if not waiting.called:
+            waiting.callback(result)
+
+    def failed(failure: Failure) -> None:
+        if waiting.called:
+            _log.failure("failed after nobody waited for it any more", failure=failure)
+        else:
+            waiting.errback(failure)
+
+    running: Deferred[T] = Deferred.fromCoroutine(run())
+    running.addCallbacks(done, failed)
+    return await waiting
+
+
 async def within(clock: IReactorTime, seconds: float, work: Awaitable[T], *, doing: str) -> T:
     """
     Await this for so long at most, then cancel it.

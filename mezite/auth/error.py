@@ -6,7 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mezite.error import AlreadyExists, BadInput, Denied, LimitReached, NotAuthenticated
+from mezite.error import (
+    AlreadyExists,
+    BadInput,
+    Denied,
+    LimitReached,
+    NotAuthenticated,
+    Unavailable,
+)
+from mezite.identity.locks import Lock
 from mezite.names import NodeName, RoleName, UserName
 
 
@@ -130,6 +138,41 @@ class UserDisabled(NotAuthenticated):
     def __init__(self, user: UserName) -> None:
         super().__init__(f"{user} is not a user of this cluster any more")
         self.user = user
+
+
+class Locked(Denied):
+    """Somebody who has proved who they are, and is locked; the sentence has the lock's message."""
+
+    def __init__(self, lock: Lock) -> None:
+        super().__init__(lock.sentence)
+        self.lock = lock
+
+
+class NodeLocked(Unavailable):
+    """A node that is locked; it may try again, since locks are taken away again."""
+
+    def __init__(self, lock: Lock) -> None:
+        super().__init__(lock.sentence)
+        self.lock = lock
+
+
+class AddressUnknown(Denied):
+    """A certificate was to be bound to an address, and there is none to bind it to."""
+
+    def __init__(self, user: UserName) -> None:
+        super().__init__(
+            f"certificates of {user} are good from one address only, and yours is not known"
+        )
+        self.user = user
+
+
+class WrongAddress(Denied):
+    """Nobody with these roles may come from there."""
+
+    def __init__(self, user: UserName, address: str) -> None:
+        super().__init__(f"the roles of {user} do not let them come from {address}")
+        self.user = user
+        self.address = address
 
 
 class PasswordChangeRequired(Denied):

@@ -16,20 +16,26 @@ from twisted.logger import Logger
 
 from mezite.audit.chain import time_text
 from mezite.audit.events import Actor, EventType
+from mezite.auth.access import host_of
 from mezite.auth.error import (
+    AddressUnknown,
     BadRequest,
     NoLogins,
     PasswordChangeRequired,
     RequestRefused,
     TooManyLoginNames,
     UserDisabled,
+    WrongAddress,
 )
 from mezite.auth.rights import Rights, is_auditor
 from mezite.auth.trail import AuditTrail
+from mezite.error import Denied
 from mezite.identity import sshcert, x509
 from mezite.identity.authorities import Authorities
-from mezite.identity.grants import NO_LOGIN, extensions_of
+from mezite.identity.grants import NO_LOGIN, extensions_of, options_of
+from mezite.identity.networks import Networks, lies_in, parse_network, plain_address
 from mezite.identity.roles import AccessRules, UserRights
+from mezite.identity.rolesdoc import Options
 from mezite.names import ClusterName, LoginName, UserName
 from mezite.store.interfaces import ISerials, IUsers
 from mezite.store.records import UserRecord
@@ -38,6 +44,8 @@ DEFAULT_LIFETIME: Final = 12 * 3600.0
 LONGEST_LIFETIME: Final = 24 * 3600.0
 # Less than the skew that clocks are allowed would be refused by some at birth.
 SHORTEST_LIFETIME: Final = 60.0
+# Four roles with as many as a document can have.
+NETWORKS_LIMIT: Final = 256
 
 
 @frozen
@@ -106,6 +114,8 @@ class IssuingService:
         :raises PasswordChangeRequired:
         :raises NoLogins: but those who administer, audit, request or review need none.
         :raises TooManyLoginNames:
+        :raises WrongAddress: the roles do not let the user come from there.
+        :raises AddressUnknown:
         :raises BadRequest: the ttl is too short.
         :raises RequestRefused: a request is not the user's, or gives nothing now.
         :raises BadPublicKey:
@@ -128,6 +138,7 @@ class IssuingService:
             lifetime = min(lifetime, rules.options.max_session_ttl)
         left = [each.until - self._wall_clock() for each in rights.requested]
         lifetime = min([lifetime, *left])
+        sources = _sources(record.name, rules.options, host_of(by.address))
         serial = await self._serials.next()
         authorities = self._authorities()
         # Whole seconds, as certificates count, so that both end in the same one.
@@ -138,6 +149,7 @@ class IssuingService:
             x509.UserIdentity(self._cluster, record.name),
             now=now,
             lifetime=lifetime,
+            sources=sources,
         )
         # The cluster CA may end sooner; then so does everything.
         valid_before = tls.not_valid_after_utc.timestamp()
@@ -151,6 +163,7 @@ class IssuingService:
             lifetime=valid_before - now,
             extensions=extensions_of(rules.options),
             requests=carried,
+            critical_options=options_of(sources),
         )
         await self._trail.record(
             self._trail.event(
@@ -201,6 +214,23 @@ def _logins(record: UserRecord, rights: UserRights, rules: AccessRules) -> tuple
     if len(logins) > sshcert.PRINCIPALS_LIMIT:
         raise TooManyLoginNames(record.name, len(logins), sshcert.PRINCIPALS_LIMIT)
     return logins
+
+
+def _sources(user: UserName, options: Options, address: str) -> Networks | None:
+    """From where certificates are good; None is everywhere."""
+    if not lies_in(options.source_addresses, address):
+        raise WrongAddress(user, address or "an unknown address")
+    if options.pin_source_address:
+        own = plain_address(address)
+        if own is None:
+            raise AddressUnknown(user)
+        return (parse_network(str(own)),)
+    if options.source_addresses is not None and len(options.source_addresses) > NETWORKS_LIMIT:
+        raise Denied(
+            f"the roles of {user} leave more networks than the {NETWORKS_LIMIT} that a"
+            " certificate can name"
+        )
+    return options.source_addresses
 
 
 def _lifetime(ttl: float | None) -> float:

@@ -16,12 +16,15 @@ from attrs import field, frozen
 from twisted.logger import Logger
 
 from mezite.audit.events import Actor, EventType
-from mezite.auth.error import BadPassword, LoginRefused
+from mezite.auth.error import BadPassword, Locked, LoginRefused
+from mezite.auth.locking import LockService
 from mezite.auth.passwords import Passwords, check_new_password
 from mezite.auth.people import check_logins, check_roles
 from mezite.auth.proving import ProvingService
+from mezite.auth.rights import role_names
 from mezite.auth.secondfactor import NOTHING, Shown
 from mezite.auth.trail import AuditTrail
+from mezite.identity.locks import Attempt
 from mezite.identity.roles import LabelSelector
 from mezite.identity.tokens import hash_token, new_bearer, new_password
 from mezite.identity.traits import check_traits
@@ -69,6 +72,7 @@ class LoginService:
         *,
         passwords: Passwords,
         proving: ProvingService,
+        locks: LockService,
         wall_clock: Callable[[], float],
     ) -> None:
         self._users = users
@@ -77,6 +81,7 @@ class LoginService:
         self._wall_clock = wall_clock
         self._passwords = passwords
         self._proving = proving
+        self._locks = locks
 
     async def authenticate(
         self, user: str, password: str, address: str, shown: Shown = NOTHING
@@ -95,7 +100,9 @@ class LoginService:
         A bearer for somebody who has proved to be this user.
 
         :raises LoginRefused: they were removed meanwhile.
+        :raises Locked:
         """
+        await self._check_lock(record, address)
         now = self._wall_clock()
         expires = now + (
             BEARER_LIFETIME_ONE_TIME if record.must_change_password else BEARER_LIFETIME
@@ -112,6 +119,21 @@ class LoginService:
             raise LoginRefused("removed during the login") from None
         self._log.info("{user} logged in from {address}", user=record.name, address=address)
         return Login(bearer, expires, record.name, record.must_change_password)
+
+    async def _check_lock(self, record: UserRecord, address: str) -> None:
+        """Only now, when they have proved who they are, is somebody told of a lock."""
+        try:
+            await self._locks.check(Attempt(user=record.name, roles=role_names(record)))
+        except Locked as error:
+            await self._trail.record(
+                self._trail.event(
+                    EventType.USER_LOGIN_FAILED,
+                    Actor(str(record.name), address),
+                    success=False,
+                    error=f"lock {error.lock.lock_id}: {error}",
+                )
+            )
+            raise
 
     async def caller_of(self, bearer: str) -> UserRecord | None:
         """Whose bearer this is; None once it expired or its user may not log in."""
@@ -150,6 +172,7 @@ class LoginService:
         if new == old:
             raise BadPassword("the new password is the old one")
         record = (await self._proving.prove(user, old, shown, address)).record
+        await self._check_lock(record, address)
         check_new_password(new, record.name)
         caller = None if keep_bearer is None else await self.caller_of(keep_bearer)
         event = self._trail.event(

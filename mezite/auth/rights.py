@@ -4,13 +4,14 @@ What somebody may, as it is in the store now.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 
 from twisted.logger import Logger
 
 from mezite.identity.builtinroles import ADMIN, AUDITOR, BUILT_IN
 from mezite.identity.roles import RequestedRole, UserRights
-from mezite.names import UserName
+from mezite.names import RoleName, UserName
 from mezite.store.interfaces import IRoles, IUsers
 from mezite.store.records import UserRecord
 from mezite.store.requests import IAccessRequests
@@ -34,10 +35,23 @@ class Rights:
         self._requests = requests
         self._wall_clock = wall_clock
 
-    async def of(self, user: UserName, carried: Collection[str] | None = None) -> UserRights | None:
-        """What a user may; None, which is nothing, for one who is not there or disabled."""
+    async def of(
+        self,
+        user: UserName,
+        carried: Collection[str] | None = None,
+        *,
+        issued: float | None = None,
+    ) -> UserRights | None:
+        """
+        What a user may; None, which is nothing, for one who is not there or disabled.
+
+        :param issued: when the certificate was that proves them; None also for
+            one that was issued to somebody of this name before.
+        """
         record = await self._users.get(user)
-        return None if record is None else await self.of_record(record, carried)
+        if record is None or (issued is not None and predates(issued, record)):
+            return None
+        return await self.of_record(record, carried)
 
     async def of_record(
         self, record: UserRecord, carried: Collection[str] | None = None
@@ -84,6 +98,21 @@ class Rights:
                 for name in request.roles
             ),
         )
+
+
+def predates(issued: float, record: UserRecord) -> bool:
+    """
+    Whether a certificate was issued before this user was created, to another of the name.
+
+    Certificates count whole seconds. Both times are by the hub's clock, so that
+    no other clock must be allowed for.
+    """
+    return issued < math.floor(record.created)
+
+
+def role_names(record: UserRecord) -> frozenset[RoleName]:
+    """The roles of this user, with that of an administrator under its name."""
+    return frozenset(record.roles) | ({ADMIN} if is_administrator(record) else frozenset())
 
 
 def is_administrator(record: UserRecord) -> bool:

@@ -22,6 +22,7 @@ from mezite.auth.inviting import InviteService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
 from mezite.auth.jointokens import TokenService
+from mezite.auth.locking import LockService
 from mezite.auth.login import LoginService
 from mezite.auth.passwords import Passwords
 from mezite.auth.people import UserService
@@ -45,6 +46,8 @@ from mezite.hub.callers import Callers
 from mezite.hub.callerservice import CallerMethods
 from mezite.hub.caservice import AuthorityMethods, everybody_has
 from mezite.hub.jumphost import jump_host
+from mezite.hub.livesessions import LiveSessions
+from mezite.hub.lockservice import LockMethods
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory
 from mezite.hub.nodeservice import NodeMethods
@@ -53,7 +56,9 @@ from mezite.hub.proofservice import ProofMethods
 from mezite.hub.requestservice import RequestMethods
 from mezite.hub.roleservice import RoleMethods
 from mezite.hub.router import Router
+from mezite.hub.sessionreview import SessionReview
 from mezite.hub.sessions import SessionOpener
+from mezite.hub.sessionservice import SessionMethods
 from mezite.hub.sshproxy import SshProxyFactory
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.tunnelserver import TunnelServerFactory
@@ -118,6 +123,7 @@ class Services:
     trail: AuditTrail
     rotation: RotationService
     proofs: Proofs
+    locks: LockService
     issuing: IssuingService
     tokens: TokenService
     joining: JoinService
@@ -138,6 +144,9 @@ class HubParts:
     attendance: Attendance
     upkeep: NodeUpkeep
     webhooks: Webhooks
+    live: LiveSessions
+    review: SessionReview
+    opener: SessionOpener
     router: Router
     admin_listener: GrpcServerFactory
     grpc: tuple[GrpcServerFactory, ...]
@@ -147,16 +156,23 @@ def assemble(setting: Setting) -> HubParts:
     """Make the parts of one hub."""
     store, clock = setting.store, setting.reactor
     registry = TunnelRegistry()
+    live = LiveSessions(clock)
     metrics = HubMetrics(registry)
     directory = NodeDirectory(store.nodes, registry)
     presence = Presence(store.nodes, registry, setting.wall_clock)
     webhooks = _webhooks(setting, metrics)
-    services = _services(setting, registry, [webhooks])
+    watchers: list[Any] = [webhooks]
+    services = _services(setting, registry, watchers)
     attendance = Attendance(services.trail, registry, clock=clock, wall_clock=setting.wall_clock)
-    table = _table(setting, services, registry, directory, presence)
+    review = SessionReview(live, registry, services.access, services.locks, services.trail, clock)
+    services.locks.when_changed(review.locks_changed)
+    watchers.append(review)
+    table = review.watching(_table(setting, services, registry, directory, presence, live))
     opener = SessionOpener(
         directory=directory,
         access=services.access,
+        live=live,
+        trail=services.trail,
         metrics=metrics,
         clock=clock,
         wall_clock=setting.wall_clock,
@@ -169,6 +185,7 @@ def assemble(setting: Setting) -> HubParts:
         nodes=store.nodes,
         presence=presence,
         attendance=attendance,
+        locks=services.locks,
         methods=table,
         clock=clock,
         wall_clock=setting.wall_clock,
@@ -185,7 +202,7 @@ def assemble(setting: Setting) -> HubParts:
             Route.WEB: site,
             Route.AUTH: grpc,
             Route.TUNNEL: tunnels,
-            Route.SSH: _ssh(setting, services.rotation, opener, metrics),
+            Route.SSH: _ssh(setting, services.rotation, opener),
         },
         contexts=setting.contexts,
         clock=clock,
@@ -206,6 +223,9 @@ def assemble(setting: Setting) -> HubParts:
         attendance,
         upkeep,
         webhooks,
+        live,
+        review,
+        opener,
         router,
         admin_listener,
         (grpc, admin_listener),
@@ -239,6 +259,7 @@ def _services(
         longest=setting.config.requests_max_duration,
         watchers=request_watchers,
     )
+    locks = LockService(store.locks, trail, clock=setting.reactor, wall_clock=wall_clock)
     rotation = RotationService(
         setting.authorities,
         setting.key_files,
@@ -250,8 +271,9 @@ def _services(
     )
     return Services(
         trail=trail,
+        locks=locks,
         rotation=rotation,
-        proofs=_proofs(setting, trail),
+        proofs=_proofs(setting, trail, locks),
         issuing=IssuingService(
             store.users,
             rights,
@@ -273,7 +295,7 @@ def _services(
             wall_clock=wall_clock,
             authorities=lambda: rotation.authorities,
         ),
-        access=AccessService(rights, store.nodes, store.roles, trail),
+        access=AccessService(rights, store.nodes, store.roles, locks, trail),
         roles=RoleService(store.roles, trail, wall_clock=wall_clock),
         people=UserService(store.users, store.bearers, requests, trail),
         api_tokens=ApiTokenService(store.api_tokens, store.users, trail, wall_clock=wall_clock),
@@ -281,7 +303,7 @@ def _services(
     )
 
 
-def _proofs(setting: Setting, trail: AuditTrail) -> Proofs:
+def _proofs(setting: Setting, trail: AuditTrail, locks: LockService) -> Proofs:
     store, wall_clock = setting.store, setting.wall_clock
     cluster = str(setting.cluster)
     keys = SecurityKeys(lambda: setting.config.public_addr, cluster, wall_clock)
@@ -299,6 +321,7 @@ def _proofs(setting: Setting, trail: AuditTrail) -> Proofs:
         trail,
         passwords=passwords,
         proving=proving,
+        locks=locks,
         wall_clock=wall_clock,
     )
     invites = InviteService(
@@ -321,6 +344,7 @@ def _table(
     registry: TunnelRegistry,
     directory: NodeDirectory,
     presence: Presence,
+    live: LiveSessions,
 ) -> Mapping[str, Method]:
     """Every gRPC method, each behind the permission that it needs."""
     store, wall_clock = setting.store, setting.wall_clock
@@ -333,6 +357,7 @@ def _table(
         directory=directory,
         presence=presence,
         authorities=lambda: services.rotation.authorities,
+        locks=services.locks,
         wall_clock=wall_clock,
     )
     admin = AdminService(
@@ -367,7 +392,10 @@ def _table(
         nodes=store.nodes,
         logins=services.proofs.logins,
         api_tokens=services.api_tokens,
+        locks=services.locks,
     )
+    sessions = SessionMethods(services.access, live, services.trail, wall_clock)
+    locks = LockMethods(services.locks, store.users, store.roles, directory)
     own = CallerMethods(services.proofs.logins)
     audit = AuditMethods(
         store.audit, Verification(store.audit, setting.reactor, setting.run_in_thread)
@@ -387,12 +415,12 @@ def _table(
         RequestMethods(services.requests).handlers(),
         authorities.handlers(),
         proofs.handlers(),
+        sessions.handlers(),
+        locks.handlers(),
     )
 
 
-def _ssh(
-    setting: Setting, rotation: RotationService, opener: SessionOpener, metrics: HubMetrics
-) -> SshProxyFactory:
+def _ssh(setting: Setting, rotation: RotationService, opener: SessionOpener) -> SshProxyFactory:
     """The listener of ``mezite-ssh``, with the jump host behind the hub's own name."""
     return SshProxyFactory(
         cluster=setting.cluster,
@@ -406,7 +434,6 @@ def _ssh(
             clock=setting.reactor,
             wall_clock=setting.wall_clock,
         ),
-        metrics=metrics,
         clock=setting.reactor,
     )
 
@@ -420,4 +447,5 @@ def _tls_caller(transport: ITransport) -> Caller:
         is_local_admin=False,
         address=f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', 0)}",
         tls_key=None if certificate is None else key_hash(certificate.public_key()),
+        certificate=certificate,
     )

@@ -21,6 +21,7 @@ from mezite.auth.access import AccessService
 from mezite.auth.error import SecondFactorRequired
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import HostCertificates, JoinService
+from mezite.auth.locking import LockService
 from mezite.auth.login import LoginService
 from mezite.auth.secondfactor import Shown
 from mezite.auth.trail import AuditTrail
@@ -31,9 +32,8 @@ from mezite.hub.nodes import NodeDirectory
 from mezite.hub.presence import HEARTBEAT_SECONDS, Presence
 from mezite.hub.web.site import HubFacts
 from mezite.identity.authorities import Authorities
-from mezite.identity.rolesdoc import Recording
 from mezite.identity.x509 import NodeIdentity
-from mezite.names import LoginName, NodeName, UserName, check_labels, parse_labels
+from mezite.names import NodeName, check_labels, parse_labels
 from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.server import Call, Method
 from mezite.store.records import NodeWord
@@ -42,11 +42,6 @@ SERVICE: Final = "mezite.v1.AuthService"
 # A node's record is at most 21 KB of labels (mezite.names): 100 of them stay
 # well below the 4 MiB that stock gRPC clients take.
 PAGE: Final = 100
-_RECORDINGS: Final[Mapping[Recording | None, pb.SessionRecording.ValueType]] = {
-    Recording.OFF: pb.SESSION_RECORDING_OFF,
-    Recording.BEST_EFFORT: pb.SESSION_RECORDING_BEST_EFFORT,
-    Recording.STRICT: pb.SESSION_RECORDING_STRICT,
-}
 
 Item = TypeVar("Item")
 
@@ -69,6 +64,7 @@ class AuthService:
     directory: NodeDirectory
     presence: Presence
     authorities: Callable[[], Authorities]
+    locks: LockService
     wall_clock: Callable[[], float]
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -84,7 +80,6 @@ class AuthService:
             "RegisterAgent": self.register_agent,
             "AgentHeartbeat": self.agent_heartbeat,
             "DeregisterAgent": self.deregister_agent,
-            "AuthorizeSession": self.authorize_session,
         }
 
     async def ping(self, _who: Subject, _call: Call, _request: pb.PingRequest) -> Message:
@@ -186,6 +181,7 @@ class AuthService:
         """Join with a token, or renew with a certificate; with both, the token is ignored."""
         identity = call.caller.identity
         if isinstance(identity, NodeIdentity):
+            await self.locks.check_node(identity.node, identity.agent_id)
             issued = await self.joining.renew(
                 identity,
                 tls_key=call.caller.tls_key,
@@ -194,9 +190,11 @@ class AuthService:
                 address=call.caller.address,
             )
         elif request.token:
+            node = NodeName.parse(request.hostname)
+            await self.locks.check_node(node)
             issued = await self.joining.join(
                 request.token,
-                node=NodeName.parse(request.hostname),
+                node=node,
                 labels=check_labels(request.labels),
                 version=version_text(request.version),
                 ssh_public_line=request.ssh_public_key,
@@ -248,28 +246,6 @@ class AuthService:
         if who.node is not None:
             self.presence.leaving(who.node)
         return pb.DeregisterAgentResponse()
-
-    async def authorize_session(
-        self, who: Subject, _call: Call, request: pb.AuthorizeSessionRequest
-    ) -> Message:
-        if who.node is None:
-            raise LocalError("AuthorizeSession was admitted without a node")
-        decision = await self.access.authorize_session(
-            UserName.parse(request.user),
-            LoginName.parse(request.login),
-            who.node.agent_id,
-            session_id=request.session_id,
-            carried=request.request_ids,
-        )
-        answer = pb.AuthorizeSessionResponse(
-            allowed=decision.allowed,
-            reason=decision.sentence,
-            withheld_extensions=sorted(decision.withheld),
-        )
-        if decision.options is not None:
-            answer.recording = _RECORDINGS[decision.options.record_session]
-            answer.record_input = decision.options.record_input
-        return answer
 
     async def _heard(self, who: Subject, word: NodeWord, generation: int) -> None:
         if who.node is None:

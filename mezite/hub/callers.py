@@ -15,15 +15,18 @@ from typing import Final
 from attrs import frozen
 
 from mezite.audit.events import Actor
+from mezite.auth.access import host_of
 from mezite.auth.apitokens import ApiTokenService
 from mezite.auth.error import PasswordChangeRequired
+from mezite.auth.locking import LockService
 from mezite.auth.login import LoginService
-from mezite.auth.rights import is_administrator, is_auditor
+from mezite.auth.rights import is_administrator, is_auditor, predates, role_names
 from mezite.error import Denied, NotAuthenticated
+from mezite.identity.locks import Attempt
 from mezite.identity.tokens import ApiAccess, is_api_token
-from mezite.identity.x509 import NodeIdentity, UserIdentity
+from mezite.identity.x509 import NodeIdentity, UserIdentity, check_source, issued_at
 from mezite.names import ClusterName
-from mezite.rpc.server import Call
+from mezite.rpc.server import Call, Caller
 from mezite.store.error import NodeKeyReplaced
 from mezite.store.interfaces import INodes, IUsers
 from mezite.store.records import NodeRecord, UserRecord
@@ -66,6 +69,7 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     # Of a role that may review, which the method itself decides.
     "ReviewAccessRequest": Permission.USER,
     "CancelAccessRequest": Permission.USER,
+    "ListSessions": Permission.USER,
     "RegisterAgent": Permission.NODE,
     "AgentHeartbeat": Permission.NODE,
     "DeregisterAgent": Permission.NODE,
@@ -81,6 +85,7 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "ListAuditEvents": Permission.AUDITOR,
     "VerifyAudit": Permission.AUDITOR,
     "GetAuthorities": Permission.AUDITOR,
+    "ListLocks": Permission.AUDITOR,
     "DeleteNode": Permission.ADMIN,
     "AllowRejoin": Permission.ADMIN,
     "CreateUser": Permission.ADMIN,
@@ -97,10 +102,15 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "DeleteRole": Permission.ADMIN,
     "RotateAuthority": Permission.ADMIN,
     "RollbackAuthority": Permission.ADMIN,
+    "CreateLock": Permission.ADMIN,
+    "DeleteLock": Permission.ADMIN,
+    "EndSession": Permission.ADMIN,
 }
 
 # Of the methods for users, those that change nothing. What is for auditors never does.
-READS: Final = frozenset({"WhoAmI", "ListNodes", "ListAccessRequests", "GetAccessRequest"})
+READS: Final = frozenset(
+    {"WhoAmI", "ListNodes", "ListAccessRequests", "GetAccessRequest", "ListSessions"}
+)
 
 # A token that is stolen must not make another, which would outlive its revocation; and it
 # ends by being revoked. Nor must it change how its owner logs in.
@@ -168,12 +178,14 @@ class Callers:
         nodes: INodes,
         logins: LoginService,
         api_tokens: ApiTokenService,
+        locks: LockService,
     ) -> None:
         self._cluster = cluster
         self._users = users
         self._nodes = nodes
         self._logins = logins
         self._api_tokens = api_tokens
+        self._locks = locks
 
     async def identify(self, method: str, call: Call) -> Subject:
         """
@@ -181,13 +193,19 @@ class Callers:
 
         :raises NotAuthenticated: nothing, or nothing valid, was shown.
         :raises Denied: a node that was removed, or a user with a one-time password.
+        :raises Locked: or NodeLocked.
         """
         permission = PERMISSIONS[method]
         if permission is Permission.NOTHING:
             return Subject(address=call.caller.address)
         if permission is Permission.NODE:
             return await self._node(call)
-        return await self._person(call, bearer_only=permission is Permission.PASSWORD_LOGIN)
+        subject = await self._person(call, bearer_only=permission is Permission.PASSWORD_LOGIN)
+        if subject.user is not None:
+            # The admin socket is nobody's: there is always a way to take a lock away.
+            user = subject.user
+            await self._locks.check(Attempt(user=user.name, roles=role_names(user)))
+        return subject
 
     async def _node(self, call: Call) -> Subject:
         identity = call.caller.identity
@@ -200,6 +218,7 @@ class Callers:
             raise Denied(f"node {identity.node} ({identity.agent_id}) was removed; join it again")
         if not record.accepts(call.caller.tls_key):
             raise NodeKeyReplaced(record.name)
+        await self._locks.check_node(record.name, record.agent_id)
         return Subject(node=record, address=call.caller.address)
 
     async def _person(self, call: Call, *, bearer_only: bool) -> Subject:
@@ -217,7 +236,7 @@ class Callers:
             and identity.cluster == self._cluster
             and not bearer_only
         ):
-            user = await self._users.get(identity.user)
+            user = await self._certified(identity, call.caller)
         if user is None or user.disabled:
             raise NotAuthenticated("you are not logged in, or your login has ended")
         if user.must_change_password:
@@ -243,6 +262,15 @@ class Callers:
             address=call.caller.address,
             access=holder.token.access,
         )
+
+    async def _certified(self, identity: UserIdentity, caller: Caller) -> UserRecord | None:
+        """The user whom a certificate names, if it is one of theirs and good from there."""
+        if caller.certificate is None:
+            return None
+        check_source(caller.certificate, host_of(caller.address))
+        user = await self._users.get(identity.user)
+        is_older = user is not None and predates(issued_at(caller.certificate), user)
+        return None if is_older else user
 
 
 def permit(method: str, subject: Subject) -> None:

@@ -31,6 +31,17 @@ class TooManySessions(LimitReached):
         super().__init__(f"{user} has {limit} connections to {node} already: end some of them")
 
 
+class SessionLimitReached(LimitReached):
+    """One user has as many sessions as their roles allow."""
+
+    def __init__(self, limit: int) -> None:
+        number = "one session" if limit == 1 else f"{limit} sessions"
+        super().__init__(
+            f"your roles allow {number} at once, and you have no fewer: end one of those"
+            " that msh sessions ls shows"
+        )
+
+
 class TunnelRefused(Denied):
     """A tunnel whose certificate does not lead to a node that is known."""
 

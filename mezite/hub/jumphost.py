@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mezite.error import MeziteError
-from mezite.hub.sessions import OpenedSession, SessionOpener
+from mezite.hub.livesessions import LiveSession, Visitor
+from mezite.hub.sessions import SessionOpener
 from mezite.identity.sshcert import FORCE_COMMAND, UserCertificate, check_user
 from mezite.names import HostPort, LoginName
 from mezite.ssh.channel import FlowChannel, Receiving
@@ -30,8 +31,8 @@ from mezite.ssh.fields import FieldReader, printable
 from mezite.ssh.hostkeys import ReplaceableHostKey
 from mezite.ssh.server import SshServerFactory
 from mezite.ssh.userauth import IAvatar, IUserCertificates
+from mezite.tasks import background
 from mezite.wire.alpn import node_part
-from mezite.wire.splice import splice
 
 # What ssh asks for when nothing else is said; a node has no other port here.
 _SSH_PORT = 22
@@ -112,7 +113,7 @@ class NodeChannel(FlowChannel):
         super().__init__()
         self._way = way
         self._certificate = certificate
-        self._opened: OpenedSession | None = None
+        self._session: LiveSession | None = None
         self._protocol: Any = None
 
     def open_requested(self, data: bytes) -> Deferred[None]:
@@ -129,23 +130,29 @@ class NodeChannel(FlowChannel):
             )
         peer = self.conn.transport.transport.getPeer()
         place = HostPort(getattr(peer, "host", "?"), getattr(peer, "port", 0))
-        return Deferred.fromCoroutine(self._open(host, str(place)))
+        certificate = self._certificate
+        visitor = Visitor(
+            user=certificate.user,
+            address=str(place),
+            issued=certificate.issued,
+            ends=float(certificate.valid_before),
+        )
+        return Deferred.fromCoroutine(self._open(host, visitor))
 
-    async def _open(self, host: str, place: str) -> None:
+    async def _open(self, host: str, visitor: Visitor) -> None:
+        wanted = node_part(host, self._way.hub_names) or host
         try:
-            self._opened = await self._way.opener.open(
-                self._certificate.user, node_part(host, self._way.hub_names) or host, place
-            )
+            self._session = await self._way.opener.open(visitor, wanted)
         except MeziteError as error:
             raise ChannelRefused(str(error), OPEN_CONNECT_FAILED) from error
 
     def channelOpen(self, specificData: bytes) -> None:
-        assert self._opened is not None
-        splice(self, self._opened.stream)
+        assert self._session is not None
+        background(self._way.opener.carry(self._session, self), doing="carrying a session's bytes")
 
     def openFailed(self, reason: Any) -> None:
-        if self._opened is not None:
-            self._opened.stream.abortConnection()
+        if self._session is not None:
+            self._way.opener.abandon(self._session)
 
     def attach(self, protocol: Any) -> None:
         """Let this protocol speak on the channel, as :func:`splice` asks."""

@@ -93,6 +93,7 @@ class HubService(Service):
             )
         )
         self.registry = self._parts.registry
+        self.live = self._parts.live
         self.router = self._parts.router
         self._rotation_clock = RotationClock(self._parts.services.rotation, reactor, wall_clock)
 
@@ -155,16 +156,18 @@ class HubService(Service):
                 self._reactor,
                 _DRAIN_SECONDS,
                 self._save_presence(),
-                doing="noting when nodes were last seen",
+                doing="noting what was going on",
             )
         except MeziteError as error:
             self._log.warn("{error}", error=error)
+        self._parts.services.locks.stop()
         for tunnel in self.registry:
             tunnel.mux.close()
         await self._store.close()
         self._log.info("hub stopped")
 
     async def _save_presence(self) -> None:
+        await self._parts.opener.close()
         for tunnel in self.registry:
             await self._parts.presence.save(tunnel)
 

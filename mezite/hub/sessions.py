@@ -2,8 +2,9 @@
 The way to a node's SSH server, for a user whose identity is proved.
 
 Decides first and acts after: finds the node, asks the access rules, takes the
-live tunnel and opens a stream in it. The doors by which users come are
-:mod:`mezite.hub.sshproxy` (SNI names the node) and :mod:`mezite.hub.jumphost`.
+live tunnel and opens a stream in it; then carries bytes until both ends have
+gone. The doors by which users come are :mod:`mezite.hub.sshproxy` (SNI names the
+node) and :mod:`mezite.hub.jumphost`.
 """
 
 from __future__ import annotations
@@ -12,37 +13,30 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from mezite.auth.access import AccessService
+from mezite.audit.events import EventType
+from mezite.auth.access import AccessService, Ruling
+from mezite.auth.trail import AuditTrail
 from mezite.error import MeziteError
-from mezite.hub.error import UnknownNode
+from mezite.hub.error import AccessRefused, SessionLimitReached, UnknownNode
+from mezite.hub.livesessions import LiveSession, LiveSessions, Visitor
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory, did_you_mean, shown
-from mezite.mux.transport import StreamTransport
-from mezite.names import UserName
+from mezite.identity.roles import Decision
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
 from mezite.store.records import NodeRecord
-from mezite.tasks import within
+from mezite.tasks import background, within
+from mezite.wire.splice import Spliceable, Spliced, splice
 
 # Three look-ups in the database; whoever waits longer is told so.
 _OPENING_SECONDS: Final = 10.0
 
 
-@frozen
-class OpenedSession:
-    """A stream that leads to a node's SSH server, its header already sent."""
-
-    session_id: str
-    node: NodeRecord
-    stream: StreamTransport
-
-
 class SessionOpener:
-    """Opens streams to nodes for users who may reach them."""
+    """Opens streams to nodes for users who may reach them, and carries their bytes."""
 
     _log = Logger()
 
@@ -51,38 +45,46 @@ class SessionOpener:
         *,
         directory: NodeDirectory,
         access: AccessService,
+        live: LiveSessions,
+        trail: AuditTrail,
         metrics: HubMetrics,
         clock: IReactorTime,
         wall_clock: Callable[[], float],
     ) -> None:
         self._directory = directory
         self._access = access
+        self._live = live
+        self._trail = trail
         self._metrics = metrics
         self._clock = clock
         self._wall_clock = wall_clock
 
-    async def open(self, user: UserName, wanted: str, client_address: str) -> OpenedSession:
+    async def open(self, visitor: Visitor, wanted: str) -> LiveSession:
         """
-        A stream to the SSH server of the node that is wanted, by name or agent id.
+        A session on the node that is wanted, by name or agent id.
+
+        It is to be given to :meth:`carry` or :meth:`abandon` at once.
 
         :raises UnknownNode: there is none, or the user may not reach it; which
             of the two is in the log, and not told.
+        :raises AccessRefused: the user may reach it, and something is in the way.
+        :raises SessionLimitReached:
         :raises NodeOffline:
         :raises TimedOut:
         """
         try:
-            opened = await within(
+            session = await within(
                 self._clock,
                 _OPENING_SECONDS,
-                self._open(user, wanted, client_address),
+                self._open(visitor, wanted),
                 doing="finding the node",
             )
         except MeziteError as error:
             self._metrics.sessions.labels(type(error).__name__).inc()
             self._log.info(
                 "{user} from {client} does not reach {node}: {error}",
-                user=user,
-                client=client_address,
+                user=visitor.user,
+                client=visitor.address,
                 node=wanted[:80],
                 error=error,
             )
@@ -90,34 +92,115 @@ class SessionOpener:
         self._metrics.sessions.labels("opened").inc()
         self._log.info(
             "session {session_id}: {user} from {client} to {node}",
-            session_id=opened.session_id,
-            user=user,
-            client=client_address,
-            node=opened.node.name,
+            session_id=session.session_id,
+            user=visitor.user,
+            client=visitor.address,
+            node=session.node.name,
         )
-        return opened
+        return session
 
-    async def _open(self, user: UserName, wanted: str, client_address: str) -> OpenedSession:
+    async def _open(self, visitor: Visitor, wanted: str) -> LiveSession:
         record = await self._directory.find_exactly(wanted)
-        decision = (
-            None
-            if record is None
-            else await self._access.may_reach(user, record, address=client_address)
-        )
-        if record is None or decision is None or not decision.allowed:
+        ruling = Ruling(Decision(False, ""))
+        if record is not None:
+            ruling = await self._access.may_reach(
+                visitor.user, record, address=visitor.address, issued=visitor.issued
+            )
+        if ruling.is_told:
+            raise AccessRefused(ruling.sentence)
+        if record is None or not ruling.allowed:
             # The same way for both, that it may not be seen from the time that it takes.
-            others = await self._access.reachable(user, await self._directory.stored())
-            raise out_of_reach(wanted, others, "" if decision is None else decision.hint)
-        stream = self._directory.tunnel_to(record, self._wall_clock()).open_stream(user)
-        session_id = str(uuid.uuid4())
+            others = await self._access.reachable(visitor.user, await self._directory.stored())
+            raise out_of_reach(wanted, others, ruling.hint)
+        await self._check_number(visitor, record, ruling)
+        # From here to the end nothing waits, so that nothing is decided on what was.
+        self._live.check_room()
+        tunnel = self._directory.tunnel_to(record, self._wall_clock())
+        session = LiveSession(
+            session_id=str(uuid.uuid4()),
+            visitor=visitor,
+            node=record,
+            tunnel=tunnel,
+            stream=tunnel.open_stream(visitor.user),
+            since=self._wall_clock(),
+            roles=ruling.roles,
+        )
         header = StreamHeader(
             service="ssh",
-            session_id=session_id,
-            user=str(user),
-            client_address=client_address,
+            session_id=session.session_id,
+            user=visitor.user.text,
+            client_address=visitor.address,
         )
-        stream.write(encode(header))
-        return OpenedSession(session_id, record, stream)
+        session.stream.write(encode(header))
+        self._live.add(session)
+        return session
+
+    async def _check_number(self, visitor: Visitor, record: NodeRecord, ruling: Ruling) -> None:
+        most = ruling.options.max_sessions
+        if most is None or len(self._live.of(visitor.user)) < most:
+            return
+        error = SessionLimitReached(most)
+        await self._trail.record(
+            self._trail.event(
+                EventType.AUTHZ_DENIED,
+                visitor.actor,
+                target=record.agent_id,
+                node=record.name,
+                success=False,
+                error=str(error),
+            )
+        )
+        raise error
+
+    async def carry(self, session: LiveSession, transport: Spliceable) -> None:
+        """Join a session with its person, until both have gone."""
+        relayed = None
+        try:
+            relayed = await splice(transport, session.stream)
+        finally:
+            self._over(session, relayed)
+
+    def abandon(self, session: LiveSession) -> None:
+        """Nobody came for this session."""
+        session.stream.abortConnection()
+        self._over(session, None)
+
+    async def close(self) -> None:
+        """The hub stops: note that every session is over, while that can be noted."""
+        for session in self._live:
+            self._live.remove(session)
+            await self._note_end(session, None)
+
+    def _over(self, session: LiveSession, relayed: Spliced | None) -> None:
+        if self._live.find(session.session_id) is None:
+            return
+        self._live.remove(session)
+        if relayed is not None:
+            counters = self._metrics.relayed
+            counters.labels("to_node").inc(relayed.from_left)
+            counters.labels("to_user").inc(relayed.from_right)
+        self._log.info("session {session_id} ended", session_id=session.session_id)
+        background(
+            self._note_end(session, relayed), doing=f"noting the end of {session.session_id}"
+        )
+
+    async def _note_end(self, session: LiveSession, relayed: Spliced | None) -> None:
+        if not session.is_recorded:
+            return
+        await self._trail.record(
+            self._trail.event(
+                EventType.SESSION_END,
+                session.visitor.actor,
+                target=session.node.agent_id,
+                node=session.node.name,
+                login=session.login or "",
+                session_id=session.session_id,
+                seconds=round(self._wall_clock() - session.since),
+                bytes_to_node=0 if relayed is None else relayed.from_left,
+                bytes_to_user=0 if relayed is None else relayed.from_right,
+                reason=session.ending or "",
+            )
+        )
 
 
 def out_of_reach(wanted: str, reachable: Iterable[NodeRecord], hint: str = "") -> UnknownNode:

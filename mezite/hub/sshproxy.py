@@ -25,14 +25,13 @@ from twisted.python.failure import Failure
 
 from mezite.error import MeziteError
 from mezite.hub.error import AccessRefused
-from mezite.hub.metrics import HubMetrics
+from mezite.hub.livesessions import Visitor
 from mezite.hub.sessions import SessionOpener
-from mezite.identity.x509 import UserIdentity, identity_of
-from mezite.names import ClusterName, UserName
+from mezite.identity.x509 import UserIdentity, check_source, identity_of, issued_at
+from mezite.names import ClusterName
 from mezite.ssh.refusal import refusal
 from mezite.tasks import background
 from mezite.wire.alpn import node_part
-from mezite.wire.splice import splice
 
 # How long a client that was refused may take to read why.
 _GOODBYE_SECONDS: Final = 5.0
@@ -50,7 +49,6 @@ class SshProxyFactory(Factory):
         hub_names: Collection[str],
         opener: SessionOpener,
         jump_host: IProtocolFactory,
-        metrics: HubMetrics,
         clock: IReactorTime,
     ) -> None:
         self.clock = clock
@@ -58,7 +56,6 @@ class SshProxyFactory(Factory):
         self.hub_names = hub_names
         self.opener = opener
         self.jump_host = jump_host
-        self.metrics = metrics
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return _Connection(self, addr)
@@ -94,7 +91,7 @@ class _Connection(Protocol):
 
     async def _open(self, wanted: str) -> None:
         try:
-            opened = await self._factory.opener.open(self._user(), wanted, self._place())
+            session = await self._factory.opener.open(self._visitor(), wanted)
         except MeziteError as error:
             self._refuse(error)
             return
@@ -106,17 +103,20 @@ class _Connection(Protocol):
             raise
         self._opening = None
         self.transport.resumeProducing()
-        relayed = await splice(self.transport, opened.stream)
-        counters = self._factory.metrics.relayed
-        counters.labels("to_node").inc(relayed.from_left)
-        counters.labels("to_user").inc(relayed.from_right)
-        self._log.info("session {session_id} ended", session_id=opened.session_id)
+        await self._factory.opener.carry(session, self.transport)
 
-    def _user(self) -> UserName:
-        identity = identity_of(self.transport.peer_certificate)
+    def _visitor(self) -> Visitor:
+        certificate = self.transport.peer_certificate
+        identity = identity_of(certificate)
         if not isinstance(identity, UserIdentity) or identity.cluster != self._factory.cluster:
             raise AccessRefused("this needs the certificate of one of this cluster's users")
-        return identity.user
+        check_source(certificate, getattr(self._address, "host", None))
+        return Visitor(
+            user=identity.user,
+            address=self._place(),
+            issued=issued_at(certificate),
+            ends=certificate.not_valid_after_utc.timestamp(),
+        )
 
     def _refuse(self, error: MeziteError) -> None:
         """

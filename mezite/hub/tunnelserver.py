@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mezite.auth.locking import LockService
 from mezite.hub.attendance import Attendance
 from mezite.hub.error import TunnelRefused
 from mezite.hub.presence import Presence
@@ -53,6 +54,7 @@ class TunnelServerFactory(Factory):
         nodes: INodes,
         presence: Presence,
         attendance: Attendance,
+        locks: LockService,
         methods: Mapping[str, Method],
         clock: IReactorTime,
         wall_clock: Callable[[], float],
@@ -62,6 +64,7 @@ class TunnelServerFactory(Factory):
         self.nodes = nodes
         self.presence = presence
         self.attendance = attendance
+        self.locks = locks
         self.methods = methods
         self.clock = clock
         self.wall_clock = wall_clock
@@ -116,6 +119,7 @@ class _Arrival:
             self._tls_key = key_hash(carrier.peer_certificate.public_key())
             if not record.accepts(self._tls_key):
                 raise NodeKeyReplaced(record.name)
+            await self._factory.locks.check_node(identity.node, identity.agent_id)
         except BaseException:
             # Also after a bug: a tunnel that is up and leads nowhere is not dialed again.
             self.mux.abort()

@@ -78,7 +78,7 @@ class BadCertificate(RemoteError):
 
 class CertificateRefused(Denied):
     """
-    An SSH certificate that proves nothing here.
+    A certificate that proves nothing here.
 
     The sentence is for the peer; ``reason`` is for those who run the hub or the
     node, and may quote what the certificate says.

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from mezite.identity.networks import Networks
 from mezite.identity.rolesdoc import Options
+from mezite.identity.sshcert import SOURCE_ADDRESS
 from mezite.names import LoginName
 
 PTY: Final = "permit-pty"
@@ -18,6 +20,13 @@ FILE_COPY: Final = "permit-file-copy@mezite"
 # The principal of those who administer and log in nowhere: a certificate without principals
 # is good for every login. No account can have this name, since none begins with a hyphen.
 NO_LOGIN: Final = LoginName("-mezite-no-login")
+
+
+def options_of(sources: Networks | None) -> dict[str, bytes]:
+    """The critical options of a certificate that is good from these networks; None is all."""
+    if sources is None:
+        return {}
+    return {SOURCE_ADDRESS: ",".join(map(str, sources)).encode()}
 
 
 def extensions_of(options: Options) -> frozenset[str]:

@@ -114,8 +114,20 @@ class Lock:
             and (target.login is None or target.login == attempt.login)
         )
 
-    def sentence(self, what: str) -> str:
-        """That this is locked, and the message, for the person concerned."""
+    @property
+    def sentence(self) -> str:
+        """What is locked, and the message, for the person concerned."""
+        match self.target:
+            case LockTarget(user=UserName() as user, node=None, role=None, login=None):
+                what = user.text
+            case LockTarget(user=None, node=None, role=RoleName() as role, login=None):
+                what = f"the role {role}"
+            case LockTarget(user=None, node=None, role=None, login=LoginName() as login):
+                what = f"the login {login}"
+            case LockTarget(user=None, role=None, login=None, node=node):
+                what = f"the node {node}"
+            case target:
+                what = f"this ({target})"
         return f"{what} is locked: {self.message}" if self.message else f"{what} is locked"
 
 

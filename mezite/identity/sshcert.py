@@ -21,6 +21,7 @@ from attrs import frozen
 
 from mezite.identity.authority import CLOCK_SKEW, SshAuthority
 from mezite.identity.error import BadPublicKey, CertificateRefused
+from mezite.identity.networks import plain_address
 from mezite.identity.sshblob import (
     CertificateFields,
     CertificateKind,
@@ -67,6 +68,11 @@ class UserCertificate:
     public_blob: bytes
     # The ids of access requests that the certificate carries.
     requests: tuple[str, ...] = ()
+
+    @property
+    def issued(self) -> float:
+        """When it was issued; certificates are good from a little before."""
+        return self.valid_after + CLOCK_SKEW
 
     @property
     def forced_command(self) -> str | None:
@@ -339,7 +345,7 @@ def _check_options(
         networks = [
             ipaddress.ip_network(part, strict=False) for part in allowed.decode("ascii").split(",")
         ]
-        address = None if source_address is None else ipaddress.ip_address(source_address)
+        address = None if source_address is None else plain_address(source_address)
     except ValueError:
         raise unreadable(f"source-address {allowed[:80]!r} from {source_address}") from None
     if address is None or not any(address in network for network in networks):

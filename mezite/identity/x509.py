@@ -28,12 +28,23 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from mezite.error import BadInput
 from mezite.identity.authority import CLOCK_SKEW, X509Authority
-from mezite.identity.error import AuthorityExpired, BadCertificate, BadPublicKey
+from mezite.identity.error import (
+    AuthorityExpired,
+    BadCertificate,
+    BadPublicKey,
+    CertificateRefused,
+)
+from mezite.identity.networks import Networks, lies_in, parse_network
 from mezite.names import AgentId, ClusterName, InvalidName, NodeName, UserName
 
 TlsPublicKey = ec.EllipticCurvePublicKey | Ed25519PublicKey
 _SCHEME: Final = "mezite://"
+_OCTET_STRING: Final = 0x04
+# What "source-address" is in SSH certificates: the networks from which this one is good, in
+# the same words. Below the arc that is everybody's own (X.667): 2.25 and a random UUID.
+SOURCE_ADDRESS: Final = x509.ObjectIdentifier("2.25.143277894230151473203547163518902650817")
 # A P-256 key takes 178 octets in PEM; no key that is accepted needs more.
 _PUBLIC_KEY_PEM_LIMIT: Final = 1024
 
@@ -97,10 +108,18 @@ def issue_user(
     *,
     now: float,
     lifetime: float,
+    sources: Networks | None = None,
 ) -> x509.Certificate:
-    """A client certificate that says which person this is."""
+    """
+    A client certificate that says which person this is.
+
+    :param sources: from where it is good; None is everywhere.
+    """
     names = [x509.UniformResourceIdentifier(identity.uri)]
-    return _issue(authority, public_key, "Mezite user", names, _CLIENT, now, lifetime)
+    source = None if sources is None else _octets(",".join(map(str, sources)).encode())
+    return _issue(
+        authority, public_key, "Mezite user", names, _CLIENT, now, lifetime, source=source
+    )
 
 
 def issue_hub(
@@ -162,6 +181,36 @@ def identity_of(certificate: x509.Certificate) -> Identity:
     return identity
 
 
+def issued_at(certificate: x509.Certificate) -> float:
+    """When it was issued, in POSIX seconds; certificates are good from a little before."""
+    return certificate.not_valid_before_utc.timestamp() + CLOCK_SKEW
+
+
+def check_source(certificate: x509.Certificate, address: str | None) -> None:
+    """
+    Let somebody come from this address with this certificate.
+
+    :raises CertificateRefused: it is good from elsewhere only, or cannot be read.
+    """
+    try:
+        extension = certificate.extensions.get_extension_for_oid(SOURCE_ADDRESS).value
+    except x509.ExtensionNotFound:
+        return
+    written = extension.public_bytes()
+    try:
+        text = _content(written).decode("ascii")
+        sources = tuple(map(parse_network, text.split(",")))
+    except (ValueError, BadInput):
+        raise CertificateRefused(
+            "from where the certificate is good cannot be read", reason=repr(written[:80])
+        ) from None
+    if not lies_in(sources, address or ""):
+        raise CertificateRefused(
+            "the certificate is not good from where you are",
+            reason=f"{address} is not in {text[:200]}",
+        )
+
+
 def load_public_key(pem: bytes) -> TlsPublicKey:
     """
     Read a public key that is to get a certificate.
@@ -195,6 +244,8 @@ def _issue(
     usage: x509.ObjectIdentifier,
     now: float,
     lifetime: float,
+    *,
+    source: bytes | None = None,
 ) -> x509.Certificate:
     authority_ends = authority.certificate.not_valid_after_utc
     if authority_ends.timestamp() <= now:
@@ -213,7 +264,7 @@ def _issue(
         encipher_only=False,
         decipher_only=False,
     )
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
         .issuer_name(authority.certificate.subject)
@@ -230,8 +281,36 @@ def _issue(
             x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer.value),
             critical=False,
         )
-        .sign(authority.private_key, SHA256())
     )
+    if source is not None:
+        # Not critical, since OpenSSL would refuse what it does not know.
+        extension = x509.UnrecognizedExtension(SOURCE_ADDRESS, source)
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(authority.private_key, SHA256())
+
+
+def _octets(data: bytes) -> bytes:
+    """An OCTET STRING in DER (X.690, section 8.1.3)."""
+    length = len(data)
+    if length < 0x80:
+        return bytes([_OCTET_STRING, length]) + data
+    size = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([_OCTET_STRING, 0x80 | len(size)]) + size + data
+
+
+def _content(written: bytes) -> bytes:
+    """
+    What is in an OCTET STRING that is all there is.
+
+    :raises ValueError: this is none.
+    """
+    if len(written) < 2 or written[0] != _OCTET_STRING:
+        raise ValueError("no OCTET STRING")
+    start = 2 + (written[1] & 0x7F if written[1] & 0x80 else 0)
+    data = written[start:]
+    if _octets(data) != written:
+        raise ValueError("not in DER")
+    return data
 
 
 def _check_kind(key: object) -> TlsPublicKey:

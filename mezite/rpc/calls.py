@@ -8,7 +8,8 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
+from cryptography.x509 import Certificate
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -26,6 +27,8 @@ class Caller:
     address: str
     # The hash of the key that the connection was made with, if it proves an identity.
     tls_key: bytes | None = None
+    # What the identity stands in.
+    certificate: Certificate | None = field(default=None, repr=False)
 
 
 @frozen

@@ -449,6 +449,39 @@ class AuthClient:
         request = pb.RollbackAuthorityRequest(types=types)
         return list((await self._call(request, pb.RollbackAuthorityResponse)).authorities)
 
+    # Sessions and locks.
+
+    async def list_sessions(self) -> list[pb.Session]:
+        """The live sessions that the caller may see."""
+
+        async def page(token: str) -> tuple[Iterable[pb.Session], str]:
+            request = pb.ListSessionsRequest(page_token=token)
+            answer = await self._call(request, pb.ListSessionsResponse)
+            return answer.sessions, answer.next_page_token
+
+        return await _all_pages(page)
+
+    async def end_session(self, session_id: str, message: str = "") -> None:
+        request = pb.EndSessionRequest(session_id=session_id, message=message)
+        await self._call(request, pb.EndSessionResponse)
+
+    async def create_lock(
+        self, target: pb.LockTarget, *, ttl_seconds: int = 0, message: str = ""
+    ) -> pb.Lock:
+        request = pb.CreateLockRequest(target=target, ttl_seconds=ttl_seconds, message=message)
+        return (await self._call(request, pb.CreateLockResponse)).lock
+
+    async def list_locks(self) -> list[pb.Lock]:
+        async def page(token: str) -> tuple[Iterable[pb.Lock], str]:
+            request = pb.ListLocksRequest(page_token=token)
+            answer = await self._call(request, pb.ListLocksResponse)
+            return answer.locks, answer.next_page_token
+
+        return await _all_pages(page)
+
+    async def delete_lock(self, lock_id: str) -> None:
+        await self._call(pb.DeleteLockRequest(lock_id=lock_id), pb.DeleteLockResponse)
+
     async def _call(self, request: Message, response_type: type[M]) -> M:
         method = request.DESCRIPTOR.name.removesuffix("Request")
         metadata = [("authorization", f"Bearer {self.bearer}")] if self.bearer else []

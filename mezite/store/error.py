@@ -201,7 +201,7 @@ class NoSuchLock(NotFound):
     """No lock with this id, or it is over."""
 
     def __init__(self, lock_id: str) -> None:
-        super().__init__(f"there is no lock {lock_id[:80]}")
+        super().__init__(f"there is no lock {lock_id[:80]!r}")
 
 
 class TooManyLocks(LimitReached):

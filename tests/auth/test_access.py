@@ -6,6 +6,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from mezite.auth.access import Ruling
 from mezite.identity.roles import Decision, LabelSelector
 from mezite.identity.tokens import hash_token
 from mezite.names import AgentId, LoginName, NodeName, UserName
@@ -36,7 +37,7 @@ class AccessTests(SynchronousTestCase):
 
     def authorize(
         self, user: UserName = ADA, login: LoginName = ROOT, agent_id: AgentId | None = None
-    ) -> Decision:
+    ) -> Ruling:
         asking = self.world.access.authorize_session(user, login, agent_id or self.dev.agent_id)
         return self.successResultOf(Deferred.fromCoroutine(asking))
 
@@ -54,7 +55,9 @@ class AccessTests(SynchronousTestCase):
         """Users and nodes that are not there have no sessions."""
         self.assertFalse(self.authorize(UserName("bob")).allowed)
         decision = self.authorize(agent_id=AgentId.new())
-        self.assertEqual(decision, Decision(False, "this node is not part of the cluster any more"))
+        self.assertEqual(
+            decision, Ruling(Decision(False, "this node is not part of the cluster any more"))
+        )
 
     def test_reach(self) -> None:
         """Reaching a node takes any login there."""

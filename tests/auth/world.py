@@ -10,6 +10,7 @@ from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from mezite.audit.events import Actor, AuditEvent
@@ -19,6 +20,7 @@ from mezite.auth.inviting import InviteService
 from mezite.auth.issuing import IssuingService
 from mezite.auth.joining import JoinService
 from mezite.auth.jointokens import TokenService
+from mezite.auth.locking import LockService
 from mezite.auth.login import LoginService
 from mezite.auth.passwords import Passwords, RunInThread
 from mezite.auth.people import UserService
@@ -75,6 +77,8 @@ class World:
     second_factors: SecondFactors = field(init=False)
     enrolment: EnrolmentService = field(init=False)
     proving: ProvingService = field(init=False)
+    clock: Clock = field(factory=Clock)
+    locks: LockService = field(init=False)
     logins: LoginService = field(init=False)
     invites: InviteService = field(init=False)
     issuing: IssuingService = field(init=False)
@@ -106,12 +110,14 @@ class World:
         self.proving = ProvingService(
             store.users, passwords, self.second_factors, trail, wall_clock=self.time
         )
+        self.locks = LockService(store.locks, trail, clock=self.clock, wall_clock=self.time)
         self.logins = LoginService(
             store.users,
             store.bearers,
             trail,
             passwords=passwords,
             proving=self.proving,
+            locks=self.locks,
             wall_clock=self.time,
         )
         self.invites = InviteService(
@@ -146,7 +152,7 @@ class World:
             authorities=lambda: AUTHORITIES,
             wall_clock=self.time,
         )
-        self.access = AccessService(rights, store.nodes, store.roles, trail)
+        self.access = AccessService(rights, store.nodes, store.roles, self.locks, trail)
         self.roles = RoleService(store.roles, trail, wall_clock=self.time)
         self.requests = RequestService(
             store.requests,

@@ -42,7 +42,7 @@ class LocksContract(StoreContract):
         """A lock is removed once."""
         self.answer(self.store.locks.add(lock("a")))
         self.answer(self.store.locks.remove("a"))
-        self.assertIn("no lock a", self.refusal(self.store.locks.remove("a"), NoSuchLock))
+        self.assertIn("no lock 'a'", self.refusal(self.store.locks.remove("a"), NoSuchLock))
         self.assertEqual(self.answer(self.store.locks.list()), ())
 
     def test_same_id(self) -> None:

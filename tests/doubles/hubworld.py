@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from mezite.config.hub import HubConfig
+from mezite.hub.livesessions import LiveSession, Visitor
 from mezite.hub.service import HubService
 from mezite.identity.authorities import Authorities
 from mezite.identity.authority import SshAuthority, X509Authority
@@ -116,6 +118,7 @@ class HubWorld:
         server_name: str = "hub.example.com",
         authorities: Authorities | None = None,
         credentials: tuple[bytes, bytes] | None = None,
+        issued: float | None = None,
     ) -> TLSTransport:
         """
         Connect to the hub's port; ``inner`` speaks once the handshake is done.
@@ -123,11 +126,11 @@ class HubWorld:
         :param authorities: whom the peer trusts and has its certificate from;
             those of now, if nothing is said.
         :param credentials: a certificate and its key, in the place of fresh ones.
+        :param issued: when its certificate was; now, if nothing is said.
         """
         theirs = authorities or self.authorities
-        context = client_context(
-            protocol, theirs.tls_pem, *(credentials or self._credentials(identity, theirs))
-        )
+        own = credentials or self._credentials(identity, theirs, issued)
+        context = client_context(protocol, theirs.tls_pem, *own)
         client = TLSTransport(
             context.connection(server_name),
             self.clock,
@@ -219,8 +222,40 @@ class HubWorld:
     def _key_of(self, identity: Identity) -> ec.EllipticCurvePrivateKey:
         return self._keys.setdefault(identity, ec.generate_private_key(ec.SECP256R1()))
 
+    def visit(self, user: str, node: NodeIdentity) -> LiveSession:
+        """A user's new connection to a node that holds a tunnel, as the hub knows it."""
+        before = set(self.hub.live)
+        self.dial(
+            Heard(),
+            b"mezite-ssh",
+            identity=self.user(user),
+            server_name=f"{node.node}.hub.example.com",
+        )
+        self.flush()
+        (session,) = set(self.hub.live) - before
+        return session
+
+    def opened(self, user: str, node: NodeIdentity) -> LiveSession:
+        """A session that the hub has opened to a node with a tunnel, whatever the user may."""
+        tunnel = self.hub.registry.find(node.agent_id)
+        assert tunnel is not None
+        record = self.done(self.store.nodes.get(node.agent_id))
+        assert record is not None
+        now = self.clock.seconds()
+        visitor = Visitor(UserName(user), "192.0.2.7:4711", now, now + 3600)
+        session = LiveSession(
+            session_id=str(uuid.uuid4()),
+            visitor=visitor,
+            node=record,
+            tunnel=tunnel,
+            stream=tunnel.open_stream(visitor.user),
+            since=now,
+        )
+        self.hub.live.add(session)
+        return session
+
     def _credentials(
-        self, identity: Identity | None, authorities: Authorities
+        self, identity: Identity | None, authorities: Authorities, issued: float | None
     ) -> tuple[bytes, bytes] | tuple[()]:
         if identity is None:
             return ()
@@ -230,7 +265,7 @@ class HubWorld:
             authorities.cluster_ca,
             key.public_key(),
             identity,
-            now=self.clock.seconds(),
+            now=self.clock.seconds() if issued is None else issued,
             lifetime=3600.0,
         )
         return certificate.public_bytes(Encoding.PEM), key.private_bytes(

@@ -10,6 +10,7 @@ from mezite.identity import sshcert
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
 from tests.doubles.hubworld import Heard, ssh_public_line, tls_public_pem
+from tests.doubles.playednode import PlayedNode
 from tests.hub.test_service import HubTests
 
 PROD = """\
@@ -51,6 +52,7 @@ class RequestTests(HubTests):
         self.dan = self.client(self.world.user("dan"))
         self.rex = self.client(self.world.user("rex"))
         self.node = self.client(self.db1)
+        PlayedNode(self.world, self.db1)
 
     def ask(self, **more: object) -> pb.AccessRequest:
         return self.world.done(
@@ -74,7 +76,9 @@ class RequestTests(HubTests):
         )
 
     def may(self, *carried: str) -> pb.AuthorizeSessionResponse:
-        return self.world.done(self.node.authorize_session("dan", "deploy", "s1", carried))
+        session = self.world.opened("dan", self.db1)
+        asking = self.node.authorize_session("dan", "deploy", session.session_id, carried)
+        return self.world.done(asking)
 
     def test_whole(self) -> None:
         """Asked, approved, carried by a certificate, used, and over when the window is."""

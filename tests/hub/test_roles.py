@@ -98,19 +98,26 @@ class RoleTests(HubTests):
         bob = self.create_bob()
         node = self.client(self.db1)
 
+        self.world.open_tunnel(self.db1, accept=lambda stream: None)
+        self.world.flush()
+
         def may(login: str) -> bool:
-            return self.world.done(node.authorize_session("bob", login, "s1")).allowed
+            session_id = self.world.visit("bob", self.db1).session_id
+            return self.world.done(node.authorize_session("bob", login, session_id)).allowed
 
         self.assertEqual([each.hostname for each in self.world.done(bob.list_nodes())], ["db1"])
         self.assertTrue(may("svc-blue"))
         self.assertTrue(may("deploy"))
         self.assertFalse(may("root"))
-        answer = self.world.done(node.authorize_session("bob", "deploy", "s1"))
+        session_id = self.world.visit("bob", self.db1).session_id
+        answer = self.world.done(node.authorize_session("bob", "deploy", session_id))
         self.assertEqual(answer.recording, pb.SESSION_RECORDING_STRICT)
         self.assertFalse(answer.record_input)
+        session_id = self.world.visit("bob", self.db1).session_id
         self.world.done(self.admin.update_user(pb.User(name="bob"), ["roles"]))
         self.assertEqual(self.world.done(bob.list_nodes()), [])
-        self.assertFalse(may("svc-blue"))
+        answer = self.world.done(node.authorize_session("bob", "svc-blue", session_id))
+        self.assertFalse(answer.allowed)
 
     def test_update(self) -> None:
         """What the mask names is replaced, and nothing else."""

@@ -103,8 +103,15 @@ class LockTests(SynchronousTestCase):
         self.assertEqual(check_message(" lost laptop "), "lost laptop")
         for text in ("a\nb", "\x1b[2J", "x" * 201):
             self.assertRaises(BadInput, check_message, text)
-        self.assertEqual(lock("lost", user="ada").sentence("ada"), "ada is locked: lost")
-        self.assertEqual(lock(user="ada").sentence("ada"), "ada is locked")
+        for target, sentence in (
+            ({"user": "ada"}, "ada is locked: lost"),
+            ({"role": "ops"}, "the role ops is locked: lost"),
+            ({"login": "root"}, "the login root is locked: lost"),
+            ({"node": "db1"}, "the node db1 is locked: lost"),
+            ({"user": "ada", "node": "db1"}, "this (user ada, node db1) is locked: lost"),
+        ):
+            self.assertEqual(lock("lost", **target).sentence, sentence)
+        self.assertEqual(lock(user="ada").sentence, "ada is locked")
 
     def test_text(self) -> None:
         """A target is shown as what it names."""

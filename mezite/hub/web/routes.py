@@ -171,6 +171,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Takes back an access request of the caller's own.",
         answer="request",
     ),
+    Route("GET", "/sessions", "ListSessions", "The live sessions: one's own, or all for auditors."),
     # For auditors.
     Route("GET", "/users", "ListUsers", "All users."),
     Route("GET", "/tokens", "ListTokens", "The join tokens that can still be used."),
@@ -196,7 +197,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         "GetAuthorities",
         "The authorities, and how far the rotation of each is.",
     ),
+    Route("GET", "/locks", "ListLocks", "The locks that hold."),
     # For administrators.
+    Route("DELETE", "/sessions/{session_id}", "EndSession", "Ends a live session.", status=204),
+    Route(
+        "POST",
+        "/locks",
+        "CreateLock",
+        "Locks users, nodes, roles or logins, at once.",
+        status=201,
+        answer="lock",
+    ),
+    Route("DELETE", "/locks/{lock_id}", "DeleteLock", "Takes a lock away.", status=204),
     Route("DELETE", "/nodes/{node}", "DeleteNode", "Forgets a node.", status=204),
     Route(
         "POST",

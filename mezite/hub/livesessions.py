@@ -1,0 +1,164 @@
+"""
+The sessions that are open now: whose they are, where they lead, and how each is ended.
+
+:class:`LiveSessions` owns the table and the way to end one. Sessions come into
+it and leave it by :mod:`mezite.hub.sessions`; who may see or end them is
+:mod:`mezite.hub.sessionservice`'s to say, and which must end because a right is
+gone, :mod:`mezite.hub.sessionreview`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+
+from mezite.audit.events import Actor
+from mezite.error import LimitReached, MeziteError
+from mezite.hub.tunnels import Tunnel
+from mezite.identity.locks import Attempt
+from mezite.mux.transport import StreamTransport
+from mezite.names import LoginName, RoleName, UserName
+from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+from mezite.rpc.streamheader import encode
+from mezite.store.records import NodeRecord
+
+# Each has a TLS connection of its own: no hub has more sockets.
+SESSIONS_LIMIT: Final = 65_536
+# An agent that was asked to end a session has so long to say goodbye to the person.
+GOODBYE_SECONDS: Final = 1.0
+
+
+@frozen
+class Visitor:
+    """
+    Somebody who has proved by a certificate who they are.
+
+    ``issued`` and ``ends`` are the certificate's, in POSIX seconds.
+    """
+
+    user: UserName
+    address: str
+    issued: float
+    ends: float
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.user.text, self.address)
+
+
+@define(eq=False)
+class LiveSession:
+    """
+    One stream to a node's SSH server.
+
+    ``roles`` are the user's as of the last decision. ``login`` is None until the
+    agent asked for it; a session that has one is in the audit.
+    """
+
+    session_id: str
+    visitor: Visitor
+    node: NodeRecord
+    tunnel: Tunnel = field(repr=False)
+    stream: StreamTransport = field(repr=False)
+    since: float
+    roles: frozenset[RoleName] = frozenset()
+    login: LoginName | None = None
+    # The access requests in the user's SSH certificate, once the agent has told them.
+    carried: frozenset[str] | None = None
+    is_recorded: bool = False
+    # Why it is being ended, once it is.
+    ending: str | None = None
+
+    @property
+    def user(self) -> UserName:
+        return self.visitor.user
+
+    @property
+    def attempt(self) -> Attempt:
+        """What locks are compared with."""
+        return Attempt(self.user, self.roles, self.node.name, self.node.agent_id, self.login)
+
+
+class LiveSessions:
+    """The live sessions of this hub, by id and by user."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._sessions: dict[str, LiveSession] = {}
+        self._by_user: dict[UserName, dict[str, LiveSession]] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[LiveSession]:
+        return iter(tuple(self._sessions.values()))
+
+    def find(self, session_id: str) -> LiveSession | None:
+        return self._sessions.get(session_id)
+
+    def of(self, user: UserName) -> tuple[LiveSession, ...]:
+        """Those of one user, the oldest first."""
+        return tuple(self._by_user.get(user, {}).values())
+
+    def check_room(self) -> None:
+        """:raises LimitReached: when there is none for one more."""
+        if len(self._sessions) >= SESSIONS_LIMIT:
+            raise LimitReached("the hub has as many sessions as it can have: try again later")
+
+    def add(self, session: LiveSession) -> None:
+        self._sessions[session.session_id] = session
+        self._by_user.setdefault(session.user, {})[session.session_id] = session
+
+    def remove(self, session: LiveSession) -> None:
+        if self._sessions.pop(session.session_id, None) is None:
+            return
+        theirs = self._by_user[session.user]
+        del theirs[session.session_id]
+        if not theirs:
+            del self._by_user[session.user]
+
+    def end(self, session: LiveSession, reason: str) -> bool:
+        """
+        Have a session end, with a sentence that the person reads; False if it does already.
+
+        The agent is asked to, since only it can speak to the person. Whether it
+        does or not, the stream is gone after :data:`GOODBYE_SECONDS`.
+        """
+        if session.ending is not None or session.session_id not in self._sessions:
+            return False
+        session.ending = reason
+        self._log.info(
+            "ending session {session_id} of {user}: {reason}",
+            session_id=session.session_id,
+            user=session.user,
+            reason=reason,
+        )
+        header = StreamHeader(service="end-session", session_id=session.session_id, reason=reason)
+        try:
+            asking = session.tunnel.mux.open_stream()
+            asking.write(encode(header))
+        except MeziteError:
+            # The tunnel is going, or full; there is nobody to be asked.
+            self._cut(session)
+            return True
+        question = _Question()
+        asking.attach(question)
+        self._clock.callLater(GOODBYE_SECONDS, self._cut, session, asking)
+        return True
+
+    def _cut(self, session: LiveSession, asking: StreamTransport | None = None) -> None:
+        if asking is not None:
+            asking.abortConnection()
+        if self._sessions.get(session.session_id) is session:
+            session.stream.abortConnection()
+
+
+class _Question(Protocol):
+    """The hub's end of a stream that asks for an end; the answer is its own end."""

@@ -1,0 +1,211 @@
+"""
+The auth service's methods about sessions: begun by agents, seen and ended by people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from attrs import frozen
+from google.protobuf.message import Message
+from twisted.logger import Logger
+
+from mezite.audit.events import EventType
+from mezite.auth.access import AccessService, Ruling
+from mezite.auth.trail import AuditTrail
+from mezite.error import LocalError, MeziteError, NotFound
+from mezite.hub.authservice import Handler, page
+from mezite.hub.callers import Subject
+from mezite.hub.livesessions import LiveSession, LiveSessions
+from mezite.identity.locks import check_message
+from mezite.identity.rolesdoc import Recording
+from mezite.names import LoginName, UserName
+from mezite.rpc.proto import auth_pb2 as pb
+from mezite.rpc.server import Call
+from mezite.store.records import NodeRecord
+
+_RECORDINGS: Final[Mapping[Recording | None, pb.SessionRecording.ValueType]] = {
+    Recording.OFF: pb.SESSION_RECORDING_OFF,
+    Recording.BEST_EFFORT: pb.SESSION_RECORDING_BEST_EFFORT,
+    Recording.STRICT: pb.SESSION_RECORDING_STRICT,
+}
+# No session of this hub, of this node and of this user has this id, or it has begun.
+_NO_SESSION: Final = "the hub has no such session that is to begin: connect again"
+
+
+@frozen
+class SessionMethods:
+    """The methods, by what they are called."""
+
+    access: AccessService
+    live: LiveSessions
+    trail: AuditTrail
+    wall_clock: Callable[[], float]
+
+    _log = Logger()
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """The methods by their names."""
+        return {
+            "AuthorizeSession": self.authorize_session,
+            "ListSessions": self.list_sessions,
+            "EndSession": self.end_session,
+        }
+
+    async def authorize_session(
+        self, who: Subject, _call: Call, request: pb.AuthorizeSessionRequest
+    ) -> Message:
+        """
+        Let a session begin, once it is in the audit.
+
+        An agent can only begin what the hub opened to it, for the user that the
+        hub knows, and once: it cannot make up sessions of others.
+        """
+        if who.node is None:
+            raise LocalError("AuthorizeSession was admitted without a node")
+        user, login = UserName.parse(request.user), LoginName.parse(request.login)
+        session = self.live.find(request.session_id)
+        if session is None or not _is_open_to(session, who.node, user):
+            await self._note_forgery(who, user, login, request.session_id)
+            return pb.AuthorizeSessionResponse(allowed=False, reason=_NO_SESSION)
+        # From now on locks of this login end it, and it cannot be begun again.
+        session.login, session.carried = login, frozenset(request.request_ids)
+        ruling = await self.access.authorize_session(
+            user,
+            login,
+            who.node.agent_id,
+            session_id=session.session_id,
+            address=session.visitor.address,
+            issued=session.visitor.issued,
+            carried=session.carried,
+        )
+        if not ruling.allowed:
+            return pb.AuthorizeSessionResponse(allowed=False, reason=ruling.sentence)
+        session.roles = ruling.roles
+        await self._note_start(session)
+        if session.ending is not None or self.live.find(session.session_id) is None:
+            return pb.AuthorizeSessionResponse(
+                allowed=False, reason=session.ending or "the session has ended"
+            )
+        return _permission(ruling)
+
+    async def _note_start(self, session: LiveSession) -> None:
+        event = self.trail.event(
+            EventType.SESSION_START,
+            session.visitor.actor,
+            target=session.node.agent_id,
+            node=session.node.name,
+            login=session.login or "",
+            session_id=session.session_id,
+        )
+        # Set before it is true: if the session ends while this is written, its end follows.
+        session.is_recorded = True
+        try:
+            await self.trail.record(event)
+        except MeziteError:
+            session.is_recorded = False
+            raise
+
+    async def _note_forgery(
+        self, who: Subject, user: UserName, login: LoginName, session_id: str
+    ) -> None:
+        self._log.warn(
+            "{node} asked to begin session {session_id} of {user}, which is not its to begin",
+            node=who.name,
+            session_id=session_id[:80],
+            user=user,
+        )
+        await self.trail.record(
+            self.trail.event(
+                EventType.AUTHZ_DENIED,
+                who.actor,
+                target=user,
+                node=who.name,
+                login=login,
+                session_id=session_id[:80],
+                success=False,
+                error="no such session is open to this node and waits to begin",
+            )
+        )
+
+    async def list_sessions(
+        self, who: Subject, _call: Call, request: pb.ListSessionsRequest
+    ) -> Message:
+        """Those of all for auditors, one's own for others."""
+        if who.user is not None and not who.is_auditor:
+            found = self.live.of(who.user.name)
+        else:
+            found = tuple(self.live)
+        sessions, next_token = page(
+            sorted(found, key=_key), _key, request.page_size, request.page_token
+        )
+        return pb.ListSessionsResponse(
+            sessions=[session_message(session) for session in sessions],
+            next_page_token=next_token,
+        )
+
+    async def end_session(
+        self, who: Subject, _call: Call, request: pb.EndSessionRequest
+    ) -> Message:
+        session = self.live.find(request.session_id)
+        if session is None:
+            raise NotFound(f"there is no live session {request.session_id[:80]!r}")
+        message = check_message(request.message)
+        reason = "an administrator ended this session"
+        if message:
+            reason = f"{reason}: {message}"
+        await self.trail.record(
+            self.trail.event(
+                EventType.SESSION_TERMINATED,
+                who.actor,
+                target=session.user,
+                node=session.node.name,
+                login=session.login or "",
+                session_id=session.session_id,
+                reason=reason,
+            )
+        )
+        self.live.end(session, reason)
+        return pb.EndSessionResponse()
+
+
+def session_message(session: LiveSession) -> pb.Session:
+    """A live session as lists show it."""
+    return pb.Session(
+        session_id=session.session_id,
+        user=session.user.text,
+        node=session.node.name.text,
+        agent_id=session.node.agent_id.text,
+        login="" if session.login is None else session.login.text,
+        client_address=session.visitor.address,
+        started=int(session.since),
+        certificate_expires=int(session.visitor.ends),
+    )
+
+
+def _is_open_to(session: LiveSession, node: NodeRecord, user: UserName) -> bool:
+    return (
+        session.node.agent_id == node.agent_id
+        and session.user == user
+        and session.login is None
+        and session.ending is None
+    )
+
+
+def _permission(ruling: Ruling) -> pb.AuthorizeSessionResponse:
+    options = ruling.options
+    return pb.AuthorizeSessionResponse(
+        allowed=True,
+        reason=ruling.sentence,
+        withheld_extensions=sorted(ruling.withheld),
+        idle_timeout_seconds=options.idle_timeout or 0,
+        disconnect_expired=options.disconnect_expired,
+        recording=_RECORDINGS[options.record_session],
+        record_input=options.record_input,
+    )
+
+
+def _key(session: LiveSession) -> str:
+    # By age; ids tell apart what began in the same microsecond.
+    return f"{session.since:020.6f} {session.session_id}"
