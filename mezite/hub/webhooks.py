@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -68,8 +69,14 @@ class _Refused(MeziteError):
 class Place:
     """One webhook with its secret."""
 
-    url: str
+    url: str = field(repr=False)
     secret: bytes = field(repr=False)
+
+    @property
+    def origin(self) -> str:
+        """What logs say of it: the rest of an address is a secret to some services."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
 
     @classmethod
     def read(cls, webhook: Webhook) -> Place:
@@ -147,13 +154,13 @@ class _Line:
             self._log.warn(
                 "{event} is not told to {url}: {number} others wait already",
                 event=message.event,
-                url=self._place.url,
+                url=self._place.origin,
                 number=QUEUE,
             )
             return
         self._waiting.append(message)
         if self._running is None:
-            self._running = background(self._run(), doing=f"telling {self._place.url}")
+            self._running = background(self._run(), doing=f"telling {self._place.origin}")
             if not self._waiting:
                 self._running = None
 
@@ -184,8 +191,8 @@ class _Line:
                 self._log.warn(
                     "{event} was not told to {url}: {error}; {then}",
                     event=message.event,
-                    url=self._place.url,
-                    error=str(error) or type(error).__name__,
+                    url=self._place.origin,
+                    error=_why(error),
                     then="given up" if is_final else f"again in {pause:.0f} s",
                 )
                 if is_final or pause is None:
@@ -239,6 +246,13 @@ class _Body:
 
     def stopProducing(self) -> None:
         """It has been written already."""
+
+
+def _why(error: Exception) -> str:
+    """A sentence; what Twisted wraps is taken out of it."""
+    reasons = getattr(error, "reasons", None)
+    cause = reasons[0].value if reasons else error
+    return str(cause) or type(cause).__name__
 
 
 async def _heard(response: IResponse) -> None:

@@ -44,7 +44,9 @@ def request(*states: str, reason: str = "") -> pb.AccessRequest:
     )
 
 
-class RequestCommandTests(MshTests):
+class RequestCommandTestCase(MshTests):
+    """An auth service that answers, and a login to ask it with."""
+
     def setUp(self) -> None:
         super().setUp()
         self.asked: list[Any] = []
@@ -99,6 +101,8 @@ class RequestCommandTests(MshTests):
         self.patch(administration, "ask", ask)
         return CliRunner().invoke(mezctl, arguments, standalone_mode=False)
 
+
+class RequestCommandTests(RequestCommandTestCase):
     def test_create(self) -> None:
         """What is typed is what is asked for, and what comes next is said."""
         result = self.invoke(
@@ -186,7 +190,7 @@ class RequestCommandTests(MshTests):
         self.assertIsNotNone(self.mezctl("requests", "create").exception)
 
 
-class WaitingTests(RequestCommandTests):
+class WaitingTests(RequestCommandTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.logins: list[Any] = []
@@ -233,7 +237,7 @@ class WaitingTests(RequestCommandTests):
         self.assertEqual(self.logins, [])
 
 
-class LoginWithRequestTests(RequestCommandTests):
+class LoginWithRequestTests(RequestCommandTestCase):
     def test_option(self) -> None:
         """Requests that are named at login are asked to be carried."""
         wanted: list[Any] = []

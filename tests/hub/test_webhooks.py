@@ -11,7 +11,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseNeverReceived
 from zope.interface.verify import verifyObject
 
 from mezite.auth.requesting import IRequestWatcher
@@ -79,6 +81,12 @@ class PlaceTests(SynchronousTestCase):
         place = Place.read(webhook)
         self.assertEqual(place.secret, b"0123456789abcdef")
         self.assertNotIn("0123", repr(place))
+
+    def test_origin(self) -> None:
+        """Logs name the host only: with some services, who knows the path may speak."""
+        place = Place("https://chat.example.com:8443/T0/B0/XyZ?key=1", b"x" * 16)
+        self.assertEqual(place.origin, "https://chat.example.com:8443")
+        self.assertNotIn("XyZ", repr(place))
 
 
 class WebhooksTests(SynchronousTestCase):
@@ -208,7 +216,8 @@ class WebhooksTests(SynchronousTestCase):
         """A connection that fails is tried again."""
         self.agent.statuses = [None, 200]
         self.webhooks.request_changed(REQUEST)
-        self.agent.heard[0].answer.errback(ConnectionRefusedError("nobody"))
+        nobody = Failure(ConnectionRefusedError("nobody listens"))
+        self.agent.heard[0].answer.errback(ResponseNeverReceived([nobody]))
         self.clock.advance(PAUSES[0])
         self.assertEqual(self.counted, {"retried": 1, "delivered": 1})
 
