@@ -7,18 +7,36 @@ spelling; docs/protocols/audit.rst specifies it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-from mezite.audit.chain import ChainedLine, ChainVerifier, decode_event
+from mezite.audit.chain import GENESIS, HASH_LENGTH, ChainedLine, ChainVerifier, decode_event
 from mezite.audit.error import BadAuditLine
 
 _COPY: Final = re.compile(r'\{"hash":"([0-9a-f]{64})",(.+)', re.ASCII)
 # 32 details of 16 texts of 1,024 characters, each of which JSON may write as 12, and the rest.
 LINE_LENGTH: Final = 8 * 1024 * 1024
+
+
+@frozen
+class CopyPoint:
+    """
+    The event up to which somebody has copies.
+
+    The hash is that of a note, 32 octets of zero, where the line was damaged.
+    """
+
+    seq: int
+    hash: bytes = GENESIS
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the hash says which event it was."""
+        return self.hash != GENESIS
 
 
 def copy_of(each: ChainedLine) -> str:
@@ -38,6 +56,47 @@ def read_copy(text: str) -> ChainedLine:
     line = "{" + matched[2]
     seq, _ = decode_event(line)
     return ChainedLine(seq, line, bytes.fromhex(matched[1]))
+
+
+def copy_or_note(each: ChainedLine) -> str:
+    """
+    The copy, or a note in its place of a line that somebody changed before it was copied.
+
+    Such a line may hold anything, the end of a line among it.
+    """
+    try:
+        decode_event(each.line)
+    except BadAuditLine:
+        is_note = True
+    else:
+        is_note = len(each.hash) != HASH_LENGTH
+    return _note(each, "damaged") if is_note else copy_of(each)
+
+
+def short_note(each: ChainedLine) -> str:
+    """What stands for a copy that is too long for where it goes."""
+    return _note(each, "too_long")
+
+
+def point_of(text: str) -> CopyPoint:
+    """
+    How far the copies before and with this one come.
+
+    :raises BadAuditLine: it is neither a copy nor a note.
+    """
+    try:
+        values = json.loads(text)
+        seq, hashed = values["seq"], bytes.fromhex(values["hash"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BadAuditLine("it is not a line of the audit with its hash") from None
+    if type(seq) is not int or seq < 1 or len(hashed) != HASH_LENGTH:
+        raise BadAuditLine("it is not a line of the audit with its hash")
+    return CopyPoint(seq, hashed)
+
+
+def _note(each: ChainedLine, why: str) -> str:
+    hashed = each.hash if len(each.hash) == HASH_LENGTH else GENESIS
+    return json.dumps({"hash": hashed.hex(), "seq": each.seq, why: True}, separators=(",", ":"))
 
 
 @define

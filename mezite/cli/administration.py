@@ -280,8 +280,11 @@ def print_status(output_format: str) -> None:
         "authority_expires": moment(status.authority_expires),
     }
     if output_format == "json":
+        row["audit_copies"] = [_copy_row(copy) for copy in status.audit_copies]
         tables.print_rows([row], list(row), "json")
         return
+    for copy in status.audit_copies:
+        row[f"audit {copy.name}"] = f"{copy.target} ({_copy_text(copy)})"
     shown = {key: tables.cell(value) for key, value in row.items()}
     # The hub's clock may be another than ours; lengths of time are by its own.
     for key in ("certificate_expires", "authority_expires"):
@@ -290,6 +293,22 @@ def print_status(output_format: str) -> None:
     width = max(map(len, shown)) + 2
     for key, text in shown.items():
         click.echo(f"{key.replace('_', ' '):<{width}}{text}")
+
+
+def _copy_row(copy: pb.AuditCopy) -> Row:
+    return {
+        "name": copy.name,
+        "target": copy.target,
+        "last_seq": copy.last_seq,
+        "behind": copy.behind,
+        "error": copy.error or None,
+    }
+
+
+def _copy_text(copy: pb.AuditCopy) -> str:
+    if copy.error:
+        return f"FAILING, {copy.behind} events behind: {copy.error}"
+    return f"{copy.behind} events behind" if copy.behind else "up to date"
 
 
 def print_removed(row: Mapping[str, object], sentence: str, output_format: str) -> None:

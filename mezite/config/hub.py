@@ -16,6 +16,7 @@ import attrs
 from attrs import field, frozen
 
 from mezite.config import keys
+from mezite.config.audit import AuditConfig, load_audit
 from mezite.config.error import ConfigError
 from mezite.config.keys import DEFAULT_PORT, LogFormat, LogLevel
 from mezite.config.machine import Machine
@@ -63,6 +64,7 @@ class HubConfig:
     # The longest that an approved access request lasts, in seconds.
     requests_max_duration: float = LONGEST_WINDOW
     webhooks: tuple[Webhook, ...] = ()
+    audit: AuditConfig = field(factory=AuditConfig)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -137,6 +139,7 @@ def load_hub(
         keep_offline=settings.get(keys.KEEP_OFFLINE, DEFAULT_KEEP_OFFLINE),
         requests_max_duration=settings.get(keys.REQUESTS_MAX_DURATION, LONGEST_WINDOW),
         webhooks=_webhooks(settings),
+        audit=load_audit(settings),
         warnings=settings.warnings(keys.ALL),
     )
 

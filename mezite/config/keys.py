@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mezite.config import audit
 from mezite.config.document import Section, Value
 from mezite.config.durations import parse_duration_between
 from mezite.config.labelcommands import label_commands
@@ -234,6 +235,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     TLS_KEY_FILE,
     KEEP_OFFLINE,
     SECOND_FACTOR,
+    *audit.ALL,
     DATABASE_DRIVER,
     *FOR_POSTGRES,
     REQUESTS_MAX_DURATION,

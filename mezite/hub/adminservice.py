@@ -8,7 +8,7 @@ may call is decided in :mod:`mezite.hub.callers`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 from google.protobuf.message import Message
@@ -17,6 +17,7 @@ from mezite import __version__
 from mezite.auth.inviting import InviteService, check_lifetime
 from mezite.auth.login import LoginService
 from mezite.auth.requesting import RequestService
+from mezite.hub.auditcopying import CopyStatus
 from mezite.hub.authservice import Handler, page
 from mezite.hub.callers import Subject
 from mezite.hub.nodes import NodeDirectory
@@ -51,6 +52,7 @@ class AdminService:
     directory: NodeDirectory
     registry: TunnelRegistry
     expiries: Callable[[], Expiries]
+    copies: Callable[[], Sequence[CopyStatus]]
     started: float
     wall_clock: Callable[[], float]
 
@@ -134,4 +136,14 @@ class AdminService:
             users=len(users),
             tunnels=len(self.registry),
             streams=sum(tunnel.mux.stream_count for tunnel in self.registry),
+            audit_copies=[
+                pb.AuditCopy(
+                    name=copy.name,
+                    target=copy.where,
+                    last_seq=copy.copied,
+                    behind=copy.behind,
+                    error=copy.error,
+                )
+                for copy in self.copies()
+            ],
         )

@@ -7,7 +7,7 @@ The hub's parts, and how they are joined.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -40,6 +40,7 @@ from mezite.hub import adminsocket
 from mezite.hub.adminservice import AdminService, Expiries
 from mezite.hub.apitokenservice import ApiTokenMethods
 from mezite.hub.attendance import Attendance
+from mezite.hub.auditkeeping import AuditKeeping, make_copies
 from mezite.hub.auditservice import AuditMethods
 from mezite.hub.authservice import AuthService, methods
 from mezite.hub.callers import Callers
@@ -53,6 +54,7 @@ from mezite.hub.nodes import NodeDirectory
 from mezite.hub.nodeservice import NodeMethods
 from mezite.hub.presence import Presence
 from mezite.hub.proofservice import ProofMethods
+from mezite.hub.readiness import Readiness
 from mezite.hub.requestservice import RequestMethods
 from mezite.hub.roleservice import RoleMethods
 from mezite.hub.router import Router
@@ -84,7 +86,6 @@ class Setting:
     :param authorities: who signs at the start, and who is trusted.
     :param key_files: an :class:`~mezite.store.keyfiles.IAuthorityFiles`.
     :param on_rotation: told of the authorities that count from now on.
-    :param check: raises a MeziteError while the hub is not ready.
     """
 
     config: HubConfig
@@ -98,7 +99,6 @@ class Setting:
     reactor: Any
     wall_clock: Callable[[], float]
     run_in_thread: Callable[..., Deferred[Any]]
-    check: Callable[[], Awaitable[None]]
     expiries: Callable[[], Expiries]
 
     @property
@@ -147,6 +147,7 @@ class HubParts:
     live: LiveSessions
     review: SessionReview
     opener: SessionOpener
+    audit: AuditKeeping
     router: Router
     admin_listener: GrpcServerFactory
     grpc: tuple[GrpcServerFactory, ...]
@@ -164,10 +165,19 @@ def assemble(setting: Setting) -> HubParts:
     watchers: list[Any] = [webhooks]
     services = _services(setting, registry, watchers)
     attendance = Attendance(services.trail, registry, clock=clock, wall_clock=setting.wall_clock)
+    audit = AuditKeeping(
+        store.audit,
+        services.trail,
+        make_copies(setting.config, store.audit, clock, setting.run_in_thread),
+        setting.config.audit.keep,
+        clock,
+        setting.wall_clock,
+    )
+    metrics.watch_copies(audit)
     review = SessionReview(live, registry, services.access, services.locks, services.trail, clock)
     services.locks.when_changed(review.locks_changed)
     watchers.append(review)
-    table = review.watching(_table(setting, services, registry, directory, presence, live))
+    table = review.watching(_table(setting, services, registry, directory, presence, live, audit))
     opener = SessionOpener(
         directory=directory,
         access=services.access,
@@ -192,7 +202,7 @@ def assemble(setting: Setting) -> HubParts:
     )
     site = build_site(
         setting.facts,
-        check=setting.check,
+        check=Readiness(store, clock).check,
         metrics=metrics.registry,
         api=RestApi(table, clock=clock, wall_clock=setting.wall_clock),
         reactor=clock,
@@ -226,6 +236,7 @@ def assemble(setting: Setting) -> HubParts:
         live,
         review,
         opener,
+        audit,
         router,
         admin_listener,
         (grpc, admin_listener),
@@ -345,6 +356,7 @@ def _table(
     directory: NodeDirectory,
     presence: Presence,
     live: LiveSessions,
+    keeping: AuditKeeping,
 ) -> Mapping[str, Method]:
     """Every gRPC method, each behind the permission that it needs."""
     store, wall_clock = setting.store, setting.wall_clock
@@ -369,6 +381,7 @@ def _table(
         directory=directory,
         registry=registry,
         expiries=setting.expiries,
+        copies=keeping.statuses,
         started=wall_clock(),
         wall_clock=wall_clock,
     )

@@ -48,3 +48,11 @@ class TunnelRefused(Denied):
 
 class BadStream(RemoteError):
     """An agent opened a stream and did not say properly what for."""
+
+
+class CopyUnusable(Unavailable):
+    """
+    What is to become a copy of the audit is something else.
+
+    The sentence is for operators.
+    """

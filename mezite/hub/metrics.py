@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from mezite import __version__
+from mezite.hub.auditkeeping import AuditKeeping
 from mezite.hub.router import Router
 from mezite.hub.tunnels import TunnelRegistry
 
@@ -53,9 +54,33 @@ class HubMetrics:
             registry=self.registry,
         )
 
+    def watch_copies(self, keeping: AuditKeeping) -> None:
+        """Show how the copies of the audit are, too."""
+        self.registry.register(_Copies(keeping))
+
     def watch(self, router: Router) -> None:
         """Show what this router counts, too."""
         self.registry.register(_Connections(router))
+
+
+@frozen(eq=False)
+class _Copies(Collector):
+    """How the audit's copies are, read when somebody asks."""
+
+    _keeping: AuditKeeping
+
+    def collect(self) -> Iterator[Metric]:
+        behind = GaugeMetricFamily(
+            "mezite_audit_copy_behind", "Events that a copy of the audit lacks.", labels=["copy"]
+        )
+        failing = GaugeMetricFamily(
+            "mezite_audit_copy_failing", "Whether a copy of the audit is down.", labels=["copy"]
+        )
+        for status in self._keeping.statuses():
+            behind.add_metric([status.name], status.behind)
+            failing.add_metric([status.name], 1 if status.error else 0)
+        yield behind
+        yield failing
 
 
 @frozen(eq=False)

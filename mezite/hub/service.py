@@ -88,7 +88,6 @@ class HubService(Service):
                 reactor=reactor,
                 wall_clock=wall_clock,
                 run_in_thread=run_in_thread,
-                check=self._check,
                 expiries=self._expiries,
             )
         )
@@ -120,6 +119,7 @@ class HubService(Service):
         self._ports.append(
             adminsocket.listen(self._reactor, self.config.data_dir, self._parts.admin_listener)
         )
+        self._parts.audit.start()
         self._upkeep = LoopingCall(self._try_upkeep)
         self._upkeep.clock = self._reactor
         self._upkeep.start(_UPKEEP_SECONDS, now=False)
@@ -163,6 +163,7 @@ class HubService(Service):
         self._parts.services.locks.stop()
         for tunnel in self.registry:
             tunnel.mux.close()
+        await self._parts.audit.stop()
         await self._store.close()
         self._log.info("hub stopped")
 
@@ -170,10 +171,6 @@ class HubService(Service):
         await self._parts.opener.close()
         for tunnel in self.registry:
             await self._parts.presence.save(tunnel)
-
-    async def _check(self) -> None:
-        """For ``/readyz``: the store answers."""
-        await within(self._reactor, _DRAIN_SECONDS, self._store.check(), doing="asking the store")
 
     # Certificates, and what else is done now and then.
 
@@ -224,3 +221,4 @@ class HubService(Service):
         await self._store.bearers.purge(now)
         await self._store.api_tokens.purge(now)
         await self._parts.upkeep.run()
+        await self._parts.audit.upkeep()

@@ -7,6 +7,7 @@ machine does not let us have, a port or a file, is one sentence and status 1.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -16,14 +17,18 @@ from typing import Final, NoReturn
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python import usage
 
+from mezite.audit.error import AuditUnavailable
 from mezite.config.error import ConfigError
 from mezite.config.hub import HubConfig, load_hub
 from mezite.config.logs import choose_observer
 from mezite.error import MeziteError
+from mezite.hub.auditkeeping import failed, started
 from mezite.hub.service import HubService
-from mezite.store.database import open_store
+from mezite.store.database import DatabaseStore, open_store
+from mezite.store.error import StoreUnavailable
 from mezite.store.keyfiles import KeyFiles, known_cluster, load_or_create
 from mezite.store.lockfile import DirectoryLock, hold
 
@@ -62,15 +67,28 @@ class Options(usage.Options):
 class _Hub(Service):
     """The hub with the lock on its data; says what to type next, once it listens."""
 
-    def __init__(self, hub: HubService, lock: DirectoryLock, text: str) -> None:
+    _log = Logger()
+
+    def __init__(
+        self, hub: HubService, lock: DirectoryLock, store: DatabaseStore, text: str
+    ) -> None:
         self._hub = hub
         self._lock = lock
+        self._store = store
         self._text = text
 
     def startService(self) -> None:
         try:
+            # Before the port opens: no audit, no hub.
+            if not self._store.begin(started(time.time())):
+                self._log.warn("the hub was not stopped properly the last time; it is in the audit")
+        except StoreUnavailable as error:
+            _end(str(AuditUnavailable(error.reason)), _CANNOT_START)
+        try:
             self._hub.startService()
         except MeziteError as error:
+            with contextlib.suppress(StoreUnavailable):
+                self._store.note(failed(time.time(), str(error)))
             _end(str(error), _CANNOT_START)
         super().startService()
         sys.stderr.write(self._text)
@@ -117,7 +135,7 @@ def makeService(options: Options) -> Service:
         choose_observer(options.parent, config.log_level, config.log_format)
     for warning in config.warnings:
         sys.stderr.write(f"mezhub: {warning}\n")
-    return _Hub(hub, lock, first_steps(config, hub.facts.ca_pin))
+    return _Hub(hub, lock, store, first_steps(config, hub.facts.ca_pin))
 
 
 def first_steps(config: HubConfig, ca_pin: str) -> str:

@@ -7,15 +7,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from attrs import evolve
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
 from mezite.audit.chain import ChainedLine, decode_event, encode_event, link
-from mezite.audit.events import AuditEvent
+from mezite.audit.events import AuditEvent, EventType
 from mezite.store import schema
 from mezite.store.records import AuditChain, AuditQuery, AuditRecord, pruning
 
 _events: Final = schema.audit_events
 _chain: Final = schema.audit_chain
+_OF_HUBS: Final = AuditQuery(types=(EventType.HUB_STARTED.text, EventType.HUB_STOPPED.text))
 # Larger than what is left of any page, so that keeping it needs room on the disk.
 _PROBE: Final = " " * 16_384
 
@@ -83,6 +85,17 @@ def prune(connection: Connection, before: float, limit: int, event: AuditEvent |
     if event is not None:
         append(connection, pruning(event, chain, read_chain(connection)))
     return end - chain.first_seq
+
+
+def begin(connection: Connection, event: AuditEvent) -> bool:
+    """Add the event of a hub that starts; whether the one before it came to its end."""
+    found = search(connection, _OF_HUBS, after=0, limit=1, newest_first=True)
+    last = found[0].event if found else None
+    is_clean = not found or (last is not None and last.type is EventType.HUB_STOPPED)
+    if not is_clean:
+        event = evolve(event, details={**event.details, "unclean_end": True})
+    append(connection, event)
+    return is_clean
 
 
 def probe(connection: Connection) -> None:

@@ -258,6 +258,22 @@ class DatabaseStore:
     def check(self) -> Deferred[None]:
         return self._transactions.write(auditrows.probe)
 
+    def begin(self, started: AuditEvent) -> bool:
+        """
+        Write, and wait, that the hub starts; whether it had stopped properly before.
+
+        :raises StoreUnavailable: no audit, no hub.
+        """
+        return self._transactions.write_now(lambda each: auditrows.begin(each, started))
+
+    def note(self, event: AuditEvent) -> None:
+        """
+        Write an event, and wait, before the hub serves.
+
+        :raises StoreUnavailable:
+        """
+        self._transactions.write_now(lambda each: auditrows.append(each, event))
+
     def close(self) -> Deferred[None]:
         return self._transactions.close()
 

@@ -133,6 +133,18 @@ class Transactions:
         self._write_next()
         return answer
 
+    def write_now(self, step: Step[T]) -> T:
+        """
+        Do a step and wait for its commit, before there is a reactor that others wait for.
+
+        :raises StoreUnavailable:
+        """
+        try:
+            with self._engine.execution_options(writes=True).begin() as connection:
+                return step(connection)
+        except _DATABASE_ERRORS as error:
+            raise _unavailable(error) from None
+
     def close(self) -> Deferred[None]:
         """Take no more steps, finish those that were taken, then let go of the database."""
         if self._closed is None:

@@ -221,7 +221,7 @@ class RefusalTests(HubTestCase):
             "log:\n  zzzzzzzzzzzz: 1\n",
         )
         self.refused(
-            "FILE:1: there is no setting 'zzzzzzzzzzzz'; accepted are: agent, auth,"
+            "FILE:1: there is no setting 'zzzzzzzzzzzz'; accepted are: agent, audit, auth,"
             " ca_key_passphrase, cluster_name, data_dir, database, log, nodes, proxy, requests",
             "zzzzzzzzzzzz: {a: b}\n",
         )

@@ -13,11 +13,13 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from mezite.audit.events import EventType
 from mezite.names import AgentId, NodeName
 from mezite.store import transactions
 from mezite.store.database import DatabaseStore, open_store
 from mezite.store.error import StoreUnavailable, StoreUnwritable, TokenRefused
 from mezite.store.opening import open_engine
+from mezite.store.records import AuditQuery
 from mezite.store.transactions import IReactorOfThreads
 from tests.contracts import apitokens as token_contracts
 from tests.contracts import audit as audit_contracts
@@ -352,6 +354,22 @@ class FailureTests(_InSqlite):
             error = self.failureResultOf(write(), StoreUnwritable).value
             self.assertIn("read-only", str(error))
         self.assertEqual(self.successResultOf(store.users.list()), ())
+
+    def test_begin(self) -> None:
+        """A hub's start tells whether the one before it came to its end."""
+        store = self.open(self.make_path())
+        start = attrs.evolve(LOGIN, type=EventType.HUB_STARTED, details={"version": "1"})
+        stop = attrs.evolve(start, type=EventType.HUB_STOPPED)
+        self.assertTrue(store.begin(start))
+        self.assertFalse(store.begin(start))
+        store.note(stop)
+        self.assertTrue(store.begin(start))
+        found = self.successResultOf(store.audit.search(AuditQuery(), limit=9))
+        said = [each.event.details.get("unclean_end") for each in found]
+        self.assertEqual(said, [None, True, None, None])
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
+        self.assertRaises(StoreUnwritable, store.begin, start)
 
     def test_probe(self) -> None:
         """The check leaves nothing behind."""

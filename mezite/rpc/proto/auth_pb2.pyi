@@ -1674,6 +1674,7 @@ class GetStatusResponse(_message.Message):
     USERS_FIELD_NUMBER: _builtins.int
     TUNNELS_FIELD_NUMBER: _builtins.int
     STREAMS_FIELD_NUMBER: _builtins.int
+    AUDIT_COPIES_FIELD_NUMBER: _builtins.int
     cluster_name: _builtins.str
     hub_name: _builtins.str
     public_address: _builtins.str
@@ -1695,6 +1696,10 @@ class GetStatusResponse(_message.Message):
     tunnels: _builtins.int
     """Tunnels that are up, and the streams in all of them."""
     streams: _builtins.int
+    @_builtins.property
+    def audit_copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditCopy]:
+        """How the copies of the audit are that the hub's settings ask for."""
+
     def __init__(
         self,
         *,
@@ -1712,10 +1717,11 @@ class GetStatusResponse(_message.Message):
         users: _builtins.int = ...,
         tunnels: _builtins.int = ...,
         streams: _builtins.int = ...,
+        audit_copies: _abc.Iterable[Global___AuditCopy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_expires", b"authority_expires", "ca_pin", b"ca_pin", "certificate_expires", b"certificate_expires", "cluster_name", b"cluster_name", "hub_name", b"hub_name", "nodes_known", b"nodes_known", "nodes_online", b"nodes_online", "public_address", b"public_address", "server_time", b"server_time", "started", b"started", "streams", b"streams", "tunnels", b"tunnels", "users", b"users", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_copies", b"audit_copies", "authority_expires", b"authority_expires", "ca_pin", b"ca_pin", "certificate_expires", b"certificate_expires", "cluster_name", b"cluster_name", "hub_name", b"hub_name", "nodes_known", b"nodes_known", "nodes_online", b"nodes_online", "public_address", b"public_address", "server_time", b"server_time", "started", b"started", "streams", b"streams", "tunnels", b"tunnels", "users", b"users", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2735,6 +2741,40 @@ class AuditEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditEvent: _TypeAlias = AuditEvent  # noqa: Y015
+
+@_typing.final
+class AuditCopy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    LAST_SEQ_FIELD_NUMBER: _builtins.int
+    BEHIND_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"file" or "syslog", and which."""
+    target: _builtins.str
+    last_seq: _builtins.int
+    """The last event that was copied, and how many are not yet."""
+    behind: _builtins.int
+    error: _builtins.str
+    """Why not; empty while all is well."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        target: _builtins.str = ...,
+        last_seq: _builtins.int = ...,
+        behind: _builtins.int = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind", b"behind", "error", b"error", "last_seq", b"last_seq", "name", b"name", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditCopy: _TypeAlias = AuditCopy  # noqa: Y015
 
 @_typing.final
 class ListAuditEventsRequest(_message.Message):
