@@ -8,7 +8,7 @@ may call is decided in :mod:`mezite.hub.callers`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from attrs import frozen
 from google.protobuf.message import Message
@@ -52,7 +52,7 @@ class AdminService:
     directory: NodeDirectory
     registry: TunnelRegistry
     expiries: Callable[[], Expiries]
-    copies: Callable[[], Sequence[CopyStatus]]
+    copies: Callable[[], Awaitable[Sequence[CopyStatus]]]
     started: float
     wall_clock: Callable[[], float]
 
@@ -144,6 +144,6 @@ class AdminService:
                     behind=copy.behind,
                     error=copy.error,
                 )
-                for copy in self.copies()
+                for copy in await self.copies()
             ],
         )

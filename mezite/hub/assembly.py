@@ -381,7 +381,7 @@ def _table(
         directory=directory,
         registry=registry,
         expiries=setting.expiries,
-        copies=keeping.statuses,
+        copies=keeping.statuses_now,
         started=wall_clock(),
         wall_clock=wall_clock,
     )

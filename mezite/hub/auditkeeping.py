@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -21,6 +21,7 @@ from mezite.hub.auditcopying import AuditCopy, CopyStatus, ICopyTarget
 from mezite.hub.auditfile import AuditFile
 from mezite.hub.auditsyslog import AuditSyslog
 from mezite.store.interfaces import IAuditLog
+from mezite.store.records import AuditChain
 from mezite.tasks import within
 
 # Upkeep comes by each hour; retention leaves an event each time that it removes some.
@@ -62,7 +63,18 @@ class AuditKeeping:
             await copy.stop()
 
     def statuses(self) -> Sequence[CopyStatus]:
+        """How the copies were when they were last tried."""
         return [copy.status for copy in self.copies]
+
+    async def statuses_now(self) -> Sequence[CopyStatus]:
+        """How the copies are."""
+        if not self.copies:
+            return ()
+        chain: AuditChain = await self._audit.chain()
+        return [
+            evolve(status, behind=max(0, chain.last_seq - status.copied))
+            for status in self.statuses()
+        ]
 
     async def upkeep(self) -> None:
         """Forget what is older than events are kept, about once a day."""
