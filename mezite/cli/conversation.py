@@ -159,7 +159,7 @@ class LinesConversation:
     def enrol(self, offer: pb.TotpEnrolment, is_required: bool) -> str:
         if not is_required:
             return ""
-        click.echo(f"This cluster requires a second factor: {offer.uri}", err=True)
+        click.echo(f"The secret for the app: {offer.uri}", err=True)
         return self._next("the code of the new app is expected on the next line of standard input")
 
     def show_recovery_codes(self, codes: Sequence[str]) -> None:
