@@ -44,6 +44,8 @@ class Launch:
     environment: Mapping[str, str]
     directory: str
     become: Account | None = None
+    # The program is given ``--report`` and a descriptor, and says on it what it does.
+    reports: bool = False
 
 
 @frozen
@@ -100,7 +102,8 @@ class ChildProcess(FileDescriptor):
         """
         Start in a thread, since to enter a directory may take for ever.
 
-        Takes over the three descriptors, and closes them. Fails with OSError,
+        Takes over the descriptors, the standard three and those that the child
+        gets under their own numbers, and closes them. Fails with OSError,
         also if the child has not begun within :data:`BEGIN_SECONDS`.
         """
         begun: Deferred[ChildProcess] = Deferred()
@@ -206,7 +209,7 @@ class ChildProcess(FileDescriptor):
 
 def _spawned(launch: Launch, descriptors: Sequence[int], terminal: bool) -> subprocess.Popen[bytes]:
     account = launch.become
-    stdin, stdout, stderr = descriptors
+    stdin, stdout, stderr, *others = descriptors
     try:
         return subprocess.Popen(  # noqa: S603, to run what a person asks for is the job
             list(launch.arguments),
@@ -216,6 +219,7 @@ def _spawned(launch: Launch, descriptors: Sequence[int], terminal: bool) -> subp
             stderr=stderr,
             env=dict(launch.environment),
             close_fds=True,
+            pass_fds=others,
             start_new_session=True,
             user=None if account is None else account.uid,
             group=None if account is None else account.gid,

@@ -25,6 +25,7 @@ from mezite.agent.accounts import SystemAccounts
 from mezite.agent.authorizer import HubAuthorizer
 from mezite.agent.commandlabels import CommandLabels
 from mezite.agent.commandoutput import output_of
+from mezite.agent.diskthreads import DiskThreads
 from mezite.agent.error import BrokenState
 from mezite.agent.join import Application, Joining, join_once
 from mezite.agent.membership import CurrentMembership
@@ -34,6 +35,7 @@ from mezite.agent.readmission import (
     renew_directly,
     tls_context,
 )
+from mezite.agent.recordingservice import RecordingService
 from mezite.agent.renewal import RenewalService
 from mezite.agent.report import Machine, NodeReport
 from mezite.agent.sshd import NodeSshFactory
@@ -165,12 +167,21 @@ class AgentService(MultiService):
             hub=membership.hub,
         )
         current = CurrentMembership.of(membership, self._state)
+        recording = RecordingService(
+            data_dir=self._config.data_dir,
+            config=self._config.recording,
+            threads=DiskThreads(self._reactor),
+            clock=self._reactor,
+            wall_clock=self._wall_clock,
+            open_stream=lambda header: tunnel.open_stream(header),
+        )
         ssh = NodeSshFactory(
             host_key=current.host_key,
             user_authorities=lambda: current.membership.user_authorities,
             authorizer=HubAuthorizer(lambda: tunnel.calls),
             accounts=SystemAccounts(self._in_thread, self._wall_clock, os.geteuid()),
             own_uid=os.geteuid(),
+            recordings=recording.recordings,
             reactor=self._reactor,
             wall_clock=self._wall_clock,
             accept_env=self._config.accept_env,  # type: ignore[arg-type]
@@ -211,11 +222,13 @@ class AgentService(MultiService):
             services={"ssh": ssh.serve, "end-session": ssh.open_sessions.serve},
             on_unwelcome=lambda: self._mend(readmission),
             hub_has=lambda generation: renewal.hub_has(generation),
+            on_up=recording.uploads.tunnel_up,
         )
         renewal = RenewalService(
             current, lambda: tunnel.calls, clock=self._reactor, wall_clock=self._wall_clock
         )
         commands.setServiceParent(self)
+        recording.setServiceParent(self)
         renewal.setServiceParent(self)
         tunnel.setServiceParent(self)
 

@@ -9,7 +9,6 @@ what they may have, and hands the rest to a
 from __future__ import annotations
 
 import enum
-import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -22,10 +21,15 @@ from mezite.agent.accounts import Account
 from mezite.agent.agentforward import AgentForwarding
 from mezite.agent.childprocess import Ended, Launch
 from mezite.agent.environment import AcceptedVariables, environment
+from mezite.agent.error import RecordingFailed
 from mezite.agent.filecopy import copies_files
+from mezite.agent.recordedchannel import RecordedChannel
+from mezite.agent.recorder import Recorder
 from mezite.agent.shell import Terminal, WindowSize, launch, sftp_launch
+from mezite.agent.signals import SIGNALS, WIRE_NAMES
 from mezite.identity.grants import FILE_COPY
 from mezite.identity.sshcert import UserCertificate
+from mezite.recording.events import Kind
 from mezite.ssh.channel import STDERR, FlowChannel, Sending
 from mezite.ssh.fields import FieldReader, string, uint32
 from mezite.tasks import background
@@ -35,26 +39,6 @@ COMMAND_LENGTH: Final = 128 * 1024 - 1
 # As a forced command it means this program's SFTP server (sshd_config(5), ForceCommand).
 INTERNAL_SFTP: Final = "internal-sftp"
 TERMINAL_NAME_LENGTH: Final = 64
-# RFC 4254, section 6.10.
-SIGNALS: Final[Mapping[str, signal.Signals]] = {
-    name: signal.Signals[f"SIG{name}"]
-    for name in (
-        "ABRT",
-        "ALRM",
-        "FPE",
-        "HUP",
-        "ILL",
-        "INT",
-        "KILL",
-        "PIPE",
-        "QUIT",
-        "SEGV",
-        "TERM",
-        "USR1",
-        "USR2",
-    )
-}
-_NAMES: Final[Mapping[int, str]] = {int(number): name for name, number in SIGNALS.items()}
 
 
 class State(enum.Enum):
@@ -81,6 +65,8 @@ class SessionSetting:
     client_address: str
     accept_env: tuple[str, ...]
     session_id: str
+    # Those of this session (mezite.agent.recordings).
+    recordings: Any
 
 
 class SessionChannel(FlowChannel):
@@ -112,6 +98,9 @@ class SessionChannel(FlowChannel):
         self._variables = AcceptedVariables(setting.accept_env)
         self._terminal: Terminal | None = None
         self._process: Any = None
+        self._kind = Kind.SHELL
+        self._command: bytes | None = None
+        self._recorded: RecordedChannel | None = None
 
     # Before the process runs.
 
@@ -192,11 +181,15 @@ class SessionChannel(FlowChannel):
             original_command=None if forced is None else asked,
         )
         command = asked if forced is None else forced
+        if command is not None:
+            self._kind = Kind.COMMAND
+            self._command = command.encode("utf-8", "surrogateescape")
         prepared = launch(setting.account, command, own_uid=setting.own_uid)
         return evolve(prepared, environment=variables)
 
     def _sftp(self) -> Launch:
         self._terminal = None
+        self._kind, self._command = Kind.SFTP, b"sftp"
         setting = self._setting
         prepared = sftp_launch(setting.account, own_uid=setting.own_uid)
         # Nothing that the client sent: the interpreter may still be root.
@@ -215,6 +208,9 @@ class SessionChannel(FlowChannel):
         beginning.addCallback(lambda _: self._close_if_failed())
         return True
 
+    def _is_beginning(self) -> bool:
+        return self._state is State.BEGINNING
+
     def _has_failed(self) -> bool:
         return self._state is State.OVER and self._process is None
 
@@ -229,10 +225,25 @@ class SessionChannel(FlowChannel):
             if address is not None:
                 variables = {**prepared.environment, "SSH_AUTH_SOCK": address}
                 prepared = evolve(prepared, environment=variables)
-        if self._state is not State.BEGINNING:
+        if not self._is_beginning():
             return
         terminal = self._terminal
-        self._process = self._setting.make_process(self)
+        try:
+            recorder = await self._recorder(terminal)
+        except RecordingFailed as error:
+            self._state = State.OVER
+            self.tell(str(error))
+            self.resumeProducing()
+            return
+        if not self._is_beginning():
+            if recorder is not None:
+                recorder.close("the client closed the session")
+            return
+        if recorder is not None:
+            is_transfer = self._kind is Kind.SFTP
+            self._recorded = RecordedChannel(self, recorder, has_bytes=not is_transfer)
+            prepared = evolve(prepared, reports=is_transfer)
+        self._process = self._setting.make_process(self._recorded or self)
         try:
             if terminal is None:
                 await self._process.start_on_pipes(prepared)
@@ -246,12 +257,34 @@ class SessionChannel(FlowChannel):
             )
             self._process = None
             self._state = State.OVER
+            if recorder is not None:
+                recorder.close("the session's process could not be begun")
             self.writeExtended(STDERR, b"the node could not begin the session's process\r\n")
         if self._state is State.BEGINNING:
             self._state = State.RUNNING
             if self._terminal is not None and self._terminal is not terminal:
-                self._process.resize(self._terminal.size)
+                self._resize(self._terminal.size)
         self.resumeProducing()
+
+    async def _recorder(self, terminal: Terminal | None) -> Recorder | None:
+        size = WindowSize(0, 0) if terminal is None else terminal.size
+        recorder: Recorder | None = await self._setting.recordings.begin(
+            self._record_lost,
+            kind=self._kind,
+            command=self._command,
+            has_terminal=terminal is not None,
+            columns=size.columns,
+            rows=size.rows,
+            environment={} if terminal is None else {"TERM": terminal.name},
+        )
+        return recorder
+
+    def _record_lost(self, error: Exception) -> None:
+        """No record, no session."""
+        self.tell(f"this session ends, because its recording cannot go on: {error}")
+        if self._process is not None:
+            self._process.hang_up()
+        self.loseConnection()
 
     # While it runs.
 
@@ -261,8 +294,13 @@ class SessionChannel(FlowChannel):
             return False
         self._terminal = evolve(self._terminal, size=size)
         if self._state is State.RUNNING:
-            self._process.resize(size)
+            self._resize(size)
         return True
+
+    def _resize(self, size: WindowSize) -> None:
+        if self._recorded is not None:
+            self._recorded.resized(size.columns, size.rows)
+        self._process.resize(size)
 
     def request_signal(self, reader: FieldReader) -> bool:
         number = SIGNALS.get(reader.text())
@@ -279,6 +317,8 @@ class SessionChannel(FlowChannel):
         return True
 
     def dataReceived(self, data: bytes) -> None:
+        if self._recorded is not None:
+            self._recorded.received(data)
         if self._process is not None:
             self._process.write(data)
 
@@ -297,7 +337,7 @@ class SessionChannel(FlowChannel):
                 self.conn.sendRequest(self, b"exit-status", uint32(ended.code))
             else:
                 # Others get a name of our own (RFC 4250, section 4.6.1).
-                name = _NAMES.get(ended.signal, f"{ended.signal}@mezite")
+                name = WIRE_NAMES.get(ended.signal, f"{ended.signal}@mezite")
                 core = b"\1" if ended.dumped_core else b"\0"
                 self.conn.sendRequest(
                     self,
@@ -318,6 +358,8 @@ class SessionChannel(FlowChannel):
             super().closeReceived()
 
     def closed(self) -> None:
+        if self._recorded is not None:
+            self._recorded.closed()
         if self._process is not None:
             self._process.hang_up()
         self._state = State.OVER

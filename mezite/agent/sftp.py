@@ -1,9 +1,10 @@
 """
-The SFTP server of a session: ``python -P -m mezite.agent.sftp [--become NAME]``.
+The SFTP server of a session: ``python -P -m mezite.agent.sftp [--become NAME] [--report FD]``.
 
 A process of its own, reading requests from standard input and answering on
 standard output until the input ends. With ``--become`` it turns into that
 person, for good, before it reads a byte, so no request is ever served as root.
+With ``--report`` it says on that descriptor what it does to files.
 
 Standard library only and no Twisted, because it starts once per transfer.
 Everything is imported at the top: after ``--become`` the files of this program
@@ -19,6 +20,7 @@ import sys
 from typing import Final
 
 from mezite.agent.becoming import CannotBecome, become
+from mezite.agent.reportedfiles import ReportedFiles
 from mezite.agent.sftpfiles import EXTENSIONS, Files
 from mezite.ssh import sftpwire as wire
 from mezite.ssh.sftpfields import BadMessage, SftpWireError
@@ -89,24 +91,27 @@ def _write(sink: int, data: bytes) -> None:
 
 def main(arguments: list[str]) -> int:
     """The program; returns its exit status."""
-    match arguments:
-        case []:
-            pass
-        case ["--become", name]:
-            try:
-                become(name)
-            except (CannotBecome, OSError) as error:
-                sys.stderr.write(f"sftp: {error}\n")
-                return 2
-        case _:
-            sys.stderr.write("usage: python -P -m mezite.agent.sftp [--become NAME]\n")
+    options = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    known = options.keys() <= {"--become", "--report"} and len(options) * 2 == len(arguments)
+    if not known or not options.get("--report", "3").isdecimal():
+        sys.stderr.write("usage: python -P -m mezite.agent.sftp [--become NAME] [--report FD]\n")
+        return 2
+    if "--become" in options:
+        try:
+            become(options["--become"])
+        except (CannotBecome, OSError) as error:
+            sys.stderr.write(f"sftp: {error}\n")
             return 2
     for descriptor in (0, 1):
         try:
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         except OSError:
             pass  # not a pipe, or the person's share of pipe memory is spent
-    files = Files(descriptor_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    files: Files = Files(descriptor_limit=limit)
+    if "--report" in options:
+        descriptor = int(options["--report"])
+        files = ReportedFiles(lambda line: _write(descriptor, line), descriptor_limit=limit)
     try:
         serve(files, 0, 1)
     except (BrokenPipeError, KeyboardInterrupt):

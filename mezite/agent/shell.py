@@ -72,7 +72,7 @@ def launch(account: Account, command: str | None, *, own_uid: int) -> Launch:
     )
 
 
-def sftp_launch(account: Account, *, own_uid: int) -> Launch:
+def sftp_launch(account: Account, *, own_uid: int, reports: bool = False) -> Launch:
     """
     How the SFTP server is started; as root, it becomes the login user itself.
 
@@ -82,7 +82,7 @@ def sftp_launch(account: Account, *, own_uid: int) -> Launch:
     arguments = [sys.executable, "-I", "-m", "mezite.agent.sftp"]
     if own_uid == 0:
         arguments += ["--become", str(account.login)]
-    return Launch(sys.executable, arguments, {}, account.home)
+    return Launch(sys.executable, arguments, {}, account.home, reports=reports)
 
 
 class IProcessOutput(Interface):
@@ -99,6 +99,9 @@ class IProcessOutput(Interface):
 
     def process_ended(ended: Ended) -> None:
         """The process is over, and all it wrote has been said."""
+
+    def reported(data: bytes) -> None:
+        """The process, which was begun to report, said what it does."""
 
 
 @implementer(IPushProducer)
@@ -131,6 +134,12 @@ class SessionProcess:
                 theirs.append(read_end if is_input else write_end)
                 ours.append(write_end if is_input else read_end)
                 widen(read_end)
+            if launch.reports:
+                read_end, write_end = os.pipe()
+                theirs.append(write_end)
+                ours.append(read_end)
+                arguments = [*launch.arguments, "--report", str(write_end)]
+                launch = evolve(launch, arguments=arguments)
         except OSError:
             _close_all([*theirs, *ours])
             raise
@@ -139,11 +148,12 @@ class SessionProcess:
         except OSError:
             _close_all(ours)
             raise
-        stdin, stdout, stderr = ours
+        stdin, stdout, stderr, *reports = ours
         self._input = self._end(stdin, None)
         self._outputs = [
             self._end(stdout, self._channel.write),
             self._end(stderr, lambda data: self._channel.writeExtended(STDERR, data)),
+            *(self._end(end, self._channel.reported) for end in reports),
         ]
         self._started(child)
 

@@ -22,8 +22,9 @@ from mezite.agent.banner import GreetingServerFactory
 from mezite.agent.connection import NodeConnection
 from mezite.agent.forward import NetworkDestinations
 from mezite.agent.loginsockets import LoginSockets
-from mezite.agent.permit import SessionBounds, SessionPermit
+from mezite.agent.permit import SessionBounds, SessionPermit, SessionRecord
 from mezite.agent.ports import NetworkPorts
+from mezite.agent.recordings import SessionRecordings
 from mezite.agent.session import SessionSetting
 from mezite.agent.sessionends import OpenSessions
 from mezite.agent.shell import SessionProcess
@@ -31,6 +32,7 @@ from mezite.error import BadInput, Denied, TimedOut, Unavailable
 from mezite.identity import sshcert
 from mezite.identity.sshcert import UserCertificate
 from mezite.names import HostPort, LoginName, NodeName, UserName
+from mezite.recording.events import Header
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.ssh.hostkeys import ReplaceableHostKey
 from mezite.ssh.server import ServerTransport, SshServerFactory
@@ -66,6 +68,7 @@ class NodeAvatar:
     session_id: str
     client_address: str
     bounds: SessionBounds = field(factory=SessionBounds)
+    record: SessionRecord = field(factory=SessionRecord)
 
     def logout(self) -> None:
         self._log.info(
@@ -141,7 +144,12 @@ class NodeCertificates:
         )
         certificate = evolve(certificate, extensions=certificate.extensions - permit.withheld)
         return NodeAvatar(
-            certificate, account, session_id, self.header.client_address, permit.bounds
+            certificate,
+            account,
+            session_id,
+            self.header.client_address,
+            permit.bounds,
+            permit.record,
         )
 
 
@@ -153,6 +161,7 @@ class NodeSshFactory:
     :param host_key: what new connections present; replaced at renewal.
     :param user_authorities: the public key blobs trusted to sign people.
     :param authorizer: an :class:`ISessionAuthorizer`.
+    :param recordings: a :class:`~mezite.agent.recordings.NodeRecordings`.
     :param accounts: an :class:`~mezite.agent.accounts.IAccounts`.
     :param accept_env: patterns of the variables that clients may set.
     :param is_gateway: whether other machines may connect to forwarded ports.
@@ -168,6 +177,7 @@ class NodeSshFactory:
     wall_clock: Callable[[], float]
     node: NodeName
     own_uid: int
+    recordings: Any
     accept_env: tuple[str, ...] = field(converter=tuple, default=("LANG", "LC_*"))
     is_gateway: bool = False
     banner: str = ""
@@ -206,6 +216,7 @@ class NodeSshFactory:
             client_address=avatar.client_address,
             accept_env=self.accept_env,
             session_id=avatar.session_id,
+            recordings=self._recordings_of(avatar),
         )
         return NodeConnection(
             setting,
@@ -217,6 +228,17 @@ class NodeSshFactory:
             wall_clock=self.wall_clock,
             bounds=avatar.bounds,
         )
+
+    def _recordings_of(self, avatar: NodeAvatar) -> SessionRecordings:
+        about = Header(
+            timestamp=0,
+            session=avatar.session_id,
+            node=str(self.node),
+            login=str(avatar.account.login),
+            user=str(avatar.certificate.user),
+            address=avatar.client_address,
+        )
+        return SessionRecordings(self.recordings, avatar.record, about)
 
     def _sockets_of(self, account: Account) -> Any:
         if self.sockets_of is not None:

@@ -31,6 +31,7 @@ from mezite.mux.transport import StreamTransport
 from mezite.rpc.channel import GrpcChannel
 from mezite.rpc.opening import Opening
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+from mezite.rpc.streamheader import encode
 from mezite.tasks import within
 
 # The last words of a tunnel; the process is to end soon after SIGTERM.
@@ -62,6 +63,7 @@ class TunnelService(Service):
     services: Mapping[str, Callable[[StreamHeader], IProtocol | None]] = field(repr=False)
     on_unwelcome: Callable[[], None] = field(repr=False)
     hub_has: Callable[[int], None] = field(repr=False, default=lambda _: None)
+    on_up: Callable[[], None] = field(repr=False, default=lambda: None)
     uniform: Callable[[float, float], float] = random.uniform
     _factory: TunnelFactory = field(init=False)
     _registration: Registration | None = field(init=False, default=None)
@@ -96,6 +98,21 @@ class TunnelService(Service):
     def is_registered(self) -> bool:
         """Whether sessions can come in."""
         return self._registration is not None and self._registration.is_registered
+
+    def open_stream(self, header: StreamHeader) -> StreamTransport:
+        """
+        A stream to one of the hub's services, behind its header.
+
+        :raises TunnelDown:
+        :raises mezite.mux.error.MuxClosed: when the tunnel has just gone.
+        :raises mezite.mux.error.TooManyStreams: at the tunnel's limit.
+        """
+        mux = self._factory.mux
+        if mux is None:
+            raise TunnelDown()
+        stream = mux.open_stream()
+        stream.write(encode(header))
+        return stream
 
     def startService(self) -> None:
         super().startService()
@@ -132,6 +149,7 @@ class TunnelService(Service):
             uniform=self.uniform,
         )
         self._registration.start()
+        self.on_up()
 
     def _open_channel(self, mux: MuxProtocol) -> GrpcChannel:
         stream = mux.open_stream()

@@ -26,6 +26,22 @@ _ACCEPT_ENV: Final = ("LANG", "LC_*")
 
 
 @frozen
+class RecordingConfig:
+    """
+    The bounds of what is recorded on this node, in bytes.
+
+    ``quota`` is of all recordings that the hub does not have yet; ``min_free``
+    of the disk is left to others. The last two are of a command without a
+    terminal, before it is only counted what it writes and reads.
+    """
+
+    quota: int = 10 << 30
+    min_free: int = 256 << 20
+    output_limit: int = 256 << 20
+    input_limit: int = 16 << 20
+
+
+@frozen
 class AgentConfig:
     """
     What an agent needs to know before it starts.
@@ -51,6 +67,7 @@ class AgentConfig:
     is_gateway: bool = False
     banner: str | None = None
     banner_file: Path | None = None
+    recording: RecordingConfig = RecordingConfig()
     warnings: tuple[str, ...] = ()
 
 
@@ -96,7 +113,18 @@ def load_agent(
         is_gateway=settings.get(keys.GATEWAY_PORTS, False),
         banner=banner,
         banner_file=banner_file,
+        recording=_recording(settings),
         warnings=settings.warnings(keys.ALL),
+    )
+
+
+def _recording(settings: Settings) -> RecordingConfig:
+    default = RecordingConfig()
+    return RecordingConfig(
+        quota=settings.get(keys.RECORDING_QUOTA, default.quota),
+        min_free=settings.get(keys.RECORDING_MIN_FREE, default.min_free),
+        output_limit=settings.get(keys.RECORDING_OUTPUT, default.output_limit),
+        input_limit=settings.get(keys.RECORDING_INPUT, default.input_limit),
     )
 
 

@@ -42,6 +42,11 @@ _ENV_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\*?")
 _ENV_PATTERNS: Final = 64
 # Each is compared with the address of each new connection.
 _BALANCERS: Final = 64
+
+
+_SIZE: Final = re.compile(r"([0-9]{1,15}) ?(B|KiB|MiB|GiB|TiB)?")
+_UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_LARGEST_SIZE: Final = 1 << 60
 # A few screens; it is sent before anybody has proved who they are.
 BANNER_LENGTH: Final = 8192
 
@@ -185,6 +190,16 @@ def _window(text: str) -> float:
     return parse_duration_between(text, "1m", "24h")
 
 
+def _size(value: Value) -> int:
+    match = _SIZE.fullmatch(one_text(value))
+    if match is None:
+        raise ValueError("a size is expected, such as 512MiB, 10GiB or 0")
+    size = int(match[1]) * _UNITS[match[2] or "B"]
+    if size > _LARGEST_SIZE:
+        raise ValueError("it is larger than any disk")
+    return size
+
+
 CLUSTER_NAME: Final = Setting("cluster_name", text_as(ClusterName.parse), "cluster-name")
 DATA_DIR: Final = Setting("data_dir", a_path, "data-dir")
 # The agent's --data-dir is for its own directory, so it looks at this key without an option.
@@ -221,6 +236,10 @@ ACCEPT_ENV: Final = Setting("agent.accept_env", _env_patterns)
 GATEWAY_PORTS: Final = Setting("agent.gateway_ports", _gateway_ports)
 BANNER: Final = Setting("agent.banner", _banner)
 BANNER_FILE: Final = Setting("agent.banner_file", a_path)
+RECORDING_QUOTA: Final = Setting("agent.recording.quota", _size)
+RECORDING_MIN_FREE: Final = Setting("agent.recording.min_free", _size)
+RECORDING_OUTPUT: Final = Setting("agent.recording.output_limit", _size)
+RECORDING_INPUT: Final = Setting("agent.recording.input_limit", _size)
 
 ALL: Final[tuple[Setting[Any], ...]] = (
     CLUSTER_NAME,
@@ -253,4 +272,8 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     GATEWAY_PORTS,
     BANNER,
     BANNER_FILE,
+    RECORDING_QUOTA,
+    RECORDING_MIN_FREE,
+    RECORDING_OUTPUT,
+    RECORDING_INPUT,
 )

@@ -1,7 +1,7 @@
 """
 A recording cut into chunks: numbered, compressed, each bound to those before it.
 
-:func:`pack` makes the bytes of a chunk, and a :class:`ChunkReader` reads them
+A :class:`Packer` makes the bytes of chunks, and a :class:`ChunkReader` reads them
 again, in any pieces. The same bytes stand in the node's spool and travel to the
 hub (docs/protocols/recording.rst).
 """
@@ -27,6 +27,7 @@ _MAGIC: Final = b"MZC1"
 # Magic, number, flags, codec, two octets of nothing, length of the payload, of the content, chain.
 _HEADER: Final = Struct("!4sIBB2xII32s")
 HEADER_LENGTH: Final = _HEADER.size
+_CHAIN_OFFSET: Final = HEADER_LENGTH - 32
 _LAST: Final = 1
 _STORED: Final = 0
 _ZLIB: Final = 1
@@ -35,6 +36,7 @@ _LARGEST_NUMBER: Final = 2**32 - 1
 _WORTH: Final = 0.7
 _WORTH_IN_A_HURRY: Final = 0.15
 _SAMPLE: Final = 4096
+_STORED_AHEAD: Final = 15
 
 
 @frozen
@@ -53,16 +55,26 @@ class Position:
 @frozen
 class Chunk:
     """
-    One chunk whose place in the chain has been checked.
+    One chunk whose place in the chain is right.
 
-    ``data`` is the whole of it, as it travels; ``after`` is the position behind it.
+    Header and payload, one behind the other, are what is stored and sent;
+    ``after`` is the position behind it.
     """
 
     number: int
     is_last: bool
     length: int
     after: Position
-    data: bytes = field(repr=False)
+    header: bytes = field(repr=False)
+    payload: bytes = field(repr=False)
+
+    @property
+    def data(self) -> bytes:
+        return self.header + self.payload
+
+    @property
+    def size(self) -> int:
+        return len(self.header) + len(self.payload)
 
     def content(self) -> bytes:
         """
@@ -70,12 +82,11 @@ class Chunk:
 
         :raises BadChunk: if what was packed is not what the header says.
         """
-        payload = memoryview(self.data)[HEADER_LENGTH:]
-        if self.data[9] == _STORED:
-            return bytes(payload)
+        if self.header[9] == _STORED:
+            return self.payload
         unpacking = zlib.decompressobj()
         try:
-            content = unpacking.decompress(payload, self.length + 1)
+            content = unpacking.decompress(self.payload, self.length + 1)
         except zlib.error:
             raise BadChunk(f"chunk {self.number} is damaged") from None
         if len(content) != self.length or not unpacking.eof or unpacking.unused_data:
@@ -83,33 +94,44 @@ class Chunk:
         return content
 
 
-def pack(
-    content: bytes, position: Position, *, is_last: bool = False, in_a_hurry: bool = False
-) -> Chunk:
-    """
-    The chunk of this content at this position.
+class Packer:
+    """Makes the chunks of one recording, and learns what is worth compressing."""
 
-    :param in_a_hurry: compress only what becomes very much smaller.
-    """
-    if len(content) > CONTENT_LIMIT or position.number > _LARGEST_NUMBER:
-        raise LocalRecordingError("this is too much for a chunk")
-    codec, payload = _packed(content, _WORTH_IN_A_HURRY if in_a_hurry else _WORTH)
-    flags = _LAST if is_last else 0
-    fields = (_MAGIC, position.number, flags, codec, len(payload), len(content))
-    chain = _link(position, _HEADER.pack(*fields, position.chain), payload)
-    data = _HEADER.pack(*fields, chain) + payload
-    return Chunk(position.number, is_last, len(content), Position(position.number + 1, chain), data)
+    def __init__(self, position: Position) -> None:
+        self._position = position
+        # So many large chunks are stored as they are, after one that did not become smaller.
+        self._stored_ahead = 0
+
+    def pack(self, content: bytes, *, is_last: bool = False, in_a_hurry: bool = False) -> Chunk:
+        """
+        The next chunk, of this content.
+
+        :param in_a_hurry: compress only what becomes very much smaller.
+        """
+        position = self._position
+        if len(content) > CONTENT_LIMIT or position.number > _LARGEST_NUMBER:
+            raise LocalRecordingError("this is too much for a chunk")
+        codec, payload = self._packed(content, _WORTH_IN_A_HURRY if in_a_hurry else _WORTH)
+        flags = _LAST if is_last else 0
+        fields = (_MAGIC, position.number, flags, codec, len(payload), len(content))
+        chain = _link(_HEADER.pack(*fields, position.chain), payload)
+        after = self._position = Position(position.number + 1, chain)
+        header = _HEADER.pack(*fields, chain)
+        return Chunk(position.number, is_last, len(content), after, header, payload)
+
+    def _packed(self, content: bytes, worth: float) -> tuple[int, bytes]:
+        if len(content) > _SAMPLE:
+            if self._stored_ahead:
+                self._stored_ahead -= 1
+                return _STORED, content
+            if len(zlib.compress(content[:_SAMPLE], 1)) > worth * _SAMPLE:
+                self._stored_ahead = _STORED_AHEAD
+                return _STORED, content
+        packed = zlib.compress(content, 1)
+        return (_ZLIB, packed) if len(packed) < len(content) else (_STORED, content)
 
 
-def _packed(content: bytes, worth: float) -> tuple[int, bytes]:
-    sample = content[:_SAMPLE]
-    if len(content) > _SAMPLE and len(zlib.compress(sample, 1)) > worth * len(sample):
-        return _STORED, content
-    packed = zlib.compress(content, 1)
-    return (_ZLIB, packed) if len(packed) < len(content) else (_STORED, content)
-
-
-def _link(position: Position, header: bytes, payload: bytes | memoryview) -> bytes:
+def _link(header: bytes, payload: bytes) -> bytes:
     """The chain behind a chunk whose header has the chain before it in its place."""
     digest = hashlib.sha256(header)
     digest.update(payload)
@@ -176,8 +198,9 @@ class ChunkReader:
         end = HEADER_LENGTH + fields.size
         if len(self._data) < end:
             return None
-        data = bytes(self._data[:end])
-        chunk = self._checked(fields, data)
+        header = bytes(self._data[:HEADER_LENGTH])
+        payload = bytes(memoryview(self._data)[HEADER_LENGTH:end])
+        chunk = self._checked(fields, header, payload)
         del self._data[:end]
         self.position = chunk.after
         self.is_finished = chunk.is_last
@@ -198,18 +221,13 @@ class ChunkReader:
             raise BadChunk(f"chunk {fields.number} is not as long as it says")
         return fields
 
-    def _checked(self, fields: _Fields, data: bytes) -> Chunk:
-        before = data[: HEADER_LENGTH - 32] + self.position.chain
-        chain = _link(self.position, before, memoryview(data)[HEADER_LENGTH:])
+    def _checked(self, fields: _Fields, header: bytes, payload: bytes) -> Chunk:
+        chain = _link(header[:_CHAIN_OFFSET] + self.position.chain, payload)
         if chain != fields.chain:
             raise BadChunk(f"chunk {fields.number} is damaged, or not of this recording")
-        return Chunk(
-            fields.number,
-            bool(fields.flags & _LAST),
-            fields.length,
-            Position(fields.number + 1, chain),
-            data,
-        )
+        is_last = bool(fields.flags & _LAST)
+        after = Position(fields.number + 1, chain)
+        return Chunk(fields.number, is_last, fields.length, after, header, payload)
 
 
 @frozen
@@ -259,6 +277,6 @@ class JournalReader:
             if chunk is None:
                 break
             self._offsets.append(self._length)
-            self._length += len(chunk.data)
+            self._length += chunk.size
             chunks.append(chunk)
         return chunks

@@ -43,7 +43,7 @@ LINE_LIMIT: Final = 1024 * 1024
 # character in so many, makes the whole piece no text.
 _NULS: Final = 16
 _NO_TEXT: Final = 6
-_SAMPLE: Final = 4096
+_SAMPLE: Final = 512
 _LARGEST_SIDE: Final = 0xFFFF
 # What players show of a session in which nothing was.
 NOTHING: Final = "[nothing was written]\r\n"
@@ -77,6 +77,10 @@ class Encoder:
 
         :raises LocalRecordingError: for an event that has no lines.
         """
+        return b"".join(self.parts(event))
+
+    def parts(self, event: Event) -> list[bytes]:
+        """The same in pieces, for whoever puts more together."""
         self._time = max(self._time, event.time)
         match event:
             case Output(data=data, stream=stream):
@@ -92,68 +96,69 @@ class Encoder:
             case Note(kind=kind, fields=fields):
                 return self._line("z", _json({"event": kind, **fields}))
             case Exited(status=status):
-                return self.end() + self._line("x", str(status))
+                return [self.end(), *self._line("x", str(status))]
         raise LocalRecordingError(f"there is no way to write {type(event).__name__}")
 
     def flush(self) -> bytes:
         """What waited for the rest of a character that will not come."""
-        return b"".join(self._bytes(b"", stream, final=True) for stream in list(self._tails))
+        waiting = list(self._tails)
+        return b"".join(part for stream in waiting for part in self._bytes(b"", stream, final=True))
 
     def end(self) -> bytes:
         """What has to stand in a recording before it ends."""
         flushed = self.flush()
         # The web player takes no recording in which nothing is shown.
-        return flushed if self._has_shown else flushed + self._caption(NOTHING)
+        return flushed if self._has_shown else flushed + b"".join(self._caption(NOTHING))
 
-    def _caption(self, text: str) -> bytes:
+    def _caption(self, text: str) -> list[bytes]:
         self._has_shown = True
-        return self._line("b", "1:") + self._line("o", text)
+        return [*self._line("b", "1:"), *self._line("o", text)]
 
-    def _bytes(self, data: bytes, stream: Stream, *, final: bool) -> bytes:
+    def _bytes(self, data: bytes, stream: Stream, *, final: bool) -> list[bytes]:
         data = self._tails.pop(stream, b"") + data
-        lines = []
+        parts: list[bytes] = []
         at = 0
         while at < len(data):
             piece = data[at : at + EVENT_BYTES]
             is_end = at + len(piece) == len(data)
-            line, used = self._piece(piece, stream, final=final and is_end)
-            lines.append(line)
+            made, used = self._piece(piece, stream, final=final and is_end)
+            parts += made
             at += used
             if is_end and used < len(piece):
                 self._tails[stream] = data[at:]
                 break
-        return b"".join(lines)
+        return parts
 
-    def _piece(self, piece: bytes, stream: Stream, *, final: bool) -> tuple[bytes, int]:
+    def _piece(self, piece: bytes, stream: Stream, *, final: bool) -> tuple[list[bytes], int]:
         """The lines of a piece, and how much of it they carry."""
         try:
             text, used = utf_8_decode(piece, "strict", final)
         except UnicodeDecodeError:
             return self._stand_in(piece, stream, final=final)
         if not used:
-            return b"", 0
-        if self._cooks and piece.count(0) * _NULS > len(piece):
+            return [], 0
+        if self._cooks and _has_many_nuls(piece):
             return self._no_text(piece, stream), len(piece)
-        announced = self._line("b", "2") if stream is Stream.ERROR else b""
-        return announced + self._shown(text, stream, cooks=self._cooks), used
+        announced = self._line("b", "2") if stream is Stream.ERROR else []
+        return [*announced, *self._shown(text, stream, cooks=self._cooks)], used
 
-    def _stand_in(self, piece: bytes, stream: Stream, *, final: bool) -> tuple[bytes, int]:
+    def _stand_in(self, piece: bytes, stream: Stream, *, final: bool) -> tuple[list[bytes], int]:
         if self._cooks:
             sample, _ = utf_8_decode(piece[:_SAMPLE], "replace", False)
             if sample.count(_REPLACEMENT) * _NO_TEXT > len(sample):
                 return self._no_text(piece, stream), len(piece)
         text, used = utf_8_decode(piece, "replace", final)
         exact = self._line("b", f"{stream:d}:{base64.b64encode(piece[:used]).decode()}")
-        return exact + self._shown(text, stream, cooks=self._cooks), used
+        return [*exact, *self._shown(text, stream, cooks=self._cooks)], used
 
-    def _no_text(self, piece: bytes, stream: Stream) -> bytes:
-        exact = base64.b64encode(piece)
-        # Put together from bytes: this is where 100 MB/s may come by.
-        announced = b'[%s, "b", "%d:%b"]\n' % (self._now.encode(), stream, exact)
+    def _no_text(self, piece: bytes, stream: Stream) -> list[bytes]:
+        # Bytes all the way: this is where 100 MB/s may come by.
+        announced = f'[{self._now}, "b", "{stream:d}:'.encode()
         text = f"[{len(piece)} bytes that are no text]\r\n"
-        return announced + self._shown(text, stream, cooks=False)
+        shown = self._shown(text, stream, cooks=False)
+        return [announced, base64.b64encode(piece), b'"]\n', *shown]
 
-    def _shown(self, text: str, stream: Stream, *, cooks: bool) -> bytes:
+    def _shown(self, text: str, stream: Stream, *, cooks: bool) -> list[bytes]:
         if stream is Stream.INPUT:
             return self._line("i", text)
         self._has_shown = True
@@ -163,8 +168,14 @@ class Encoder:
     def _now(self) -> str:
         return f"{self._time / 1_000_000:.6f}"
 
-    def _line(self, code: str, text: str) -> bytes:
-        return f'[{self._now}, "{code}", {_json(text)}]\n'.encode("utf-8", "replace")
+    def _line(self, code: str, text: str) -> list[bytes]:
+        begin = f'[{self._now}, "{code}", '.encode()
+        return [begin, _json(text).encode("utf-8", "replace"), b"]\n"]
+
+
+def _has_many_nuls(piece: bytes) -> bool:
+    sample = piece[:_SAMPLE] + piece[-_SAMPLE:]
+    return sample.count(0) * _NULS > len(sample)
 
 
 class Decoder:

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mezite.agent.commandlabels import CommandLabels
 from mezite.agent.error import BrokenState
 from mezite.agent.join import Application
+from mezite.agent.recordingservice import RecordingService
 from mezite.agent.renewal import RenewalService
 from mezite.agent.service import AgentService
 from mezite.agent.state import Membership, NodeKeys, StateDirectory
@@ -65,7 +66,9 @@ class AgentServiceTests(SynchronousTestCase):
         """A node without state joins, writes it down, and serves."""
         service = self.start(None)
         self.assertIsNotNone(self.state.load())
-        self.assertEqual(self.parts(service), {TunnelService, RenewalService, CommandLabels})
+        self.assertEqual(
+            self.parts(service), {TunnelService, RenewalService, RecordingService, CommandLabels}
+        )
 
     def test_refused(self) -> None:
         """A node that is refused serves nothing, and says why once."""
@@ -110,7 +113,9 @@ class AgentServiceTests(SynchronousTestCase):
     def test_has_joined(self) -> None:
         """A node with state serves at once, and dials where it was told to."""
         service = self.start(self.hub.membership(self.state.keys()))
-        self.assertEqual(self.parts(service), {TunnelService, RenewalService, CommandLabels})
+        self.assertEqual(
+            self.parts(service), {TunnelService, RenewalService, RecordingService, CommandLabels}
+        )
         self.assertEqual(self.refusals, [])
 
     def test_listens_on_nothing(self) -> None:

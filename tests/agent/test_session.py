@@ -13,13 +13,30 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.accounts import Account
 from mezite.agent.childprocess import Ended
+from mezite.agent.permit import SessionRecord
+from mezite.agent.recorder import HIGH
+from mezite.agent.recordings import SessionRecordings
 from mezite.agent.session import COMMAND_LENGTH, SessionChannel, SessionSetting
+from mezite.agent.sftpreports import report
 from mezite.agent.shell import WindowSize
+from mezite.identity.rolesdoc import Recording
 from mezite.identity.sshcert import UserCertificate
 from mezite.names import LoginName, UserName
+from mezite.recording.events import (
+    Exited,
+    Header,
+    Input,
+    Kind,
+    Note,
+    Output,
+    Resized,
+    Stream,
+)
 from mezite.ssh.error import SshProtocolError
 from mezite.ssh.fields import string, uint32
 from tests.doubles.processes import PlayedProcess
+from tests.doubles.recordings import Disk, recordings_below
+from tests.doubles.threads import HeldThreads
 from tests.ssh.pair import HearingChannel, Pair
 
 ADA = Account(LoginName.parse("ada"), 1000, 1000, (1000, 20), "/home/ada", "/bin/bash")
@@ -67,6 +84,8 @@ class SessionTestCase(SynchronousTestCase):
         self.processes: list[PlayedProcess] = []
         self.fails: OSError | None = None
         self.gone = 0
+        self.record = SessionRecord()
+        self.recordings, self.spooled = recordings_below(self.mktemp())
         self.setting = SessionSetting(
             make_process=self._make,
             account=ADA,
@@ -75,6 +94,7 @@ class SessionTestCase(SynchronousTestCase):
             client_address="192.0.2.7:4711",
             accept_env=("LANG", "LC_*"),
             session_id="s1",
+            recordings=SessionRecordings(self.recordings, self.record, Header(0, session="s1")),
         )
         self.begin()
 
@@ -445,3 +465,164 @@ class RunningTests(SessionTestCase):
         self.assertTrue(self.process.hung_up)
         self.served.output_ended()
         self.served.process_ended(Ended(0, signal.SIGHUP))
+
+
+class RecordedTests(SessionTestCase):
+    """Sessions and their records."""
+
+    def begin(self, *, agent: Any = None, **changes: Any) -> None:
+        changes["recordings"] = SessionRecordings(
+            self.recordings, self.record, Header(0, session="s1", user="ada", node="db1")
+        )
+        super().begin(agent=agent, **changes)
+
+    def strictness(self, mode: Recording, *, has_input: bool = False) -> None:
+        self.record = SessionRecord(mode, has_input)
+        self.begin()
+
+    def events(self) -> list[Any]:
+        return self.spooled.events("s1.1")
+
+    def test_command(self) -> None:
+        """A command's record has its name, what it wrote, and how it ended."""
+        self.assertTrue(self.ask(b"exec", string(b"uname -a")))
+        channel = self.processes[0].channel
+        channel.write(b"Linux\n")
+        channel.writeExtended(1, b"oh\n")
+        channel.process_ended(Ended(0, signal.SIGKILL, True))
+        self.pair.pump.flush()
+        header, *events = self.events()
+        self.assertEqual(
+            (header.kind, header.command, header.has_terminal),
+            (Kind.COMMAND, b"uname -a", False),
+        )
+        self.assertEqual(
+            events,
+            [
+                Output(0, b"Linux\n"),
+                Output(0, b"oh\n", Stream.ERROR),
+                Note(0, "signal", {"name": "KILL", "core": True}),
+                Note(0, "totals", {"input": 0, "output": 6, "error": 3}),
+                Exited(0, 137),
+            ],
+        )
+        self.assertEqual(self.channel.heard, b"Linux\n")
+
+    def test_shell(self) -> None:
+        """A shell's record has its terminal, and what is typed if a role says so."""
+        self.strictness(Recording.STRICT, has_input=True)
+        self.ask(b"pty-req", pty_req())
+        self.ask(b"shell")
+        self.channel.write(b"l")
+        self.pair.pump.flush()
+        self.ask(b"window-change", b"".join(map(uint32, (120, 50, 0, 0))))
+        self.processes[0].channel.process_ended(Ended(0))
+        header, *events = self.events()
+        self.assertEqual(
+            (header.kind, header.columns, header.environment),
+            (Kind.SHELL, 80, {"TERM": "xterm"}),
+        )
+        self.assertEqual(events[:2], [Input(0, b"l"), Resized(0, 120, 50)])
+        self.assertEqual(bytes(self.processes[0].heard), b"l")
+
+    def test_off(self) -> None:
+        """What is not to be recorded leaves nothing behind."""
+        self.strictness(Recording.OFF)
+        self.ask(b"exec", string(b"true"))
+        self.assertIs(self.processes[0].channel.__class__, SessionChannel)
+        self.assertEqual(self.spooled.files, {})
+
+    def test_refused(self) -> None:
+        """No record, no session, and a sentence; best effort goes on."""
+        self.recordings, self.spooled = recordings_below(self.mktemp(), disk=Disk(1))
+        self.begin()
+        self.ask(b"exec", string(b"true"))
+        self.assertEqual(self.processes, [])
+        self.assertIn(b"has to be recorded", self.channel.extra)
+        self.strictness(Recording.BEST_EFFORT)
+        self.assertTrue(self.ask(b"exec", string(b"true")))
+        self.assertEqual(len(self.processes), 1)
+
+    def test_lost(self) -> None:
+        """A session whose record cannot go on ends, and says why."""
+        disk = Disk()
+        self.recordings, self.spooled = recordings_below(self.mktemp(), disk=disk)
+        self.begin()
+        self.ask(b"exec", string(b"yes"))
+        disk.room = 1
+        self.processes[0].channel.write(b"y\n" * 200_000)
+        self.pair.pump.flush()
+        self.assertTrue(self.processes[0].hung_up)
+        self.assertIn(b"its recording cannot go on", self.channel.extra)
+        self.assertEqual(self.gone, 1)
+
+    def test_left(self) -> None:
+        """A session that the client closes has an end, whatever its process does."""
+        self.ask(b"exec", string(b"nohup sleep 1d"))
+        self.channel.loseConnection()
+        self.pair.pump.flush()
+        self.processes[0].channel.process_ended(Ended(0))
+        self.assertIn(Note(0, "ended", {"reason": "the client closed the session"}), self.events())
+        self.assertEqual(self.spooled.ends, {"s1.1": None})
+
+    def test_transfer(self) -> None:
+        """A transfer's record has its operations, and not its bytes."""
+        self.ask(b"subsystem", string(b"sftp"))
+        launched = self.processes[0].launched
+        assert launched is not None
+        self.assertTrue(launched.reports)
+        channel = self.processes[0].channel
+        channel.write(b"\0\0\0\5")
+        done = report("mkdir", {"path": b"/srv/\xff"}, {})
+        channel.reported(done[:9])
+        channel.reported(done[9:])
+        channel.process_ended(Ended(0))
+        header, note, caption, *_ = self.events()
+        self.assertEqual((header.kind, note.kind), (Kind.SFTP, "sftp.mkdir"))
+        self.assertEqual(note.fields["path_bytes"], "L3Nydi//")
+        self.assertEqual(caption.text, "mkdir /srv/\N{REPLACEMENT CHARACTER}\r\n")
+
+    def test_broken_report(self) -> None:
+        """A transfer whose reports are none cannot go on."""
+        self.ask(b"subsystem", string(b"sftp"))
+        self.processes[0].channel.reported(b"{}\n")
+        self.assertTrue(self.processes[0].hung_up)
+
+    def test_who_holds_up_whom(self) -> None:
+        """Either side waits for the other and for the record, whoever is last."""
+        threads = HeldThreads([])
+        self.recordings, self.spooled = recordings_below(self.mktemp(), threads=threads)
+        self.strictness(Recording.STRICT, has_input=True)
+        asked = self.pair.connection.sendRequest(self.channel, b"exec", string(b"cat"), wantReply=1)
+        self.pair.pump.flush()
+        threads.work()
+        self.successResultOf(asked)
+        tap = self.processes[0].channel
+        producer = PlayedProducer()
+        tap.registerProducer(producer, True)
+        tap.write(bytes(HIGH))
+        self.assertEqual(producer.said, ["pause"])
+        tap.pauseProducing()
+        while threads.held:
+            threads.work()
+        self.pair.pump.flush()
+        self.assertEqual(producer.said[-1], "resume")
+        self.channel.write(b"waits for the process")
+        self.pair.pump.flush()
+        self.assertEqual(bytes(self.processes[0].heard), b"")
+        tap.resumeProducing()
+        self.assertEqual(bytes(self.processes[0].heard), b"waits for the process")
+
+
+class PlayedProducer:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.said.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.said.append("resume")
+
+    def stopProducing(self) -> None:
+        self.said.append("stop")

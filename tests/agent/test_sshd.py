@@ -23,6 +23,7 @@ from mezite.ssh.hostkeys import ReplaceableHostKey
 from tests.agent.test_forward import PlayedDestinations
 from tests.doubles.loginsockets import PlayedLoginSockets
 from tests.doubles.ports import PlayedPorts
+from tests.doubles.recordings import recordings_below
 from tests.ssh.pair import NOW, ROOT, USER_CA, HearingChannel, Pair, host_key, user_key
 
 
@@ -100,6 +101,7 @@ class NodeSshTestCase(SynchronousTestCase):
             wall_clock=lambda: NOW + self.clock.seconds(),
             node=NodeName.parse("db1"),
             own_uid=0,
+            recordings=recordings_below(self.mktemp(), clock=self.clock)[0],
             destinations=self.destinations,
             ports=self.ports,
             sockets_of=lambda account: self.sockets,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,11 @@ def main() -> None:
     from twisted.internet import reactor, threads
 
     from mezite.agent.accounts import SystemAccounts
+    from mezite.agent.diskthreads import DiskThreads
+    from mezite.agent.error import TunnelDown
+    from mezite.agent.recordingservice import RecordingService
     from mezite.agent.sshd import ISessionAuthorizer, NodeSshFactory
+    from mezite.config.agent import RecordingConfig
     from mezite.ssh.hostkeys import HostKey, HostKeys, ReplaceableHostKey
 
     directory = Path(sys.argv[1])
@@ -118,6 +123,18 @@ def main() -> None:
             allowed = str(login) != "daemon"
             return succeed(SessionPermit(allowed, f"{user} may not log in as {login} on db1"))
 
+    def no_tunnel(header: StreamHeader) -> Any:
+        raise TunnelDown()
+
+    recording = RecordingService(
+        data_dir=directory,
+        config=RecordingConfig(),
+        threads=DiskThreads(reactor),
+        clock=reactor,
+        wall_clock=time.time,
+        open_stream=no_tunnel,
+    )
+    recording.startService()
     node = NodeSshFactory(
         host_key=ReplaceableHostKey(HostKeys(host_keys)),
         user_authorities=lambda: [users.public_blob],
@@ -127,15 +144,19 @@ def main() -> None:
         wall_clock=time.time,
         node=NodeName.parse("db1"),
         own_uid=os.getuid(),
-    )
-    header = StreamHeader(
-        service="ssh", session_id="s1", user="ada", client_address="192.0.2.7:4711"
+        recordings=recording.recordings,
     )
 
     class Streams(Factory[Protocol]):
         noisy = False
 
         def buildProtocol(self, addr: object) -> Protocol:
+            header = StreamHeader(
+                service="ssh",
+                session_id=str(uuid.uuid4()),
+                user="ada",
+                client_address="192.0.2.7:4711",
+            )
             return node.for_stream(header).buildProtocol(None)
 
     port = reactor.listenTCP(0, Streams(), interface="127.0.0.1")

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,8 +17,8 @@ from mezite.recording.chunks import (
     Chunk,
     ChunkReader,
     JournalReader,
+    Packer,
     Position,
-    pack,
 )
 from mezite.recording.error import BadChunk, LocalRecordingError
 
@@ -32,13 +33,9 @@ CONTENTS = st.lists(
 
 
 def chunked(contents: list[bytes], recording: str = "s1.1", *, ends: bool = True) -> list[Chunk]:
-    position = Position.start(recording)
-    made = []
-    for number, content in enumerate(contents):
-        is_last = ends and number == len(contents) - 1
-        made.append(pack(content, position, is_last=is_last))
-        position = made[-1].after
-    return made
+    packer = Packer(Position.start(recording))
+    last = len(contents) - 1 if ends else None
+    return [packer.pack(content, is_last=n == last) for n, content in enumerate(contents)]
 
 
 class ChunkTests(SynchronousTestCase):
@@ -110,23 +107,31 @@ class ChunkTests(SynchronousTestCase):
         [chunk] = chunked([noise])
         self.assertEqual(len(chunk.data), HEADER_LENGTH + len(noise))
 
+    def test_learns(self) -> None:
+        """After noise, noise is expected, and some chunks later looked at again."""
+        packer = Packer(Position.start("s1.1"))
+        packer.pack(os.urandom(9000))
+        sizes = [packer.pack(bytes(9000)).size for _ in range(17)]
+        self.assertEqual(sizes[:15], [HEADER_LENGTH + 9000] * 15)
+        self.assertLess(max(sizes[15:]), 200)
+
     def test_hurry(self) -> None:
         """In a hurry only what is very much the same is compressed."""
         start = Position.start("s1.1")
         log = b"".join(b"%06d %s\n" % (n, os.urandom(6).hex().encode()) for n in range(9000))
-        self.assertLess(len(pack(log, start).data), len(log) * 0.7)
-        self.assertGreater(len(pack(log, start, in_a_hurry=True).data), len(log))
-        self.assertLess(len(pack(bytes(99_999), start, in_a_hurry=True).data), 1000)
+        self.assertLess(Packer(start).pack(log).size, len(log) * 0.7)
+        self.assertGreater(Packer(start).pack(log, in_a_hurry=True).size, len(log))
+        self.assertLess(Packer(start).pack(bytes(99_999), in_a_hurry=True).size, 1000)
 
     def test_too_much(self) -> None:
         """A chunk has a size at most."""
         with self.assertRaises(LocalRecordingError):
-            pack(bytes(CONTENT_LIMIT + 1), Position.start("s1.1"))
+            Packer(Position.start("s1.1")).pack(bytes(CONTENT_LIMIT + 1))
 
     def test_bomb(self) -> None:
         """A payload that unpacks to more than it says is refused, and not unpacked."""
         [chunk] = chunked([bytes(1_000_000)])
-        wrong = Chunk(0, True, 10, chunk.after, chunk.data)
+        wrong = evolve(chunk, length=10)
         with self.assertRaises(BadChunk):
             wrong.content()
 
