@@ -22,11 +22,18 @@ _ALL: Final = "all"
 # User certificates live so long at most; mezite.auth.issuing says so.
 _LONGEST_LIFETIME: Final = 24 * 3600.0
 
+
+def _given(kind: str | None) -> str:
+    if kind is None:
+        raise click.UsageError("which authority? give --type user, host, tls or all")
+    return kind
+
+
 type_option = click.option(
     "--type",
     "kind",
     type=click.Choice([*_TYPES, _ALL]),
-    required=True,
+    callback=lambda ctx, param, value: _given(value),
     help="Which: of users' SSH keys, of SSH host keys, of TLS certificates, or each of them.",
 )
 

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from mezite.client import places
 from mezite.client.incoming import ClientConnection
 from mezite.client.profile import Profile, host_authorities
-from mezite.client.tls import DIAL_SECONDS, context_of, damaged, dialed
+from mezite.client.tls import DIAL_SECONDS, certificate_refusal, context_of, damaged, dialed
 from mezite.error import BadInput, TimedOut
 from mezite.identity.sshkeys import blob_of_key, load_public_line
 from mezite.names import AgentId, InvalidName, LoginName, NodeName
@@ -127,7 +127,7 @@ class NodeTransport(ClientTransport):
             and reason.check(TlsBroken) is not None
             and isinstance(self.end, ConnectionEnded)
         ):
-            self.end = cast(TlsBroken, reason.value)
+            self.end = certificate_refusal(reason.value) or cast(TlsBroken, reason.value)
         super().connectionLost(reason)
 
 

@@ -13,11 +13,11 @@ from twisted.internet.error import ConnectError, ConnectingCancelledError
 from mezite.client import places
 from mezite.client.error import DamagedProfile, HubUnreachable, UntrustedHub
 from mezite.client.profile import Profile
-from mezite.error import BadInput, TimedOut
+from mezite.error import BadInput, Denied, TimedOut
 from mezite.names import HostPort, is_address
 from mezite.tasks import within
 from mezite.wire.contexts import ClientContext, client_context
-from mezite.wire.error import HandshakeFailed
+from mezite.wire.error import HandshakeFailed, TlsBroken
 from mezite.wire.error import HubUnreachable as NothingThere
 
 T = TypeVar("T")
@@ -74,6 +74,18 @@ def context_of(profile: Profile, protocol: bytes) -> ClientContext:
         )
     except BadInput as error:
         raise damaged(profile, error) from error
+
+
+def certificate_refusal(error: BaseException | None) -> Denied | None:
+    """
+    What to say if the hub did not take our certificate; None, if it is not that.
+
+    In TLS 1.3 a client hears of it after the handshake, as an alert.
+    """
+    detail = error.detail.lower() if isinstance(error, TlsBroken) else ""
+    if "alert" in detail and ("unknown ca" in detail or "certificate" in detail):
+        return Denied("the hub refused your certificate: run msh login")
+    return None
 
 
 def damaged(profile: Profile, error: Exception) -> DamagedProfile:

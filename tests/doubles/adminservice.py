@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 from mezite.auth.verification import Verification
 from mezite.config.roles import parse_role_text
-from mezite.error import AlreadyExists, NotFound
+from mezite.error import AlreadyExists, BadInput, NotFound
 from mezite.hub.auditservice import AuditMethods
 from mezite.hub.callers import Subject
 from mezite.rpc.calls import Call
@@ -42,6 +42,9 @@ class AdminDouble:
     explanation: pb.ExplainAccessResponse = field(factory=pb.ExplainAccessResponse)
     store: MemoryStore = field(factory=MemoryStore)
     audit: AuditMethods = field(init=False)
+
+    authorities: list[pb.Authority] = field(factory=list)
+    rotations: list[pb.RotateAuthorityRequest] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         def at_once(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -170,6 +173,22 @@ class AdminDouble:
     ) -> pb.ExplainAccessResponse:
         self.explained.append(request)
         return self.explanation
+
+    async def get_authorities(
+        self, call: Call, request: pb.GetAuthoritiesRequest
+    ) -> pb.GetAuthoritiesResponse:
+        return pb.GetAuthoritiesResponse(authorities=self.authorities, generation=7)
+
+    async def rotate_authority(
+        self, call: Call, request: pb.RotateAuthorityRequest
+    ) -> pb.RotateAuthorityResponse:
+        self.rotations.append(request)
+        return pb.RotateAuthorityResponse(authorities=self.authorities)
+
+    async def rollback_authority(
+        self, call: Call, request: pb.RollbackAuthorityRequest
+    ) -> pb.RollbackAuthorityResponse:
+        raise BadInput(f"{request.types[0]}: no rotation is under way")
 
     async def create_token(
         self, call: Call, request: pb.CreateTokenRequest
