@@ -18,6 +18,7 @@ from mezite.cli import administration as admin
 from mezite.cli.apitokencommands import api_tokens
 from mezite.cli.auditcommands import audit
 from mezite.cli.cacommands import ca
+from mezite.cli.lockcommands import lock, locks, sessions
 from mezite.cli.msh import login
 from mezite.cli.nodecommands import nodes
 from mezite.cli.options import Address, debug_option, format_option
@@ -113,6 +114,9 @@ mezctl.add_command(access)
 mezctl.add_command(requests_of("mezctl"))
 mezctl.add_command(audit)
 mezctl.add_command(tokens)
+mezctl.add_command(lock)
+mezctl.add_command(locks)
+mezctl.add_command(sessions)
 mezctl.add_command(nodes)
 mezctl.add_command(api_tokens)
 mezctl.add_command(ca)

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,34 @@ def ls(proxy: HostPort | None, labels: tuple[str, ...], output_format: str) -> N
     if output_format == "json":
         columns += ["online_since", "offline_since"]
     tables.print_rows(rows, columns, output_format)
+
+
+@msh.group()
+def sessions() -> None:
+    """Your sessions that are open now."""
+
+
+@sessions.command(name="ls", epilog="\b\nExamples:\n  msh sessions ls")
+@proxy_option
+@format_option
+def list_sessions(proxy: HostPort | None, output_format: str) -> None:
+    """Show your live sessions, from wherever they were begun."""
+    from mezite.cli.lockcommands import print_sessions
+    from mezite.client.dialer import dial_auth
+
+    profile = valid_profile(proxy)
+
+    def ask(question: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        async def work(reactor: Any) -> Any:
+            client = await dial_auth(reactor, profile)
+            try:
+                return await question(client)
+            finally:
+                client.close()
+
+        return main.run(work)
+
+    print_sessions(ask, output_format)
 
 
 for command in (ssh, scp, sftp, mfa, passwd, requests_of("msh")):

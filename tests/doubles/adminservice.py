@@ -37,6 +37,8 @@ class AdminDouble:
     nodes: dict[str, pb.Node] = field(factory=dict)
     invited: list[tuple[str, int]] = field(factory=list)
     roles: dict[str, pb.Role] = field(factory=dict)
+    locks: dict[str, pb.Lock] = field(factory=dict)
+    sessions: dict[str, pb.Session] = field(factory=dict)
     api_tokens: dict[str, pb.ApiToken] = field(factory=dict)
     explained: list[pb.ExplainAccessRequest] = field(factory=list)
     explanation: pb.ExplainAccessResponse = field(factory=pb.ExplainAccessResponse)
@@ -52,6 +54,34 @@ class AdminDouble:
 
         audit = self.store.audit
         self.audit = AuditMethods(audit, Verification(audit, Clock(), at_once))
+
+    async def create_lock(self, call: Call, request: pb.CreateLockRequest) -> Message:
+        lock = pb.Lock(
+            lock_id=f"lock{len(self.locks)}",
+            target=request.target,
+            message=request.message,
+            created_by="local",
+            created=NOW,
+            expires=NOW + request.ttl_seconds if request.ttl_seconds else 0,
+        )
+        self.locks[lock.lock_id] = lock
+        return pb.CreateLockResponse(lock=lock)
+
+    async def list_locks(self, call: Call, request: pb.ListLocksRequest) -> Message:
+        return pb.ListLocksResponse(locks=self.locks.values())
+
+    async def delete_lock(self, call: Call, request: pb.DeleteLockRequest) -> Message:
+        if self.locks.pop(request.lock_id, None) is None:
+            raise NotFound(f"there is no lock {request.lock_id!r}")
+        return pb.DeleteLockResponse()
+
+    async def list_sessions(self, call: Call, request: pb.ListSessionsRequest) -> Message:
+        return pb.ListSessionsResponse(sessions=self.sessions.values())
+
+    async def end_session(self, call: Call, request: pb.EndSessionRequest) -> Message:
+        if self.sessions.pop(request.session_id, None) is None:
+            raise NotFound(f"there is no live session {request.session_id!r}")
+        return pb.EndSessionResponse()
 
     async def list_audit_events(self, call: Call, request: pb.ListAuditEventsRequest) -> Message:
         return await self.audit.list_audit_events(Subject(), call, request)
