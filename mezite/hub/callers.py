@@ -112,6 +112,10 @@ READS: Final = frozenset(
     {"WhoAmI", "ListNodes", "ListAccessRequests", "GetAccessRequest", "ListSessions"}
 )
 
+# The one method for a login by password that a token can be made for; the others change with
+# what a user logs in, and are for nobody but the user.
+ISSUING: Final = "IssueUserCerts"
+
 # A token that is stolen must not make another, which would outlive its revocation; and it
 # ends by being revoked. Nor must it change how its owner logs in.
 NOT_BY_TOKEN: Final = frozenset(
@@ -119,13 +123,6 @@ NOT_BY_TOKEN: Final = frozenset(
         "CreateApiToken",
         "Logout",
         "ListSecondFactors",
-        "BeginTotp",
-        "ConfirmTotp",
-        "RemoveTotp",
-        "CreateRecoveryCodes",
-        "BeginWebauthn",
-        "FinishWebauthn",
-        "RemoveWebauthn",
     }
 )
 
@@ -291,7 +288,7 @@ def permit(method: str, subject: Subject) -> None:
 def _permit_token(method: str, permission: Permission, access: ApiAccess) -> None:
     if method == "WhoAmI":
         return
-    issues = permission is Permission.PASSWORD_LOGIN
+    issues = method == ISSUING
     match access:
         case ApiAccess.CERTIFICATES if not issues:
             raise Denied("this API token is good for certificates only")
@@ -299,7 +296,7 @@ def _permit_token(method: str, permission: Permission, access: ApiAccess) -> Non
             raise Denied("this API token is not good for certificates")
         case ApiAccess.READ_ONLY if method not in READS and permission is not Permission.AUDITOR:
             raise Denied("this API token only reads")
-    if method in NOT_BY_TOKEN:
+    if method in NOT_BY_TOKEN or (permission is Permission.PASSWORD_LOGIN and not issues):
         raise Denied("this is not for API tokens")
 
 

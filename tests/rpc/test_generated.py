@@ -9,6 +9,8 @@ To generate it anew, run from the root of the repository::
 from __future__ import annotations
 
 import importlib.util
+import itertools
+import re
 import subprocess
 import sys
 import sysconfig
@@ -73,3 +75,16 @@ def without_json_names(file: FileDescriptorProto) -> FileDescriptorProto:
             for field in part.field:
                 field.ClearField("json_name")
     return file
+
+
+class CommentTests(SynchronousTestCase):
+    def test_comments(self) -> None:
+        """Every method, and every message that is not one method's own, says what it is."""
+        text = (ROOT / PROTO / "auth.proto").read_text()
+        methods = set(re.findall(r"rpc (\w+)\(", text))
+        lines = [line.strip() for line in text.split("\n")]
+        for above, line in itertools.pairwise(lines):
+            kind, name, *_ = *line.split(), "", ""
+            is_own = name.removesuffix("Request").removesuffix("Response") in methods
+            if kind == "rpc" or (kind in ("message", "enum") and not is_own):
+                self.assertTrue(above.startswith("//"), line)

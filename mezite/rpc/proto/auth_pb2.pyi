@@ -44,7 +44,8 @@ class _NodeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeStatus
     NODE_STATUS_OFFLINE: _NodeStatus.ValueType  # 2
     """None does: see last_seen."""
 
-class NodeStatus(_NodeStatus, metaclass=_NodeStatusEnumTypeWrapper): ...
+class NodeStatus(_NodeStatus, metaclass=_NodeStatusEnumTypeWrapper):
+    """Whether a node can be reached now."""
 
 NODE_STATUS_UNSPECIFIED: NodeStatus.ValueType  # 0
 NODE_STATUS_ONLINE: NodeStatus.ValueType  # 1
@@ -67,7 +68,8 @@ class _SessionRecordingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sess
     SESSION_RECORDING_STRICT: _SessionRecording.ValueType  # 3
     """No record, no session."""
 
-class SessionRecording(_SessionRecording, metaclass=_SessionRecordingEnumTypeWrapper): ...
+class SessionRecording(_SessionRecording, metaclass=_SessionRecordingEnumTypeWrapper):
+    """How a session is to be recorded."""
 
 SESSION_RECORDING_UNSPECIFIED: SessionRecording.ValueType  # 0
 """As SESSION_RECORDING_STRICT."""
@@ -129,7 +131,10 @@ class _AccessRequestStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ac
     """What it gave was taken away."""
 
 class AccessRequestState(_AccessRequestState, metaclass=_AccessRequestStateEnumTypeWrapper):
-    """------------------------------------------------------------ access requests"""
+    """------------------------------------------------------------ access requests
+
+    Where a request stands.
+    """
 
 ACCESS_REQUEST_STATE_UNSPECIFIED: AccessRequestState.ValueType  # 0
 ACCESS_REQUEST_STATE_PENDING: AccessRequestState.ValueType  # 1
@@ -157,7 +162,8 @@ class _AccessRequestDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[
     ACCESS_REQUEST_DECISION_REVOKE: _AccessRequestDecision.ValueType  # 3
     """Ends what an approved request gives."""
 
-class AccessRequestDecision(_AccessRequestDecision, metaclass=_AccessRequestDecisionEnumTypeWrapper): ...
+class AccessRequestDecision(_AccessRequestDecision, metaclass=_AccessRequestDecisionEnumTypeWrapper):
+    """What a reviewer decides."""
 
 ACCESS_REQUEST_DECISION_UNSPECIFIED: AccessRequestDecision.ValueType  # 0
 ACCESS_REQUEST_DECISION_APPROVE: AccessRequestDecision.ValueType  # 1
@@ -504,6 +510,8 @@ Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015
 
 @_typing.final
 class Node(_message.Message):
+    """A machine with an agent."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -1086,6 +1094,8 @@ Global___DeleteNodeResponse: _TypeAlias = DeleteNodeResponse  # noqa: Y015
 
 @_typing.final
 class User(_message.Message):
+    """A person who may log in."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -1152,6 +1162,8 @@ Global___User: _TypeAlias = User  # noqa: Y015
 
 @_typing.final
 class Trait(_message.Message):
+    """Something that roles can fill into their templates."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -1492,6 +1504,8 @@ Global___CreateTokenResponse: _TypeAlias = CreateTokenResponse  # noqa: Y015
 
 @_typing.final
 class Token(_message.Message):
+    """A join token, without its secret."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -1729,7 +1743,10 @@ Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
 
 @_typing.final
 class Role(_message.Message):
-    """---------------------------------------------------------------------- roles"""
+    """---------------------------------------------------------------------- roles
+
+    A role as an administrator wrote it, or as it is built in.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2000,6 +2017,8 @@ Global___ExplainAccessResponse: _TypeAlias = ExplainAccessResponse  # noqa: Y015
 
 @_typing.final
 class RoleFinding(_message.Message):
+    """What one role says about a user, a login and a node."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ROLE_FIELD_NUMBER: _builtins.int
@@ -2113,6 +2132,8 @@ Global___LogoutResponse: _TypeAlias = LogoutResponse  # noqa: Y015
 
 @_typing.final
 class ApiToken(_message.Message):
+    """A token with which a program speaks as a user, without its secret."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKEN_ID_FIELD_NUMBER: _builtins.int
@@ -2435,7 +2456,10 @@ Global___AllowRejoinResponse: _TypeAlias = AllowRejoinResponse  # noqa: Y015
 
 @_typing.final
 class Authority(_message.Message):
-    """---------------------------------------------------------------- authorities"""
+    """---------------------------------------------------------------- authorities
+
+    One of the cluster's authorities, and where its rotation stands.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2641,7 +2665,10 @@ Global___RollbackAuthorityResponse: _TypeAlias = RollbackAuthorityResponse  # no
 
 @_typing.final
 class AuditEvent(_message.Message):
-    """-------------------------------------------------------------------- audit"""
+    """-------------------------------------------------------------------- audit
+
+    Something that was done, or refused.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2744,6 +2771,8 @@ Global___AuditEvent: _TypeAlias = AuditEvent  # noqa: Y015
 
 @_typing.final
 class AuditCopy(_message.Message):
+    """One of the places that the audit is copied to, and whether it keeps up."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -2929,6 +2958,8 @@ Global___VerifyAuditResponse: _TypeAlias = VerifyAuditResponse  # noqa: Y015
 
 @_typing.final
 class AccessRequest(_message.Message):
+    """A user's wish for roles, and what became of it."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
@@ -2989,6 +3020,8 @@ Global___AccessRequest: _TypeAlias = AccessRequest  # noqa: Y015
 
 @_typing.final
 class AccessRequestChange(_message.Message):
+    """A step of a request: when, by whom, and why."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
@@ -3255,7 +3288,10 @@ Global___CancelAccessRequestResponse: _TypeAlias = CancelAccessRequestResponse  
 
 @_typing.final
 class Invite(_message.Message):
-    """---------------------------------------------------- invites and second factors"""
+    """---------------------------------------------------- invites and second factors
+
+    A user's way to their first password.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -3543,6 +3579,8 @@ Global___AcceptInviteResponse: _TypeAlias = AcceptInviteResponse  # noqa: Y015
 
 @_typing.final
 class TotpEnrolment(_message.Message):
+    """What an authenticator app is to be given."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     URI_FIELD_NUMBER: _builtins.int
@@ -3571,6 +3609,8 @@ Global___TotpEnrolment: _TypeAlias = TotpEnrolment  # noqa: Y015
 
 @_typing.final
 class SecondFactor(_message.Message):
+    """What a user proves who they are with, beside the password."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
@@ -4077,6 +4117,8 @@ Global___LockTarget: _TypeAlias = LockTarget  # noqa: Y015
 
 @_typing.final
 class Lock(_message.Message):
+    """What keeps somebody, something or some way in closed."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LOCK_ID_FIELD_NUMBER: _builtins.int
