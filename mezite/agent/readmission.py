@@ -137,7 +137,8 @@ class Readmission:
                     f"the hub at {membership.hub} is not the one that this node joined, or its"
                     " authority was rotated while this node was away"
                 )
-            self._log.debug("the hub does not say why it hangs up: {error}", error=error)
+            # A locked node hears it here.
+            self._log.info("asked why it hangs up, the hub says: {error}", error=error)
             return False
         return True
 
