@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from twisted.internet.protocol import Factory
@@ -18,9 +19,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mezite.auth.locking import LockService
+from mezite.hub import recordinguploads
 from mezite.hub.attendance import Attendance
 from mezite.hub.error import TunnelRefused
 from mezite.hub.presence import Presence
+from mezite.hub.recordinguploads import RecordingReceiver
 from mezite.hub.tunnels import Tunnel, TunnelRegistry
 from mezite.identity.x509 import NodeIdentity, identity_of, key_hash
 from mezite.mux.frames import Role
@@ -39,6 +42,8 @@ _ADMISSION_SECONDS = 10.0
 # An agent needs one, and another while the one before ends. Each may hold 4 MiB of
 # unfinished calls, and a tunnel has a thousand streams.
 AUTH_STREAMS = 8
+# An agent has 64 at a time, and an inventory; others may not be forgotten yet.
+RECORDING_STREAMS = 128
 
 
 class TunnelServerFactory(Factory):
@@ -58,6 +63,7 @@ class TunnelServerFactory(Factory):
         methods: Mapping[str, Method],
         clock: IReactorTime,
         wall_clock: Callable[[], float],
+        recordings: Any = None,
     ) -> None:
         self.cluster = cluster
         self.registry = registry
@@ -68,6 +74,8 @@ class TunnelServerFactory(Factory):
         self.methods = methods
         self.clock = clock
         self.wall_clock = wall_clock
+        # An IRecordingStore; without one, agents keep what they record.
+        self.recordings = recordings
 
     def buildProtocol(self, addr: IAddress | None) -> MuxProtocol:
         return _Arrival(self, addr).mux
@@ -85,6 +93,7 @@ class _Arrival:
         # Streams that came before the tunnel was admitted; the mux bounds them.
         self._waiting: list[StreamTransport] = []
         self._auth: GrpcServerFactory | None = None
+        self._receivers: WeakSet[RecordingReceiver] = WeakSet()
         self._tls_key: bytes | None = None
         self.mux = MuxProtocol(
             role=Role.SERVER,
@@ -152,7 +161,11 @@ class _Arrival:
             stream.attach(Opening(self._factory.clock, self._choose))
 
     def _choose(self, header: StreamHeader) -> IProtocol | None:
-        if header.service != "auth" or self._tunnel is None:
+        if self._tunnel is None:
+            return None
+        if header.service == recordinguploads.SERVICE:
+            return self._recording(self._tunnel.identity)
+        if header.service != "auth":
             return None
         if self._auth is None:
             identity = self._tunnel.identity
@@ -169,6 +182,16 @@ class _Arrival:
             self._log.warn("{place} has too many streams for the auth service", place=self._place)
             return None
         return self._auth.buildProtocol(self._address)
+
+    def _recording(self, node: NodeIdentity) -> IProtocol | None:
+        if self._factory.recordings is None:
+            return None
+        if len(self._receivers) >= RECORDING_STREAMS:
+            self._log.warn("{place} has too many streams for recordings", place=self._place)
+            return None
+        receiver = RecordingReceiver(node, self._factory.recordings, self._factory.clock)
+        self._receivers.add(receiver)
+        return receiver
 
     def _down(self, reason: Failure) -> None:
         self._waiting.clear()
