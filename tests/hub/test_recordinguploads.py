@@ -52,28 +52,36 @@ class ReceiverTests(SynchronousTestCase):
         """An agent that does not say which recording it is about is not waited for."""
         self.receiver(MemoryRecordings())
         self.clock.advance(HELLO_SECONDS)
-        self.assertTrue(self.transport.aborting)
+        self.assertTrue(self.transport.disconnected)
+
+    def test_too_early(self) -> None:
+        """A chunk before the hub has said where it stands breaks the rules."""
+        receiver = self.receiver(MemoryRecordings())
+        [chunk] = chunked([b"a"], "s.1", ends=False)
+        receiver.dataReceived(encode(Hello("s.1")) + encode(ChunkSent(chunk.data)))
+        self.assertTrue(self.transport.disconnected)
 
     def test_silent_shell(self) -> None:
         """After that an agent may be silent: so is a shell at night."""
         receiver = self.receiver(MemoryRecordings())
         receiver.dataReceived(encode(Hello("s.1")))
         self.clock.advance(1e6)
-        self.assertFalse(self.transport.aborting)
+        self.assertFalse(self.transport.disconnecting)
 
     def test_garbage(self) -> None:
         """What is no message ends the stream; what waited is not kept."""
         store = MemoryRecordings()
         receiver = self.receiver(store)
         receiver.dataReceived(encode(Hello("s.1")) + b"\xff" * 10)
-        self.assertTrue(self.transport.aborting)
+        self.assertTrue(self.transport.disconnected)
 
     def test_acknowledged_when_kept(self) -> None:
         """A chunk is acknowledged once the store has it, and not before."""
         store = SlowRecordings()
         receiver = self.receiver(store)
         [chunk] = chunked([b"a"], "s.1", ends=False)
-        receiver.dataReceived(encode(Hello("s.1")) + encode(ChunkSent(chunk.data)))
+        receiver.dataReceived(encode(Hello("s.1")))
+        receiver.dataReceived(encode(ChunkSent(chunk.data)))
         self.assertEqual([type(each) for each in self.said()], [Resume])
         store.answer.callback(None)
         self.assertEqual(self.said()[1:], [Acked(1)])
@@ -83,9 +91,10 @@ class ReceiverTests(SynchronousTestCase):
         store = SlowRecordings()
         receiver = self.receiver(store)
         [chunk] = chunked([b"a"], "s.1", ends=False)
-        receiver.dataReceived(encode(Hello("s.1")) + encode(ChunkSent(chunk.data)))
+        receiver.dataReceived(encode(Hello("s.1")))
+        receiver.dataReceived(encode(ChunkSent(chunk.data)))
         store.answer.errback(ZeroDivisionError())
-        self.assertTrue(self.transport.aborting)
+        self.assertTrue(self.transport.disconnected)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_endless_inventory(self) -> None:
@@ -95,5 +104,5 @@ class ReceiverTests(SynchronousTestCase):
         part = encode(Inventory(tuple(f"s.{n}" for n in range(IDS_IN_A_MESSAGE)), False))
         for _ in range(INVENTORY_LIMIT // IDS_IN_A_MESSAGE + 1):
             receiver.dataReceived(part)
-        self.assertTrue(self.transport.aborting)
+        self.assertTrue(self.transport.disconnected)
         self.assertEqual(store.listed, [])
