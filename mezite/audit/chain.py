@@ -155,7 +155,8 @@ def _event(values: Mapping[str, Any]) -> AuditEvent:
     kind = BY_TEXT.get(values["event_type"])
     if kind is None or kind.code != values["event_code"]:
         raise BadAuditLine(f"there are no events of the type {str(values['event_type'])[:80]!r}")
-    time = datetime.strptime(values["time"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    # It reads more than the one spelling, and what is read is spelled again and compared.
+    time = datetime.fromisoformat(values["time"])
     details = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in values["details"].items()

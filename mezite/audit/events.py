@@ -103,7 +103,11 @@ BY_TEXT: Final[Mapping[str, EventType]] = {each.text: each for each in EventType
 
 def _clean(text: str) -> str:
     """Text that breaks no line and no terminal, of a bounded length."""
-    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    shown = text
+    if not text.isprintable():
+        shown = "".join(
+            each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text
+        )
     if len(shown) > TEXT_LENGTH:
         shown = shown[: TEXT_LENGTH - 1] + "\N{HORIZONTAL ELLIPSIS}"
     return shown
