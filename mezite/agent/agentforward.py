@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mezite.agent.error import SocketRefused
+from mezite.agent.forwardrecord import ForwardRecord
 from mezite.agent.remoteforward import incoming
 from mezite.ssh.connection import FlowConnection
 
@@ -30,6 +31,7 @@ class AgentForwarding:
 
     connection: FlowConnection
     sockets: Any
+    record: ForwardRecord
     _address: str | None = field(init=False, default=None)
     _listener: Any = field(init=False, default=None)
     # Sessions that wait for the first to have it made.
@@ -44,8 +46,13 @@ class AgentForwarding:
             self._waiting.append(asked)
             return asked
         self._waiting = [asked]
+        self.record.soon()
         made: Deferred[Any] = self.sockets.listen_privately(
-            lambda: incoming(self.connection, b"auth-agent@openssh.com")
+            lambda: incoming(
+                self.connection,
+                b"auth-agent@openssh.com",
+                lambda: self.record.flow("auth-agent", "the client's agent", "the session"),
+            )
         )
         made.addCallbacks(self._made, self._not_made)
         return asked

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from mezite.agent.agentforward import AgentForwarding
 from mezite.agent.error import ForwardRefused
 from mezite.agent.forward import ForwardedChannel, LocalForwardedChannel
+from mezite.agent.forwardrecord import ForwardRecord
 from mezite.agent.globalrequests import OrderedAnswers
 from mezite.agent.permit import SessionBounds
 from mezite.agent.remoteforward import RemoteForwards
@@ -66,10 +67,21 @@ class NodeConnection(FlowConnection):
         self._setting = setting
         self._destinations = destinations
         self._sockets = sockets
-        self._agent = AgentForwarding(self, sockets)
+        self._record = ForwardRecord(
+            setting.recordings,
+            lambda error: say_goodbye(
+                self.transport, f"this session ends, because its recording cannot go on: {error}"
+            ),
+        )
+        self._agent = AgentForwarding(self, sockets, self._record)
         self._answers = OrderedAnswers(self._send_answer)
         self._forwards = RemoteForwards(
-            self, ports, sockets, is_root=setting.account.uid == 0, anywhere=is_gateway
+            self,
+            ports,
+            sockets,
+            is_root=setting.account.uid == 0,
+            anywhere=is_gateway,
+            record=self._record,
         )
         self._sessions = 0
         self._takes_sessions = True
@@ -100,10 +112,10 @@ class NodeConnection(FlowConnection):
         return super().make_channel(kind)
 
     def _to_network(self) -> FlowChannel:
-        return ForwardedChannel(self._destinations)
+        return ForwardedChannel(self._destinations, self._record)
 
     def _to_file(self) -> FlowChannel:
-        return LocalForwardedChannel(self._sockets)
+        return LocalForwardedChannel(self._sockets, self._record)
 
     def _session(self) -> SessionChannel:
         if not self._takes_sessions:
@@ -157,10 +169,20 @@ class NodeConnection(FlowConnection):
             return b""
         return super().got_global_request(name, data)
 
-    def global_tcpip_forward(self, reader: FieldReader) -> bytes | None:
+    def global_tcpip_forward(self, reader: FieldReader) -> Deferred[bytes | None]:
         host, port = _host(reader), reader.uint32()
         reader.end()
-        chosen = self._forwards.listen(host, port)
+        return Deferred.fromCoroutine(self._listen(host, port))
+
+    async def _listen(self, host: str, port: int) -> bytes | None:
+        try:
+            await self._record.ready()
+            if self._has_ended:
+                return None
+            chosen = self._forwards.listen(host, port)
+        except (ForwardRefused, ChannelRefused) as error:
+            self._tell(str(error))
+            return None
         return uint32(chosen) if port == 0 else b""
 
     def global_cancel_tcpip_forward(self, reader: FieldReader) -> bytes | None:
@@ -175,8 +197,9 @@ class NodeConnection(FlowConnection):
 
     async def _listen_on_file(self, path: bytes) -> bytes | None:
         try:
+            await self._record.ready()
             await self._forwards.listen_on_file(path)
-        except ForwardRefused as error:
+        except (ForwardRefused, ChannelRefused) as error:
             self._tell(str(error))
             return None
         return b""
@@ -222,6 +245,7 @@ class NodeConnection(FlowConnection):
         self._answers.stop()
         self._forwards.close()
         self._agent.close()
+        self._record.close()
         self._sockets.close()
         super().serviceStopped()
 

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from mezite.agent.error import SocketRefused
+from mezite.agent.forwardrecord import Flow, ForwardRecord
 from mezite.ssh.channel import FlowChannel
 from mezite.ssh.error import OPEN_CONNECT_FAILED, ChannelRefused
 from mezite.ssh.fields import FieldReader, printable
@@ -74,6 +75,8 @@ class ForwardedSocket(Protocol):
         self.transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.channel.flow is not None:
+            self.channel.flow.received += len(data)
         self.channel.write(data)
 
     def readConnectionLost(self) -> None:
@@ -100,6 +103,8 @@ class SocketChannel(FlowChannel):
     def __init__(self, **rest: Any) -> None:
         super().__init__(**rest)
         self.socket: ForwardedSocket | None = None
+        # Once it is recorded.
+        self.flow: Flow | None = None
 
     def channelOpen(self, specificData: bytes) -> None:
         assert self.socket is not None
@@ -107,6 +112,8 @@ class SocketChannel(FlowChannel):
 
     def dataReceived(self, data: bytes) -> None:
         assert self.socket is not None
+        if self.flow is not None:
+            self.flow.sent += len(data)
         self.socket.transport.write(data)
 
     def eofReceived(self) -> None:
@@ -115,6 +122,8 @@ class SocketChannel(FlowChannel):
         self.socket.transport.loseWriteConnection()
 
     def closed(self) -> None:
+        if self.flow is not None:
+            self.flow.close()
         if self.socket is not None:
             self.socket.transport.unregisterProducer()
             self.socket.transport.loseConnection()
@@ -123,48 +132,53 @@ class SocketChannel(FlowChannel):
 class ForwardedChannel(SocketChannel):
     """A ``direct-tcpip`` channel, confirmed once its connection stands."""
 
-    def __init__(self, destinations: Any, **rest: Any) -> None:
+    def __init__(self, destinations: Any, record: ForwardRecord, **rest: Any) -> None:
         super().__init__(**rest)
         self._destinations = destinations
+        self._record = record
 
     def open_requested(self, data: bytes) -> Deferred[None]:
         reader = FieldReader(data)
         host, port = reader.string(), reader.uint32()
-        reader.string(), reader.uint32()  # where the client says it comes from
+        origin = f"{printable(reader.string())}:{reader.uint32()}"  # as the client says
         reader.end()
         name = printable(host)
         if not 0 < port < 65536 or not 0 < len(host) <= _HOST_LENGTH or name.encode() != host:
             raise ChannelRefused("this is not an address to connect to", OPEN_CONNECT_FAILED)
+        return Deferred.fromCoroutine(self._connect(name, port, origin))
+
+    async def _connect(self, name: str, port: int, origin: str) -> None:
+        await self._record.ready()
         endpoint = self._destinations.endpoint(name, port)
         connecting: Deferred[Any] = endpoint.connect(
             Factory.forProtocol(lambda: ForwardedSocket(self))
         )
-        return connecting.addCallbacks(self._connected, _not_connected, errbackArgs=(name, port))
-
-    def _connected(self, socket: ForwardedSocket) -> None:
-        self.socket = socket
+        self.socket = await connecting.addErrback(_not_connected, name, port)
+        self.flow = self._record.flow("direct-tcpip", f"{name}:{port}", origin)
 
 
 class LocalForwardedChannel(SocketChannel):
     """A ``direct-streamlocal@openssh.com`` channel, confirmed once its connection stands."""
 
-    def __init__(self, sockets: Any, **rest: Any) -> None:
+    def __init__(self, sockets: Any, record: ForwardRecord, **rest: Any) -> None:
         super().__init__(**rest)
         self._sockets = sockets
+        self._record = record
 
     def open_requested(self, data: bytes) -> Deferred[None]:
         reader = FieldReader(data)
         path = reader.string()
         reader.string(), reader.uint32()  # reserved (OpenSSH's PROTOCOL, section 2.4)
         reader.end()
+        return Deferred.fromCoroutine(self._connect(path))
+
+    async def _connect(self, path: bytes) -> None:
+        await self._record.ready()
         socket = ForwardedSocket(self)
         connecting: Deferred[Any] = self._sockets.connect(path, socket)
-        return connecting.addCallbacks(
-            lambda _: self._connected(socket), _not_there, errbackArgs=(path,)
-        )
-
-    def _connected(self, socket: ForwardedSocket) -> None:
+        await connecting.addErrback(_not_there, path)
         self.socket = socket
+        self.flow = self._record.flow("direct-streamlocal", printable(path), "")
 
 
 def _not_there(failure: Failure, path: bytes) -> None:

@@ -20,6 +20,7 @@ from zope.interface import Interface
 
 from mezite.agent.error import ForwardRefused, SocketRefused
 from mezite.agent.forward import ForwardedSocket, SocketChannel
+from mezite.agent.forwardrecord import Flow, ForwardRecord
 from mezite.ssh.connection import FlowConnection
 from mezite.ssh.fields import printable, string, uint32
 
@@ -56,9 +57,10 @@ class IListeners(Interface):
 class IncomingChannel(SocketChannel):
     """A channel to the client, for a connection that somebody made to the node."""
 
-    def __init__(self, kind: bytes, **rest: Any) -> None:
+    def __init__(self, kind: bytes, make_flow: Callable[[], Flow], **rest: Any) -> None:
         super().__init__(**rest)
         self.name = kind
+        self._make_flow = make_flow
         self._is_open = False
         self._is_given_up = False
 
@@ -67,6 +69,7 @@ class IncomingChannel(SocketChannel):
         if self._is_given_up:
             super().loseConnection()
         else:
+            self.flow = self._make_flow()
             super().channelOpen(specificData)
 
     def loseConnection(self) -> None:
@@ -120,6 +123,7 @@ class RemoteForwards:
     :param connection: where channels are opened to.
     :param ports: an :class:`IPorts`.
     :param sockets: an :class:`~mezite.agent.loginsockets.ILoginSockets`.
+    :param record: what is told of listeners, and of who came to them.
     :param is_root: whether the login may have privileged ports.
     :param anywhere: whether others than this machine may connect.
     """
@@ -131,6 +135,7 @@ class RemoteForwards:
     sockets: Any
     is_root: bool
     anywhere: bool
+    record: ForwardRecord
     _listeners: dict[tuple[str, int], Any] = field(init=False, factory=dict)
     # None while the file is being made.
     _files: dict[bytes, Any] = field(init=False, factory=dict)
@@ -153,6 +158,7 @@ class RemoteForwards:
         listeners = self.ports.listen(hosts, port, factory)
         chosen: int = listeners.port()
         self._listeners[host, chosen] = listeners
+        self._told("listen", f"{hosts[0]}:{chosen}")
         self._log.info("port {port} leads to the client now", port=chosen, host=hosts[0])
         return chosen
 
@@ -170,7 +176,12 @@ class RemoteForwards:
         def make() -> ForwardedSocket | None:
             # OpenSSH's PROTOCOL, section 2.4: the path, and a reserved string.
             extra = string(path) + string(b"")
-            return incoming(self.connection, b"forwarded-streamlocal@openssh.com", extra)
+            return incoming(
+                self.connection,
+                b"forwarded-streamlocal@openssh.com",
+                lambda: self.record.flow("forwarded-streamlocal", "the client", printable(path)),
+                extra,
+            )
 
         try:
             listener = await self.sockets.listen(path, make)
@@ -179,6 +190,7 @@ class RemoteForwards:
             raise ForwardRefused(f"{printable(path)} on the node: {error}") from None
         if path in self._files:
             self._files[path] = listener
+            self._told("listen", printable(path))
         else:
             # The connection has ended meanwhile.
             listener.stop()
@@ -189,7 +201,11 @@ class RemoteForwards:
             return False
         self._files.pop(path).stop()
         self.sockets.remove(path)
+        self._told("cancel", printable(path))
         return True
+
+    def _told(self, what: str, address: str) -> None:
+        self.record.note(f"forward.{what}", {"address": address}, f"{what} {address}")
 
     def _check_room(self) -> None:
         if len(self._listeners) + len(self._files) >= LISTENERS:
@@ -201,6 +217,7 @@ class RemoteForwards:
         if listeners is None:
             return False
         listeners.stop()
+        self._told("cancel", f"{host}:{port}")
         return True
 
     def close(self) -> None:
@@ -214,16 +231,26 @@ class RemoteForwards:
     def _incoming(self, host: str, port: int, address: Any) -> ForwardedSocket | None:
         origin = string(address.host.encode()) + uint32(address.port)
         where = string(host.encode()) + uint32(port)
-        return incoming(self.connection, b"forwarded-tcpip", where + origin)
+        return incoming(
+            self.connection,
+            b"forwarded-tcpip",
+            lambda: self.record.flow(
+                "forwarded-tcpip", "the client", f"{address.host}:{address.port} at port {port}"
+            ),
+            where + origin,
+        )
 
 
-def incoming(connection: FlowConnection, kind: bytes, extra: bytes = b"") -> ForwardedSocket | None:
+def incoming(
+    connection: FlowConnection, kind: bytes, make_flow: Callable[[], Flow], extra: bytes = b""
+) -> ForwardedSocket | None:
     """What carries somebody's connection to the client, if the client may have one more."""
     # Whoever listens goes on: channels close, and others then come through.
     if len(connection.channels) >= connection.channel_limit:
         return None
     return IncomingSocket(
-        IncomingChannel(kind), open_channel=lambda channel: connection.openChannel(channel, extra)
+        IncomingChannel(kind, make_flow),
+        open_channel=lambda channel: connection.openChannel(channel, extra),
     )
 
 

@@ -6,6 +6,7 @@ from zope.interface.verify import verifyObject
 from mezite.agent.agentforward import AgentForwarding
 from mezite.agent.loginsockets import ILoginSockets
 from tests.doubles.loginsockets import PRIVATE, PlayedLoginSockets
+from tests.doubles.recordings import forward_record
 from tests.ssh.pair import HearingChannel, Pair
 
 
@@ -16,7 +17,8 @@ class AgentForwardingTests(SynchronousTestCase):
         self.pair.connection.make_channel = self._take  # type: ignore[method-assign]
         [server] = self.pair.served
         self.sockets = PlayedLoginSockets()
-        self.agent = AgentForwarding(server, self.sockets)
+        record, self.spooled, _ = forward_record(self.mktemp())
+        self.agent = AgentForwarding(server, self.sockets, record)
 
     def _take(self, kind: bytes) -> HearingChannel:
         self.assertEqual(kind, b"auth-agent@openssh.com")

@@ -18,10 +18,12 @@ from mezite.agent.forward import (
     LocalForwardedChannel,
     NetworkDestinations,
 )
+from mezite.recording.events import Kind
 from mezite.ssh.error import ChannelRefused
 from mezite.ssh.fields import string, uint32
 from tests.doubles.loginsockets import PlayedLoginSockets
 from tests.doubles.ports import PlayedSocket
+from tests.doubles.recordings import Disk, forward_record
 from tests.ssh.pair import HearingChannel, Pair
 
 
@@ -55,9 +57,14 @@ class PlayedDestinations:
 class ForwardTests(SynchronousTestCase):
     """A connection opened from the node."""
 
+    disk = Disk()
+
     def setUp(self) -> None:
         self.destinations = PlayedDestinations()
-        self.pair = Pair(make_channel=lambda: ForwardedChannel(self.destinations)).connect()
+        self.record, self.spooled, _ = forward_record(self.mktemp(), disk=self.disk)
+        self.pair = Pair(
+            make_channel=lambda: ForwardedChannel(self.destinations, self.record)
+        ).connect()
         self.channel = HearingChannel()
 
     def ask(self, host: bytes = b"db.internal", port: int = 5432, more: bytes = b"") -> None:
@@ -92,6 +99,42 @@ class ForwardTests(SynchronousTestCase):
         self.pair.pump.flush()
         self.assertEqual(self.channel.happened, ["open"])
         self.assertEqual(socket.told, ["pauseProducing", "resumeProducing"])
+
+    def test_recorded(self) -> None:
+        """The record has where it came from and went to, and how much went each way."""
+        protocol, _ = self.connected()
+        self.channel.write(b"SELECT 1")
+        self.pair.pump.flush()
+        protocol.dataReceived(b"1")
+        self.channel.loseConnection()
+        self.pair.pump.flush()
+        self.record.close()
+        header, opened, _, closed, *_ = self.spooled.events("s1.0")
+        self.assertIs(header.kind, Kind.FORWARDS)
+        self.assertEqual(
+            (opened.kind, opened.fields),
+            (
+                "forward.open",
+                {
+                    "forward": 1,
+                    "kind": "direct-tcpip",
+                    "target": "db.internal:5432",
+                    "origin": "127.0.0.1:50000",
+                },
+            ),
+        )
+        self.assertEqual(
+            (closed.kind, closed.fields),
+            ("forward.close", {"forward": 1, "sent": 8, "received": 1}),
+        )
+
+    def test_no_record(self) -> None:
+        """No record, no connection."""
+        self.disk = Disk(1)
+        self.setUp()
+        self.ask()
+        self.assertEqual(self.destinations.asked, [])
+        self.assertIn("has to be recorded", self.refused())
 
     def test_refused(self) -> None:
         """A connection that does not come about is a refusal that names it."""
@@ -176,7 +219,8 @@ class LocalForwardTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.sockets = PlayedLoginSockets()
-        self.pair = Pair(make_channel=lambda: LocalForwardedChannel(self.sockets)).connect()
+        record, _, _ = forward_record(self.mktemp())
+        self.pair = Pair(make_channel=lambda: LocalForwardedChannel(self.sockets, record)).connect()
         self.channel = HearingChannel()
 
     def ask(self, path: bytes = b"/run/docker.sock", more: bytes = b"") -> None:

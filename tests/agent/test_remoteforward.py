@@ -17,12 +17,14 @@ from mezite.agent.remoteforward import (
     RemoteForwards,
     bind_addresses,
 )
+from mezite.recording.events import Note
 from mezite.ssh.channel import FlowChannel
 from mezite.ssh.connection import FlowConnection
 from mezite.ssh.error import OPEN_CONNECT_FAILED, ChannelRefused
 from mezite.ssh.fields import FieldReader
 from tests.doubles.loginsockets import PlayedLoginSockets
 from tests.doubles.ports import PlayedListeners, PlayedPorts, PlayedSocket
+from tests.doubles.recordings import forward_record
 from tests.ssh.pair import HearingChannel, Pair
 
 
@@ -68,9 +70,17 @@ class RemoteForwardsTestCase(SynchronousTestCase):
         [self.server] = self.pair.served
         self.ports = PlayedPorts()
         self.sockets = PlayedLoginSockets()
+        record, self.spooled, _ = forward_record(self.mktemp())
+        record.soon()
         self.forwards = RemoteForwards(
-            self.server, self.ports, self.sockets, is_root=False, anywhere=False
+            self.server,
+            self.ports,
+            self.sockets,
+            is_root=False,
+            anywhere=False,
+            record=record,
         )
+        self.record = record
 
 
 class RemoteForwardsTests(RemoteForwardsTestCase):
@@ -102,6 +112,24 @@ class RemoteForwardsTests(RemoteForwardsTestCase):
         _, transport, channel = self.connected()
         self.assertEqual(channel.about, (b"localhost", 8080, b"127.0.0.1", 50000))
         self.assertEqual(transport.told, ["pauseProducing", "resumeProducing"])
+
+    def test_recorded(self) -> None:
+        """The record has what was listened on, who came, and when it was over."""
+        protocol, _, channel = self.connected()
+        protocol.dataReceived(b"GET")
+        self.pair.pump.flush()
+        channel.loseConnection()
+        self.pair.pump.flush()
+        self.forwards.cancel("localhost", 8080)
+        self.record.close()
+        notes = [each for each in self.spooled.events("s1.0") if isinstance(each, Note)]
+        self.assertEqual(
+            [note.kind for note in notes],
+            ["forward.listen", "forward.open", "forward.close", "forward.cancel", "totals"],
+        )
+        self.assertEqual(notes[0].fields, {"address": "127.0.0.1:8080"})
+        self.assertEqual(notes[1].fields["origin"], "127.0.0.1:50000 at port 8080")
+        self.assertEqual(notes[2].fields, {"forward": 1, "sent": 0, "received": 3})
 
     def test_both_ways(self) -> None:
         """Data and its end go both ways."""

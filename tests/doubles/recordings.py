@@ -11,11 +11,14 @@ from attrs import define, field
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from mezite.agent.forwardrecord import ForwardRecord
+from mezite.agent.permit import SessionRecord
 from mezite.agent.recorder import Caps
-from mezite.agent.recordings import NodeRecordings
+from mezite.agent.recordings import NodeRecordings, SessionRecordings
 from mezite.agent.spool import Spool, SpoolFile, SpoolLimits
 from mezite.agent.uploads import ISpooled
 from mezite.recording.chunks import ChunkReader, Position
+from mezite.recording.events import Header
 from mezite.recording.format import Decoder
 from tests.doubles.threads import InlineThreads
 
@@ -88,3 +91,11 @@ def recordings_below(
         monotonic=clock.seconds,
     )
     return made, watch
+
+
+def forward_record(path: str | Path, **rest: Any) -> tuple[ForwardRecord, SpoolWatch, list[str]]:
+    """The record of what is forwarded in session s1, and why it was lost."""
+    node, watch = recordings_below(path, **rest)
+    lost: list[str] = []
+    session = SessionRecordings(node, SessionRecord(), Header(0, session="s1"))
+    return ForwardRecord(session, lambda error: lost.append(str(error))), watch, lost
