@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mezite.agent.error import SocketRefused
-from mezite.agent.forwardrecord import ForwardRecord
 from mezite.agent.remoteforward import incoming
+from mezite.recording.forwardrecord import ForwardRecord
 from mezite.ssh.connection import FlowConnection
 
 

@@ -11,35 +11,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from twisted.conch.ssh import connection as conch
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.internet.interfaces import IReactorTime
 
 from mezite.agent.agentforward import AgentForwarding
 from mezite.agent.error import ForwardRefused
 from mezite.agent.forward import ForwardedChannel, LocalForwardedChannel
-from mezite.agent.forwardrecord import ForwardRecord
-from mezite.agent.globalrequests import OrderedAnswers
-from mezite.agent.permit import SessionBounds
 from mezite.agent.remoteforward import RemoteForwards
 from mezite.agent.session import SessionChannel, SessionSetting
-from mezite.agent.sessionends import SessionWatch, say_goodbye
+from mezite.recording.forwardrecord import ForwardRecord
 from mezite.ssh.channel import FlowChannel
-from mezite.ssh.connection import FlowConnection
 from mezite.ssh.error import OPEN_RESOURCE_SHORTAGE, ChannelRefused
 from mezite.ssh.fields import FieldReader, printable, uint32
+from mezite.ssh.sessionwatch import SessionBounds, say_goodbye
+from mezite.ssh.watchedconnection import WatchedConnection
 
 # VS Code holds some ten; a person's tool that wants more than this has a bug.
 SESSIONS: Final = 64
-# Load balancers forget idle connections after a minute; some, after half of one.
-ALIVE_SECONDS: Final = 25.0
 # RFC 1035, section 2.3.4.
 _HOST_LENGTH: Final = 255
 _FORWARDING: Final = "permit-port-forwarding"
 
 
-class NodeConnection(FlowConnection):
+class NodeConnection(WatchedConnection):
     """
     :param destinations: an :class:`~mezite.agent.forward.IDestinations`.
     :param ports: an :class:`~mezite.agent.remoteforward.IPorts`.
@@ -47,8 +41,6 @@ class NodeConnection(FlowConnection):
     :param is_gateway: whether other machines may connect to forwarded ports.
     :param bounds: what ends the connection from without.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -62,8 +54,7 @@ class NodeConnection(FlowConnection):
         wall_clock: Callable[[], float],
         bounds: SessionBounds = SessionBounds(),  # noqa: B008 - it is frozen
     ) -> None:
-        super().__init__()
-        self._clock = clock
+        super().__init__(setting.certificate.valid_before, bounds, clock, wall_clock)
         self._setting = setting
         self._destinations = destinations
         self._sockets = sockets
@@ -72,9 +63,9 @@ class NodeConnection(FlowConnection):
             lambda error: say_goodbye(
                 self.transport, f"this session ends, because its recording cannot go on: {error}"
             ),
+            ChannelRefused,
         )
         self._agent = AgentForwarding(self, sockets, self._record)
-        self._answers = OrderedAnswers(self._send_answer)
         self._forwards = RemoteForwards(
             self,
             ports,
@@ -85,18 +76,6 @@ class NodeConnection(FlowConnection):
         )
         self._sessions = 0
         self._takes_sessions = True
-        self._has_ended = False
-        self._alive: IDelayedCall | None = None
-        # When anything last moved on a channel, either way.
-        self._last_moved = clock.seconds()
-        self._watch = SessionWatch(
-            bounds,
-            setting.certificate.valid_before,
-            clock,
-            wall_clock,
-            lambda: self._last_moved,
-            lambda sentence: say_goodbye(self.transport, sentence),
-        )
 
     def _permits(self, extension: str) -> bool:
         return extension in self._setting.certificate.extensions
@@ -133,35 +112,17 @@ class NodeConnection(FlowConnection):
 
     # Global requests.
 
-    def ssh_GLOBAL_REQUEST(self, packet: bytes) -> None:
-        reader = FieldReader(packet)
-        name, wants_reply = reader.string(), reader.boolean()
-        self._answers.add(self._answer(name, reader.rest()), wants_reply=wants_reply)
-
-    def _answer(self, name: bytes, data: bytes) -> bytes | Deferred[bytes | None] | None:
+    def answer(self, name: bytes, data: bytes) -> bytes | Deferred[bytes | None] | None:
         ask = _REQUESTS.get(name)
         if ask is None:
-            return self.got_global_request(name, data)
+            return super().answer(name, data)
         try:
             if not self._permits(_FORWARDING):
                 raise ForwardRefused("your certificate does not permit port forwarding")
             return ask(self, FieldReader(data))
         except ForwardRefused as error:
-            self._tell(str(error))
+            self.tell_why(str(error))
             return None
-
-    def _tell(self, sentence: str) -> None:
-        # A refusal of a global request has no room for words; ``ssh -v`` shows these.
-        if self._has_ended:
-            return
-        self._log.info("forwarding refused: {sentence}", sentence=sentence)
-        self.transport.sendDebug(f"{sentence}\r\n".encode())
-
-    def _send_answer(self, answer: bytes | None) -> None:
-        if answer is None:
-            self.transport.sendPacket(conch.MSG_REQUEST_FAILURE, b"")
-        else:
-            self.transport.sendPacket(conch.MSG_REQUEST_SUCCESS, answer)
 
     def got_global_request(self, name: bytes, data: bytes) -> bytes | None:
         if name == b"no-more-sessions@openssh.com":
@@ -181,7 +142,7 @@ class NodeConnection(FlowConnection):
                 return None
             chosen = self._forwards.listen(host, port)
         except (ForwardRefused, ChannelRefused) as error:
-            self._tell(str(error))
+            self.tell_why(str(error))
             return None
         return uint32(chosen) if port == 0 else b""
 
@@ -200,7 +161,7 @@ class NodeConnection(FlowConnection):
             await self._record.ready()
             await self._forwards.listen_on_file(path)
         except (ForwardRefused, ChannelRefused) as error:
-            self._tell(str(error))
+            self.tell_why(str(error))
             return None
         return b""
 
@@ -209,52 +170,12 @@ class NodeConnection(FlowConnection):
         reader.end()
         return b"" if self._forwards.cancel_file(path) else None
 
-    # What moves.
-
-    def ssh_CHANNEL_DATA(self, packet: bytes | memoryview) -> None:
-        self._last_moved = self._clock.seconds()
-        super().ssh_CHANNEL_DATA(packet)
-
-    def sendData(self, channel: Any, data: bytes | memoryview) -> None:
-        self._last_moved = self._clock.seconds()
-        super().sendData(channel, data)
-
-    def sendExtendedData(self, channel: Any, dataType: int, data: bytes | memoryview) -> None:
-        self._last_moved = self._clock.seconds()
-        super().sendExtendedData(channel, dataType, data)
-
-    # The connection's life.
-
-    def tell_sessions(self, sentence: str) -> None:
-        """Show every session's person a sentence, on a line of its own."""
-        for channel in list(self.channels.values()):
-            if isinstance(channel, SessionChannel):
-                channel.tell(sentence)
-
-    def serviceStarted(self) -> None:
-        super().serviceStarted()
-        self._last_moved = self._clock.seconds()
-        self._watch.start()
-        self._stay_alive()
-
     def serviceStopped(self) -> None:
-        if self._alive is not None and self._alive.active():
-            self._alive.cancel()
-        self._watch.stop()
-        self._has_ended = True
-        self._answers.stop()
         self._forwards.close()
         self._agent.close()
         self._record.close()
         self._sockets.close()
         super().serviceStopped()
-
-    def _stay_alive(self) -> None:
-        # An unanswered one is not repeated: a client that was stopped may go on later.
-        if not self.deferreds["global"]:
-            asked = self.sendGlobalRequest(b"keepalive@openssh.com", b"", wantReply=1)
-            asked.addErrback(lambda _: None)
-        self._alive = self._clock.callLater(ALIVE_SECONDS, self._stay_alive)
 
 
 _CHANNELS: Final[Mapping[bytes, Callable[[NodeConnection], FlowChannel]]] = {

@@ -44,7 +44,3 @@ class CommandFailed(Unavailable):
 
 class SocketRefused(Denied):
     """A unix socket that could not be opened; the reason is for the person."""
-
-
-class RecordingFailed(Unavailable):
-    """A session cannot be recorded, or no longer; the sentence says why."""

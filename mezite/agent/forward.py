@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from mezite.agent.error import SocketRefused
-from mezite.agent.forwardrecord import Flow, ForwardRecord
+from mezite.recording.forwardrecord import Flow, ForwardRecord
 from mezite.ssh.channel import FlowChannel
 from mezite.ssh.error import OPEN_CONNECT_FAILED, ChannelRefused
 from mezite.ssh.fields import FieldReader, printable

@@ -14,14 +14,16 @@ from typing import Final
 from attrs import field, frozen
 
 from mezite import __version__
-from mezite.agent.permit import SessionBounds, SessionPermit, SessionRecord
+from mezite.agent.permit import SessionPermit
 from mezite.agent.report import NodeReport
 from mezite.agent.state import Issued, NodeKeys
 from mezite.identity.rolesdoc import Recording
 from mezite.names import LoginName, NodeName, UserName
+from mezite.recording.recordings import SessionRecord
 from mezite.rpc.channel import GrpcChannel
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
+from mezite.ssh.sessionwatch import SessionBounds
 
 # Every call has this long, then no answer is an answer.
 DEADLINE: Final = 10.0

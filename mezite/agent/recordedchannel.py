@@ -14,12 +14,12 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from mezite.agent.childprocess import Ended
-from mezite.agent.recorder import Recorder
-from mezite.agent.sftpreports import BadReport, ReportReader
 from mezite.agent.shell import IProcessOutput
 from mezite.agent.signals import signal_name
 from mezite.recording.events import Stream
+from mezite.recording.recorder import Recorder
 from mezite.ssh.channel import STDERR
+from mezite.ssh.sftpreports import BadReport, ReportReader
 
 
 @implementer(IPushProducer)

@@ -15,13 +15,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from mezite.agent.diskthreads import Threads
-from mezite.agent.error import RecordingFailed
-from mezite.agent.recorder import Caps
-from mezite.agent.recordings import NodeRecordings
-from mezite.agent.spool import Spool, SpoolLimits
 from mezite.agent.uploads import RecordingUploads
 from mezite.config.agent import RecordingConfig
+from mezite.recording.diskthreads import Threads
+from mezite.recording.error import RecordingFailed
+from mezite.recording.recorder import Caps
+from mezite.recording.recordings import SpooledRecordings
+from mezite.recording.spool import Spool, SpoolLimits
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 
 _DIRECTORY: Final = "recordings"
@@ -44,14 +44,14 @@ class RecordingService(Service):
     wall_clock: Callable[[], float]
     open_stream: Callable[[StreamHeader], Any] = field(repr=False)
     monotonic: Callable[[], float] = time.monotonic
-    recordings: NodeRecordings = field(init=False)
+    recordings: SpooledRecordings = field(init=False)
     uploads: RecordingUploads = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         config = self.config
         spool = Spool(self.data_dir / _DIRECTORY, SpoolLimits(config.quota, config.min_free))
         self.uploads = RecordingUploads(spool, self.threads, self.clock, self.open_stream)
-        self.recordings = NodeRecordings(
+        self.recordings = SpooledRecordings(
             spool=spool,
             threads=self.threads,
             caps=Caps(config.output_limit, config.input_limit),

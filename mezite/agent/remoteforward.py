@@ -20,7 +20,7 @@ from zope.interface import Interface
 
 from mezite.agent.error import ForwardRefused, SocketRefused
 from mezite.agent.forward import ForwardedSocket, SocketChannel
-from mezite.agent.forwardrecord import Flow, ForwardRecord
+from mezite.recording.forwardrecord import Flow, ForwardRecord
 from mezite.ssh.connection import FlowConnection
 from mezite.ssh.fields import printable, string, uint32
 

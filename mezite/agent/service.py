@@ -25,7 +25,6 @@ from mezite.agent.accounts import SystemAccounts
 from mezite.agent.authorizer import HubAuthorizer
 from mezite.agent.commandlabels import CommandLabels
 from mezite.agent.commandoutput import output_of
-from mezite.agent.diskthreads import DiskThreads
 from mezite.agent.error import BrokenState
 from mezite.agent.join import Application, Joining, join_once
 from mezite.agent.membership import CurrentMembership
@@ -44,6 +43,7 @@ from mezite.agent.tunnelservice import TunnelService
 from mezite.config.agent import AgentConfig
 from mezite.error import MeziteError
 from mezite.names import is_address
+from mezite.recording.diskthreads import DiskThreads
 from mezite.tasks import background
 from mezite.wire import alpn
 from mezite.wire.endpoint import TlsClientEndpoint

@@ -21,17 +21,17 @@ from mezite.agent.accounts import Account
 from mezite.agent.agentforward import AgentForwarding
 from mezite.agent.childprocess import Ended, Launch
 from mezite.agent.environment import AcceptedVariables, environment
-from mezite.agent.error import RecordingFailed
-from mezite.agent.filecopy import copies_files
 from mezite.agent.recordedchannel import RecordedChannel
-from mezite.agent.recorder import Recorder
 from mezite.agent.shell import Terminal, WindowSize, launch, sftp_launch
 from mezite.agent.signals import SIGNALS, WIRE_NAMES
 from mezite.identity.grants import FILE_COPY
 from mezite.identity.sshcert import UserCertificate
+from mezite.recording.error import RecordingFailed
 from mezite.recording.events import Kind
+from mezite.recording.recorder import Recorder
 from mezite.ssh.channel import STDERR, FlowChannel, Sending
 from mezite.ssh.fields import FieldReader, string, uint32
+from mezite.ssh.filecopy import copies_files
 from mezite.tasks import background
 
 # execve(2) takes 128 KiB for one argument.
@@ -65,7 +65,7 @@ class SessionSetting:
     client_address: str
     accept_env: tuple[str, ...]
     session_id: str
-    # Those of this session (mezite.agent.recordings).
+    # Those of this session (mezite.recording.recordings).
     recordings: Any
 
 

@@ -22,9 +22,8 @@ from mezite.agent.banner import GreetingServerFactory
 from mezite.agent.connection import NodeConnection
 from mezite.agent.forward import NetworkDestinations
 from mezite.agent.loginsockets import LoginSockets
-from mezite.agent.permit import SessionBounds, SessionPermit, SessionRecord
+from mezite.agent.permit import SessionPermit
 from mezite.agent.ports import NetworkPorts
-from mezite.agent.recordings import SessionRecordings
 from mezite.agent.session import SessionSetting
 from mezite.agent.sessionends import OpenSessions
 from mezite.agent.shell import SessionProcess
@@ -33,9 +32,11 @@ from mezite.identity import sshcert
 from mezite.identity.sshcert import UserCertificate
 from mezite.names import HostPort, LoginName, NodeName, UserName
 from mezite.recording.events import Header
+from mezite.recording.recordings import SessionRecord, SessionRecordings
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.ssh.hostkeys import ReplaceableHostKey
 from mezite.ssh.server import ServerTransport, SshServerFactory
+from mezite.ssh.sessionwatch import SessionBounds
 from mezite.ssh.userauth import IAvatar, IUserCertificates
 from mezite.tasks import within
 
@@ -161,7 +162,7 @@ class NodeSshFactory:
     :param host_key: what new connections present; replaced at renewal.
     :param user_authorities: the public key blobs trusted to sign people.
     :param authorizer: an :class:`ISessionAuthorizer`.
-    :param recordings: a :class:`~mezite.agent.recordings.NodeRecordings`.
+    :param recordings: a :class:`~mezite.recording.recordings.SpooledRecordings`.
     :param accounts: an :class:`~mezite.agent.accounts.IAccounts`.
     :param accept_env: patterns of the variables that clients may set.
     :param is_gateway: whether other machines may connect to forwarded ports.

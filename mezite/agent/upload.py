@@ -17,12 +17,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mezite.agent.diskthreads import Threads
-from mezite.agent.error import RecordingFailed
-from mezite.agent.spool import SpoolFile
 from mezite.error import MeziteError
 from mezite.recording.chunks import Position
-from mezite.recording.error import RemoteUploadError
+from mezite.recording.diskthreads import Threads
+from mezite.recording.error import RecordingFailed, RemoteUploadError
+from mezite.recording.spool import SpoolFile
 from mezite.recording.upload import UploadClient
 from mezite.recording.uploadwire import RefusalCode, Refused, Resume, Verified
 from mezite.tasks import background

@@ -17,13 +17,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
+from zope.interface import implementer
 
-from mezite.agent.diskthreads import Threads
-from mezite.agent.error import RecordingFailed
-from mezite.agent.spool import Spool, SpoolFile
 from mezite.agent.upload import Outcome, RecordingUpload
 from mezite.error import MeziteError
+from mezite.recording.diskthreads import Threads
+from mezite.recording.error import RecordingFailed
+from mezite.recording.recordings import ISpooled
+from mezite.recording.spool import Spool, SpoolFile
 from mezite.recording.uploadwire import IDS_IN_A_MESSAGE, Inventory, encode
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.tasks import background
@@ -36,19 +37,6 @@ BEGIN_SECONDS: Final = 0.5
 # A hub without the service, or one that is full, is asked again so much later.
 RETRY_FIRST: Final = 5.0
 RETRY_LONGEST: Final = 600.0
-
-
-class ISpooled(Interface):
-    """Who wants to know of the recordings on the disk."""
-
-    def begun(file: SpoolFile) -> None:
-        """There is a recording, with a chunk."""
-
-    def written(recording: str) -> None:
-        """There is more of it."""
-
-    def ended(recording: str, reason: str | None) -> None:
-        """There will be no more; with a reason if it was cut off."""
 
 
 @define(eq=False)

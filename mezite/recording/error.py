@@ -4,7 +4,7 @@ What can go wrong with a recording.
 
 from __future__ import annotations
 
-from mezite.error import BadInput, LocalError, RemoteError
+from mezite.error import BadInput, LocalError, RemoteError, Unavailable
 
 
 class LocalRecordingError(LocalError):
@@ -21,3 +21,7 @@ class BadChunk(BadInput):
 
 class RemoteUploadError(RemoteError):
     """The peer broke the protocol of uploads, or one of its limits."""
+
+
+class RecordingFailed(Unavailable):
+    """A session cannot be recorded, or no longer; the sentence says why."""

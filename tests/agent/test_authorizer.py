@@ -10,12 +10,14 @@ from zope.interface.verify import verifyObject
 from mezite.agent.authorizer import HubAuthorizer
 from mezite.agent.error import TunnelDown
 from mezite.agent.hubcalls import HubCalls
-from mezite.agent.permit import SessionBounds, SessionPermit, SessionRecord
+from mezite.agent.permit import SessionPermit
 from mezite.agent.sshd import ISessionAuthorizer
 from mezite.error import Denied
 from mezite.identity.rolesdoc import Recording
 from mezite.names import LoginName, UserName
+from mezite.recording.recordings import SessionRecord
 from mezite.rpc.proto import auth_pb2 as pb
+from mezite.ssh.sessionwatch import SessionBounds
 from tests.doubles.agenthub import AgentHub
 
 ADA = UserName("ada")

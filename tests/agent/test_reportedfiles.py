@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.reportedfiles import ReportedFiles
-from mezite.agent.sftpreports import LINE_LIMIT, BadReport, Report, ReportReader, report
 from mezite.ssh import sftpwire as wire
 from mezite.ssh.sftpfields import Attributes, string
+from mezite.ssh.sftpreports import LINE_LIMIT, BadReport, Report, ReportReader, report
 from mezite.ssh.sftpwire import OpenFlag
 
 CREATE = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE

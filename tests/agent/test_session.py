@@ -13,11 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.accounts import Account
 from mezite.agent.childprocess import Ended
-from mezite.agent.permit import SessionRecord
-from mezite.agent.recorder import HIGH
-from mezite.agent.recordings import SessionRecordings
 from mezite.agent.session import COMMAND_LENGTH, SessionChannel, SessionSetting
-from mezite.agent.sftpreports import report
 from mezite.agent.shell import WindowSize
 from mezite.identity.rolesdoc import Recording
 from mezite.identity.sshcert import UserCertificate
@@ -32,8 +28,11 @@ from mezite.recording.events import (
     Resized,
     Stream,
 )
+from mezite.recording.recorder import HIGH
+from mezite.recording.recordings import SessionRecord, SessionRecordings
 from mezite.ssh.error import SshProtocolError
 from mezite.ssh.fields import string, uint32
+from mezite.ssh.sftpreports import report
 from tests.doubles.processes import PlayedProcess
 from tests.doubles.recordings import Disk, recordings_below
 from tests.doubles.threads import HeldThreads

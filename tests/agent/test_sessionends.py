@@ -8,9 +8,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.agent.permit import SessionBounds, SessionPermit
-from mezite.agent.sessionends import OpenSessions, SessionWatch
+from mezite.agent.permit import SessionPermit
+from mezite.agent.sessionends import OpenSessions
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+from mezite.ssh.sessionwatch import SessionBounds, SessionWatch
 from tests.agent.test_sshd import NodePair, NodeSshTestCase, SessionNamed
 from tests.ssh.pair import user_key
 

@@ -11,7 +11,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mezite.agent.accounts import Account, AccountRefused, IAccounts
-from mezite.agent.connection import ALIVE_SECONDS, SESSIONS
+from mezite.agent.connection import SESSIONS
 from mezite.agent.permit import SessionPermit
 from mezite.agent.sshd import AUTHORIZE_SECONDS, ISessionAuthorizer, NodeSshFactory
 from mezite.error import Unavailable
@@ -20,6 +20,7 @@ from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.ssh.error import ChannelRefused
 from mezite.ssh.fields import string, uint32
 from mezite.ssh.hostkeys import ReplaceableHostKey
+from mezite.ssh.watchedconnection import ALIVE_SECONDS
 from tests.agent.test_forward import PlayedDestinations
 from tests.doubles.loginsockets import PlayedLoginSockets
 from tests.doubles.ports import PlayedPorts

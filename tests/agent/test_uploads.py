@@ -14,9 +14,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mezite.agent.error import TunnelDown
-from mezite.agent.recorder import FLUSH_SECONDS, Caps, Recorder
-from mezite.agent.recordings import NodeRecordings
-from mezite.agent.spool import Spool, SpoolLimits
 from mezite.agent.upload import WAIT_SECONDS
 from mezite.agent.uploads import BEGIN_SECONDS, RETRY_FIRST, ISpooled, RecordingUploads
 from mezite.error import Denied, Unavailable
@@ -25,6 +22,9 @@ from mezite.identity.x509 import NodeIdentity
 from mezite.names import AgentId, ClusterName, NodeName
 from mezite.recording.events import Header, Note, Output
 from mezite.recording.format import Decoder
+from mezite.recording.recorder import FLUSH_SECONDS, Caps, Recorder
+from mezite.recording.recordings import SpooledRecordings
+from mezite.recording.spool import Spool, SpoolLimits
 from mezite.rpc.opening import Opening
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
@@ -55,7 +55,7 @@ class UploadsTestCase(SynchronousTestCase):
         self.uploads = RecordingUploads(
             spool, threads, self.clock, self.open_stream, lambda low, high: high
         )
-        self.recordings = NodeRecordings(
+        self.recordings = SpooledRecordings(
             spool=spool,
             threads=threads,
             caps=Caps(PLENTY, PLENTY),

@@ -11,15 +11,19 @@ from attrs import define, field
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from mezite.agent.forwardrecord import ForwardRecord
-from mezite.agent.permit import SessionRecord
-from mezite.agent.recorder import Caps
-from mezite.agent.recordings import NodeRecordings, SessionRecordings
-from mezite.agent.spool import Spool, SpoolFile, SpoolLimits
-from mezite.agent.uploads import ISpooled
 from mezite.recording.chunks import ChunkReader, Position
 from mezite.recording.events import Header
 from mezite.recording.format import Decoder
+from mezite.recording.forwardrecord import ForwardRecord
+from mezite.recording.recorder import Caps
+from mezite.recording.recordings import (
+    ISpooled,
+    SessionRecord,
+    SessionRecordings,
+    SpooledRecordings,
+)
+from mezite.recording.spool import Spool, SpoolFile, SpoolLimits
+from mezite.ssh.error import ChannelRefused
 from tests.doubles.threads import InlineThreads
 
 PLENTY = 1 << 40
@@ -75,13 +79,13 @@ def recordings_below(
     disk: Disk | None = None,
     threads: Any = None,
     caps: Caps = Caps(PLENTY, PLENTY),  # noqa: B008 - it is frozen
-) -> tuple[NodeRecordings, SpoolWatch]:
+) -> tuple[SpooledRecordings, SpoolWatch]:
     """What a node records with, and what comes of it."""
     clock = clock or Clock()
     spool = Spool(Path(path), SpoolLimits(quota, min_free=1), (disk or Disk()).free)
     spool.prepare()
     watch = SpoolWatch()
-    made = NodeRecordings(
+    made = SpooledRecordings(
         spool=spool,
         threads=threads or InlineThreads(),
         caps=caps,
@@ -98,4 +102,5 @@ def forward_record(path: str | Path, **rest: Any) -> tuple[ForwardRecord, SpoolW
     node, watch = recordings_below(path, **rest)
     lost: list[str] = []
     session = SessionRecordings(node, SessionRecord(), Header(0, session="s1"))
-    return ForwardRecord(session, lambda error: lost.append(str(error))), watch, lost
+    made = ForwardRecord(session, lambda error: lost.append(str(error)), ChannelRefused)
+    return made, watch, lost

@@ -83,11 +83,11 @@ def main() -> None:
     from twisted.internet import reactor, threads
 
     from mezite.agent.accounts import SystemAccounts
-    from mezite.agent.diskthreads import DiskThreads
     from mezite.agent.error import TunnelDown
     from mezite.agent.recordingservice import RecordingService
     from mezite.agent.sshd import ISessionAuthorizer, NodeSshFactory
     from mezite.config.agent import RecordingConfig
+    from mezite.recording.diskthreads import DiskThreads
     from mezite.ssh.hostkeys import HostKey, HostKeys, ReplaceableHostKey
 
     directory = Path(sys.argv[1])

@@ -1,9 +1,9 @@
 """
-What is recorded on this node, and what becomes of a session that cannot be.
+What is recorded on this machine, and what becomes of a session that cannot be.
 
-:class:`NodeRecordings` owns the recorders of all sessions; a
+:class:`SpooledRecordings` owns the recorders of all sessions; a
 :class:`SessionRecordings` begins those of one, as strictly as the hub wants it.
-What is on the disk is :mod:`mezite.agent.spool`'s.
+What is on the disk is :mod:`mezite.recording.spool`'s.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import Interface
 
-from mezite.agent.diskthreads import Threads
-from mezite.agent.error import RecordingFailed
-from mezite.agent.permit import SessionRecord
-from mezite.agent.recorder import Caps, Recorder
-from mezite.agent.recordingfile import RecordingFile
-from mezite.agent.spool import Spool
 from mezite.error import TimedOut
 from mezite.identity.rolesdoc import Recording
+from mezite.recording.diskthreads import Threads
+from mezite.recording.error import RecordingFailed
 from mezite.recording.events import Header
+from mezite.recording.recorder import Caps, Recorder
+from mezite.recording.recordingfile import RecordingFile
+from mezite.recording.spool import Spool, SpoolFile
 from mezite.tasks import within
 
 # A disk that takes longer to begin a file is not one to keep a record on.
@@ -34,13 +34,26 @@ BEGIN_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 2.0
 
 
+class ISpooled(Interface):
+    """Who wants to know of the recordings on the disk."""
+
+    def begun(file: SpoolFile) -> None:
+        """There is a recording, with a chunk."""
+
+    def written(recording: str) -> None:
+        """There is more of it."""
+
+    def ended(recording: str, reason: str | None) -> None:
+        """There will be no more; with a reason if it was cut off."""
+
+
 @define(eq=False)
-class NodeRecordings:
+class SpooledRecordings:
     """
     The recordings that are being made.
 
     :param caps: for what has no terminal.
-    :param uploads: an :class:`~mezite.agent.uploads.ISpooled`.
+    :param uploads: an :class:`ISpooled`.
     :param monotonic: the times in recordings, which no clock that is set moves.
     """
 
@@ -80,6 +93,7 @@ class NodeRecordings:
             has_input=header.has_input,
             on_failed=on_failed,
             on_written=lambda: self.uploads.written(recording),
+            where=self.spool.where,
         )
         self._recorders.add(recorder)
         recorder.finished.addCallback(lambda _: self._finished(recorder))
@@ -94,7 +108,8 @@ class NodeRecordings:
         answer: Deferred[RecordingFile] = Deferred()
 
         def expire() -> None:
-            answer.errback(RecordingFailed("the disk of the node does not answer"))
+            where = self.spool.where
+            answer.errback(RecordingFailed(f"the disk of {where} does not answer"))
 
         def begin() -> RecordingFile:
             spooled = self.spool.create(f"{header.session}.{header.number}")
@@ -117,15 +132,23 @@ class NodeRecordings:
         self.threads.run(begin).addCallbacks(begun, failed)
         return answer
 
-    async def stop(self) -> None:
-        """The agent stops, and all that it records with it."""
+    async def stop(self, why: str = "the agent was stopped") -> None:
+        """The process stops, and all that it records with it."""
         for recorder in list(self._recorders):
-            recorder.close("the agent was stopped")
+            recorder.close(why)
         finished: Any = DeferredList([recorder.finished for recorder in list(self._recorders)])
         try:
             await within(self.clock, STOP_SECONDS, finished, doing="finishing recordings")
         except TimedOut as error:
             self._log.warn("{error}", error=error)
+
+
+@frozen
+class SessionRecord:
+    """Whether a session is recorded, and what the person types with it."""
+
+    mode: Recording = Recording.STRICT
+    has_input: bool = False
 
 
 @frozen
@@ -139,7 +162,7 @@ class SessionRecordings:
 
     _log = Logger()
 
-    node: NodeRecordings
+    spooled: SpooledRecordings
     record: SessionRecord
     about: Header
     _count: list[int] = field(init=False, factory=lambda: [0])
@@ -165,7 +188,7 @@ class SessionRecordings:
         is_strict = self.mode is Recording.STRICT
         header = evolve(self.about, number=number, has_input=self.record.has_input, **about)
         try:
-            return await self.node.begin(
+            return await self.spooled.begin(
                 header,
                 is_lossy=not is_strict,
                 on_failed=on_lost if is_strict else lambda error: None,

@@ -9,12 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.agent.error import RecordingFailed
-from mezite.agent.permit import SessionRecord
-from mezite.agent.recorder import BATCH, FLUSH_SECONDS, HIGH, LOSSY_LIMIT, WRITE_SECONDS, Caps
-from mezite.agent.recordingfile import SYNC_SECONDS
-from mezite.agent.recordings import BEGIN_SECONDS, SessionRecordings
 from mezite.identity.rolesdoc import Recording
+from mezite.recording.error import RecordingFailed
 from mezite.recording.events import (
     Caption,
     Exited,
@@ -26,6 +22,9 @@ from mezite.recording.events import (
     Resized,
     Stream,
 )
+from mezite.recording.recorder import BATCH, FLUSH_SECONDS, HIGH, LOSSY_LIMIT, WRITE_SECONDS, Caps
+from mezite.recording.recordingfile import SYNC_SECONDS
+from mezite.recording.recordings import BEGIN_SECONDS, SessionRecord, SessionRecordings
 from tests.doubles.recordings import PLENTY, Disk, recordings_below
 from tests.doubles.threads import HeldThreads, InlineThreads
 

@@ -2,7 +2,7 @@
 One recording on its way to the disk: events in, chunks out.
 
 Everything here blocks, and is called in threads, by one at a time. What
-happens meanwhile waits in a :class:`~mezite.agent.recorder.Recorder`.
+happens meanwhile waits in a :class:`~mezite.recording.recorder.Recorder`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Final
 
 from attrs import define, evolve, field
 
-from mezite.agent.spool import SpoolFile
 from mezite.recording.chunks import CONTENT_GOAL, Packer
 from mezite.recording.events import Event, Header, Input, Output
 from mezite.recording.format import EVENT_BYTES, Encoder
+from mezite.recording.spool import SpoolFile
 
 # What a person sees as one: a screen comes in many reads of a terminal.
 _MERGED: Final = 20_000
 # A power cut loses no more than this of a recording; a killed process loses none of what
-# was written, and a quarter of a second that was not (mezite.agent.recorder).
+# was written, and a quarter of a second that was not (mezite.recording.recorder).
 SYNC_SECONDS: Final = 5.0
 
 

@@ -13,23 +13,25 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from mezite.agent.error import RecordingFailed
-from mezite.agent.recorder import Recorder
+from mezite.error import MeziteError
 from mezite.identity.rolesdoc import Recording
+from mezite.recording.error import RecordingFailed
 from mezite.recording.events import Kind
-from mezite.ssh.error import ChannelRefused
+from mezite.recording.recorder import Recorder
 from mezite.tasks import background
 
 
 @define(eq=False)
 class ForwardRecord:
     """
-    :param recordings: the session's (:mod:`mezite.agent.recordings`).
+    :param recordings: the session's (:mod:`mezite.recording.recordings`).
     :param on_lost: called if the session must end, because this record does.
+    :param refused: makes the error of a forward that cannot be recorded.
     """
 
     _recordings: Any
     _on_lost: Callable[[Exception], None]
+    _refused: Callable[[str], MeziteError] = RecordingFailed
     _recorder: Recorder | None = field(init=False, default=None)
     _failure: RecordingFailed | None = field(init=False, default=None)
     # Who waits for the recording that is being begun.
@@ -41,12 +43,12 @@ class ForwardRecord:
         """
         Something is to be forwarded.
 
-        :raises ChannelRefused: it has to be recorded, and cannot be.
+        :raises MeziteError: it has to be recorded, and cannot be.
         """
         if self._recorder is None and self._recordings.mode is not Recording.OFF:
             await self._begin()
         if self._failure is not None:
-            raise ChannelRefused(str(self._failure))
+            raise self._refused(str(self._failure))
 
     async def _begin(self) -> None:
         if self._beginning is not None:
@@ -93,7 +95,7 @@ class ForwardRecord:
         async def begin() -> None:
             try:
                 await self.ready()
-            except ChannelRefused as error:
+            except MeziteError as error:
                 self._on_lost(error)
 
         background(begin(), doing="recording what is forwarded")

@@ -1,5 +1,5 @@
 """
-The recordings that this node still holds, on its disk.
+The recordings that this machine still holds, on its disk.
 
 A :class:`Spool` owns the directory and its bounds; a :class:`SpoolFile` is one
 recording's chunks, one behind the other. Everything here blocks, and is called
@@ -18,8 +18,8 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from mezite.agent.error import RecordingFailed
 from mezite.recording.chunks import HEADER_LENGTH, Chunk, JournalReader, Position
+from mezite.recording.error import RecordingFailed
 from mezite.recording.uploadwire import is_recording_id
 
 _SUFFIX: Final = ".chunks"
@@ -50,6 +50,8 @@ class Spool:
     path: Path
     limits: SpoolLimits
     free: Callable[[Path], int] = free_bytes
+    # Whose disk it is, for sentences.
+    where: str = "the node"
     used: int = field(init=False, default=0)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
 
@@ -59,7 +61,7 @@ class Spool:
 
         :raises RecordingFailed:
         """
-        with _telling("the node's directory of recordings cannot be used"):
+        with _telling(f"the directory of recordings on {self.where} cannot be used"):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = []
             for file in self.path.glob("*/*"):
@@ -78,7 +80,7 @@ class Spool:
         if not is_recording_id(recording):
             raise RecordingFailed("the session has no id that a recording can be named by")
         path = self._path_of(recording)
-        with _telling("a recording cannot be begun on the node"):
+        with _telling(f"a recording cannot be begun on {self.where}"):
             self._check_room(HEADER_LENGTH)
             path.parent.mkdir(mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -121,9 +123,9 @@ class Spool:
 
     def _check_room(self, size: int) -> None:
         if self.used + size > self.limits.quota:
-            raise RecordingFailed("the node has as many recordings as it may keep")
+            raise RecordingFailed(f"{self.where} has as many recordings as it may keep")
         if self.free(self.path) - size < self.limits.min_free:
-            raise RecordingFailed("the disk of the node is full")
+            raise RecordingFailed(f"the disk of {self.where} is full")
 
     def _path_of(self, recording: str) -> Path:
         session, _, number = recording.rpartition(".")
@@ -164,7 +166,7 @@ class SpoolFile:
         :raises RecordingFailed: there is no room, or the disk is broken; the file
             is as it was.
         """
-        with _telling("the recording cannot be written on the node"):
+        with _telling(f"the recording cannot be written on {self._spool.where}"):
             self._spool.take(chunk.size)
             try:
                 _write(self._descriptor, [chunk.header, chunk.payload], self.length)
@@ -183,7 +185,7 @@ class SpoolFile:
 
         :raises RecordingFailed:
         """
-        with _telling("the recording cannot be written on the node"):
+        with _telling(f"the recording cannot be written on {self._spool.where}"):
             os.fdatasync(self._descriptor)
             if (self._ends and self._ends[0] == self.length) or self.is_finished:
                 self._sync_names()
@@ -202,7 +204,7 @@ class SpoolFile:
 
         :raises RecordingFailed: it cannot be read.
         """
-        with _telling("a recording on the node cannot be read"):
+        with _telling(f"a recording on {self._spool.where} cannot be read"):
             begin = self._ends[number - 1] if number else 0
             length = self._ends[number] - begin
             data = os.pread(self._descriptor, length, begin)

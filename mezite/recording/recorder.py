@@ -18,9 +18,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mezite.agent.diskthreads import Threads
-from mezite.agent.recordingfile import RecordingFile
 from mezite.error import MeziteError
+from mezite.recording.diskthreads import Threads
 from mezite.recording.events import (
     Caption,
     Event,
@@ -31,6 +30,7 @@ from mezite.recording.events import (
     Resized,
     Stream,
 )
+from mezite.recording.recordingfile import RecordingFile
 
 # What a killed agent may lose; whoever watches sees it as late.
 FLUSH_SECONDS: Final = 0.25
@@ -68,6 +68,7 @@ class Recorder:
     :param is_lossy: whether to lose what comes too fast, in the place of slowing it down.
     :param on_failed: called once, with the error, if nothing more can be recorded.
     :param on_written: called when there is more on the disk.
+    :param where: whose disk it is, for sentences.
     """
 
     _log = Logger()
@@ -84,6 +85,7 @@ class Recorder:
         has_input: bool,
         on_failed: Callable[[Exception], None],
         on_written: Callable[[], None] = lambda: None,
+        where: str = "the node",
     ) -> None:
         self.has_input = has_input
         # Called with whether to pause; whoever brings data sets it.
@@ -100,6 +102,7 @@ class Recorder:
         self._is_lossy = is_lossy
         self._on_failed = on_failed
         self._on_written = on_written
+        self._where = where
         self._state = _State.RECORDING
         self._counts = dict.fromkeys(Stream, 0)
         self._capped: set[Stream] = set()
@@ -284,7 +287,7 @@ class Recorder:
             self.fail(MeziteError(str(failure.value)))
 
     def _expire(self) -> None:
-        self.fail(MeziteError("the disk of the node does not answer"))
+        self.fail(MeziteError(f"the disk of {self._where} does not answer"))
 
     def fail(self, error: Exception) -> None:
         """Nothing more can be recorded."""

@@ -3,8 +3,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.agent.globalrequests import WAITING, OrderedAnswers
 from mezite.ssh.error import SshProtocolError
+from mezite.ssh.globalrequests import WAITING, OrderedAnswers
 
 
 class OrderedAnswersTests(SynchronousTestCase):

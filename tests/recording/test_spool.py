@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.agent.error import RecordingFailed
-from mezite.agent.spool import Spool, SpoolFile, SpoolLimits
 from mezite.recording.chunks import ChunkReader, Position
+from mezite.recording.error import RecordingFailed
+from mezite.recording.spool import Spool, SpoolFile, SpoolLimits
 from tests.doubles.recordings import PLENTY, Disk
 from tests.recording.test_chunks import chunked
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.agent.filecopy import copies_files
+from mezite.ssh.filecopy import copies_files
 
 
 class FileCopyTests(SynchronousTestCase):
