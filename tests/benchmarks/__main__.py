@@ -5,7 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-_ALL = ("relay", "sessions", "proxycommand", "throughput", "keystrokes", "sshcost", "idle")
+_ALL = (
+    "relay",
+    "sessions",
+    "proxycommand",
+    "throughput",
+    "keystrokes",
+    "sshcost",
+    "idle",
+    "recording",
+)
 
 
 def main() -> int:

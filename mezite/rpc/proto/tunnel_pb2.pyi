@@ -39,6 +39,8 @@ class StreamHeader(_message.Message):
     service: _builtins.str
     """"ssh": hub to agent, an SSH connection with the node's SSH server follows.
     "auth": agent to hub, HTTP/2 with mezite.v1.AuthService follows.
+    "recording": agent to hub, the upload of a recording follows
+    (docs/protocols/recording.rst).
     "end-session": hub to agent, the session is to end. Nothing follows; the
     agent shows the reason to the person, ends the session's SSH connection and
     closes the stream. A session that is not there is no error.

@@ -1,0 +1,257 @@
+"""What a node records of real sessions, read from its own disk."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyte
+import pytest
+
+from mezite.cli.local import LocalCluster
+from mezite.recording.chunks import JournalReader
+from mezite.recording.events import Exited, Header, Kind, Note, Output
+from mezite.recording.format import Decoder
+
+LOGIN = getpass.getuser()
+COLUMNS, ROWS = 100, 30
+PATIENCE = 30.0
+
+
+class Node:
+    """The node db1, stock ssh to it, and what it has on its disk."""
+
+    def __init__(self, cluster: LocalCluster, ssh_config: Path) -> None:
+        self.place = cluster.directory / "db1" / "recordings"
+        self.config = ssh_config
+        self.seen = set(self.place.glob("*/*.chunks"))
+
+    def ssh(self, *command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        words = ["ssh", "-F", str(self.config), "-oBatchMode=yes", f"{LOGIN}@db1", *command]
+        return subprocess.run(words, check=True, capture_output=True, timeout=300, **options)
+
+    def recording(self) -> tuple[Path, bytes]:
+        """The file of the one session since, as far as there is one."""
+        deadline = time.monotonic() + PATIENCE
+        while not (new := set(self.place.glob("*/*.chunks")) - self.seen):
+            assert time.monotonic() < deadline, "nothing was recorded"
+            time.sleep(0.05)
+        [path] = new
+        return path, read(path)
+
+    def whole(self, path: Path | None = None) -> tuple[Header, list[Any], bytes]:
+        """The recording of the session since, once it is finished."""
+        path = path or self.recording()[0]
+        deadline = time.monotonic() + PATIENCE
+        while not is_finished(path):
+            assert time.monotonic() < deadline, "the recording is not finished"
+            time.sleep(0.1)
+        content = read(path)
+        decoder = Decoder()
+        header, *events = decoder.receive(content)
+        decoder.finish()
+        assert isinstance(header, Header)
+        return header, events, content
+
+
+def journal(path: Path) -> tuple[JournalReader, list[Any]]:
+    reader = JournalReader(f"{path.parent.name}.{path.stem}")
+    return reader, reader.receive(path.read_bytes())
+
+
+def is_finished(path: Path) -> bool:
+    return journal(path)[0].found.is_finished
+
+
+def read(path: Path) -> bytes:
+    return b"".join(chunk.content() for chunk in journal(path)[1])
+
+
+def output(events: list[Any]) -> bytes:
+    return b"".join(event.data for event in events if isinstance(event, Output))
+
+
+def rendered(content: bytes) -> list[str]:
+    """What a terminal shows after all of it."""
+    screen = pyte.Screen(COLUMNS, ROWS)
+    stream = pyte.ByteStream(screen)
+    for event in Decoder().receive(content):
+        if isinstance(event, Output):
+            stream.feed(event.data)
+    return [line.rstrip() for line in screen.display]
+
+
+@pytest.fixture
+def node(cluster: LocalCluster, ssh_config: Path) -> Node:
+    return Node(cluster, ssh_config)
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[Any]:
+    """A terminal of a size of ours, whose screen can be read."""
+    words = ["tmux", "-f", "/dev/null", "-S", str(tmp_path / "tmux")]
+
+    def run(*command: str) -> str:
+        done = subprocess.run([*words, *command], check=True, capture_output=True, text=True)
+        return done.stdout
+
+    yield run
+    subprocess.run([*words, "kill-server"], check=False, capture_output=True)
+
+
+def shown(tmux: Any) -> list[str]:
+    lines = [line.rstrip() for line in tmux("capture-pane", "-p", "-t", "s").split("\n")[:ROWS]]
+    return lines + [""] * (ROWS - len(lines))
+
+
+class TerminalTests:
+    """Sessions on a terminal."""
+
+    def test_vim(self, node: Node, tmux: Any, tmp_path: Path) -> None:
+        """What the recording shows is what the terminal showed, after every change."""
+        text = tmp_path / "text"
+        text.write_text("".join(f"line {n} with some words, häßlich €\n" for n in range(200)))
+        inner = f"TERM=vt100 vim -u NONE -N --cmd 'set encoding=utf-8' {text}"
+        ssh = f'ssh -tt -F {node.config} {LOGIN}@db1 "{inner}"'
+        tmux("new-session", "-d", "-s", "s", "-x", str(COLUMNS), "-y", str(ROWS), ssh)
+        tmux("set", "-t", "s", "status", "off")
+        tmux("resize-window", "-t", "s", "-x", str(COLUMNS), "-y", str(ROWS))
+        for keys in (
+            ["G"],
+            ["ihello", "Escape"],
+            ["50%"],
+            ["dd", "p", "gg", "i", "Enter", "Escape"],
+        ):
+            tmux("send-keys", "-t", "s", *keys)
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                time.sleep(0.5)
+                path, content = node.recording()
+                there, recorded = shown(tmux), rendered(content)
+                if there == recorded and any(there):
+                    break
+                assert time.monotonic() < deadline, f"{there}\n{recorded}"
+        tmux("send-keys", "-t", "s", ":q!", "Enter")
+        header, events, _ = node.whole(path)
+        assert (header.user, header.login, header.node) == ("ada", LOGIN, "db1")
+        assert header.has_terminal
+        assert isinstance(events[-1], Exited)
+
+    def test_log(self, node: Node, tmp_path: Path) -> None:
+        """A log of 20,000 lines is recorded whole, and asciinema prints it."""
+        done = node.ssh("-tt", "seq -f 'line %05g of a log' 20000")
+        _, events, content = node.whole()
+        assert output(events) == done.stdout
+        cast = tmp_path / "log.cast"
+        cast.write_bytes(content)
+        asciinema = str(Path(sys.executable).parent / "asciinema")
+        printed = subprocess.run(
+            [asciinema, "cat", str(cast)], check=True, capture_output=True, stdin=subprocess.DEVNULL
+        )
+        assert printed.stdout == done.stdout
+
+
+class CommandsTests:
+    """Commands without a terminal."""
+
+    def test_noise(self, node: Node, tmp_path: Path) -> None:
+        """100 MB of noise come back from the recording as they were."""
+        noise = tmp_path / "noise"
+        with noise.open("wb") as file:
+            for _ in range(100):
+                file.write(os.urandom(1_000_000))
+        done = node.ssh(f"cat {noise}")
+        header, events, _ = node.whole()
+        assert header.kind is Kind.COMMAND
+        assert header.command == f"cat {noise}".encode()
+        expected = hashlib.sha256(noise.read_bytes()).digest()
+        assert hashlib.sha256(done.stdout).digest() == expected
+        assert hashlib.sha256(output(events)).digest() == expected
+
+    def test_both_streams(self, node: Node, tmp_path: Path) -> None:
+        """Standard error is told from output, and an end by a signal from a status."""
+        subprocess.run(
+            ["ssh", "-F", str(node.config), f"{LOGIN}@db1", "echo out; echo err >&2; kill -9 $$"],
+            check=False,
+            capture_output=True,
+        )
+        _, events, content = node.whole()
+        outputs = {event.stream.name: event.data for event in events if isinstance(event, Output)}
+        assert outputs == {"OUTPUT": b"out\n", "ERROR": b"err\n"}
+        assert events[-1].status == 137
+        cast = tmp_path / "both.cast"
+        cast.write_bytes(content)
+        asciinema = str(Path(sys.executable).parent / "asciinema")
+        played = subprocess.run(
+            [asciinema, "play", "-s", "100", str(cast)],
+            check=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+        )
+        assert sorted(played.stdout.splitlines()) == [b"err", b"out"]
+
+
+class TransfersTests:
+    """Files that are copied."""
+
+    def test_sftp(self, node: Node, tmp_path: Path) -> None:
+        """Each file of a tree is in the record, with its size and its hash."""
+        tree, there = tmp_path / "tree", tmp_path / "there"
+        (tree / "deep" / "er").mkdir(parents=True)
+        files = {"a": b"", "deep/b": b"some text\n", "deep/er/c": os.urandom(3_000_000)}
+        for name, data in files.items():
+            (tree / name).write_bytes(data)
+        there.mkdir()
+        subprocess.run(
+            ["sftp", "-q", "-b", "-", "-F", str(node.config), f"{LOGIN}@db1"],
+            input=f"put -r {tree} {there}\nrm {there}/tree/a\n".encode(),
+            check=True,
+            capture_output=True,
+        )
+        header, events, content = node.whole()
+        assert header.kind is Kind.SFTP
+        written = {
+            event.fields["path"].removeprefix(f"{there}/tree/"): event.fields
+            for event in events
+            if isinstance(event, Note) and event.kind == "sftp.write"
+        }
+        assert {name: fields["bytes"] for name, fields in written.items()} == {
+            name: len(data) for name, data in files.items()
+        }
+        for name, data in files.items():
+            assert written[name]["sha256"] == hashlib.sha256(data).hexdigest()
+        assert [e.fields["path"] for e in events if getattr(e, "kind", "") == "sftp.remove"] == [
+            f"{there}/tree/a"
+        ]
+        assert len(content) < 20_000
+
+
+class KilledTests:
+    """A node whose agent is killed in the middle."""
+
+    def test_kill(self, cluster: LocalCluster, ssh_config: Path, tmp_path: Path) -> None:
+        """What was recorded stays, up to its last whole chunk, and nothing is broken."""
+        agent = cluster.start_agent("db9")
+        cluster.wait_online("db9")
+        ssh = ["ssh", "-F", str(ssh_config), f"{LOGIN}@db9", "while :; do date; sleep 0.01; done"]
+        with subprocess.Popen(ssh, stdout=subprocess.PIPE) as client:
+            assert client.stdout is not None
+            client.stdout.readline()
+            time.sleep(2)
+            agent.kill()
+            client.communicate()
+        [path] = (cluster.directory / "db9" / "recordings").glob("*/*.chunks")
+        reader, chunks = journal(path)
+        assert not reader.found.is_finished
+        assert reader.found.length == path.stat().st_size
+        assert len(chunks) > 2
+        assert Decoder().receive(read(path))
+        shutil.rmtree(path.parent)
