@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.logger import Logger
 
 from mezite.audit.events import Actor, EventType
-from mezite.auth.error import BadRequest, NameNotAllowed, NodeNameReserved, NodeRemoved, WrongNode
+from mezite.auth.error import BadRequest, NameNotAllowed, NodeRemoved, WrongNode
 from mezite.auth.jointokens import label_pairs
+from mezite.auth.nodenames import principals_of, refuse_reserved
 from mezite.auth.trail import AuditTrail
 from mezite.error import AlreadyExists, Denied
 from mezite.identity import sshcert, x509
@@ -26,7 +27,7 @@ from mezite.identity.authorities import Authorities
 from mezite.identity.hostpatterns import HostPattern
 from mezite.identity.sshkeys import load_public_line
 from mezite.identity.tokens import hash_token
-from mezite.names import AgentId, ClusterName, InvalidName, NodeName, check_labels
+from mezite.names import AgentId, ClusterName, NodeName, check_labels
 from mezite.store.error import NodeKeyReplaced, TokenRefused
 from mezite.store.interfaces import IJoining, IJoinTokens, INodes, ISerials
 from mezite.store.records import JoinTokenRecord, NodeRecord, NodeWord
@@ -45,7 +46,6 @@ _VERSION_LIMIT: Final = 64
 _REFUSAL_SECONDS: Final = 600.0
 _REFUSALS_LIMIT: Final = 1000
 # "auth" is the gRPC service in SNI; the other is everybody's own machine.
-_RESERVED: Final = frozenset({"auth", "localhost"})
 
 
 @frozen
@@ -188,7 +188,7 @@ class JoinService:
 
     async def _admit(self, request: _Request, node: NodeName) -> HostCertificates:
         token, word = request.token, request.word
-        self._refuse_reserved(node)
+        refuse_reserved(node, self._hub_names, self._cluster)
         if token.hostnames and not any(HostPattern(text).matches(node) for text in token.hostnames):
             raise NameNotAllowed(node, token.hostnames)
         now = self._wall_clock()
@@ -323,7 +323,7 @@ class JoinService:
             authorities.host_ca,
             ssh_public_line,
             agent_id=record.agent_id,
-            principals=self._principals(record),
+            principals=principals_of(record, self._hub_names),
             serial=serial,
             now=now,
             lifetime=valid_before - now,
@@ -343,33 +343,6 @@ class JoinService:
             generation=authorities.generation,
             valid_before=valid_before,
         )
-
-    def _principals(self, record: NodeRecord) -> list[str]:
-        """Every name under which a client asks for the node."""
-        own = (record.name.text, record.agent_id.text)
-        return [*own, *(f"{name}.{hub}" for name in own for hub in self._hub_names)]
-
-    def _refuse_reserved(self, node: NodeName) -> None:
-        """
-        Refuse a name that leads elsewhere.
-
-        The hub's own public name is one, and so is every name below a hub's: the
-        node ``db1.hub`` would have a host certificate for node ``db1`` of ``hub``.
-        Node ids are typed where names are. The bare name of the cluster may be
-        taken: by default it is the name of the hub's machine, which may be a node.
-        """
-        name = node.text
-        is_hubs = name in self._hub_names and name != self._cluster.text
-        try:
-            AgentId.parse(name)
-            is_id = True
-        except InvalidName:
-            is_id = False
-        if name in _RESERVED or is_hubs or is_id:
-            raise NodeNameReserved(node)
-        for hub in self._hub_names:
-            if name.endswith(f".{hub}"):
-                raise NodeNameReserved(node, hub)
 
 
 def _checked_version(version: str) -> str:

@@ -21,6 +21,7 @@ from mezite.cli.cacommands import ca
 from mezite.cli.lockcommands import lock, locks, sessions
 from mezite.cli.msh import login
 from mezite.cli.nodecommands import nodes
+from mezite.cli.opensshcommands import openssh
 from mezite.cli.options import Address, debug_option, format_option
 from mezite.cli.requestcommands import requests_of
 from mezite.cli.rolecommands import access, roles
@@ -118,6 +119,7 @@ mezctl.add_command(lock)
 mezctl.add_command(locks)
 mezctl.add_command(sessions)
 mezctl.add_command(nodes)
+mezctl.add_command(openssh)
 mezctl.add_command(api_tokens)
 mezctl.add_command(ca)
 

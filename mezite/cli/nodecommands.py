@@ -26,7 +26,7 @@ _TIMES: Final = ("last_seen", "online_since", "offline_since", "joined", "rejoin
 
 @click.group()
 def nodes() -> None:
-    """Machines with an agent."""
+    """Machines that people reach through the hub."""
 
 
 @nodes.command(
@@ -46,6 +46,7 @@ def list_nodes(labels: tuple[str, ...], output_format: str) -> None:
         "labels",
         tables.Column("last_seen", text=tables.ago(now)),
         "agent_id",
+        "kind",
         "version",
         "address",
         tables.Column("joined", text=tables.ago(now)),
@@ -65,6 +66,7 @@ async def _rows(client: AuthClient, labels: Iterable[str]) -> list[admin.Row]:
 
 def _more(node: pb.Node) -> admin.Row:
     return {
+        "kind": node.kind or "agent",
         "version": node.version or None,
         "address": node.address or None,
         "joined": admin.moment(node.joined),
@@ -90,6 +92,8 @@ def show_node(node: str, output_format: str) -> None:
         "addresses": list(found.facts.addresses),
         "os": found.facts.os or None,
         "arch": found.facts.arch or None,
+        "host_keys": list(found.host_keys),
+        "host_authorities": list(found.host_authorities),
         "label_sources": {key: _source(found, key) for key in sorted(found.labels)},
     }
     if output_format == "json":

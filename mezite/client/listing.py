@@ -10,7 +10,11 @@ from typing import Final
 
 from mezite.rpc.proto import auth_pb2 as pb
 
-_STATUS: Final = {pb.NODE_STATUS_ONLINE: "online", pb.NODE_STATUS_OFFLINE: "offline"}
+_STATUS: Final = {
+    pb.NODE_STATUS_ONLINE: "online",
+    pb.NODE_STATUS_OFFLINE: "offline",
+    pb.NODE_STATUS_AGENTLESS: "agentless",
+}
 
 
 def node_rows(nodes: Iterable[pb.Node]) -> list[dict[str, object]]:

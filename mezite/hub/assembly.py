@@ -24,6 +24,7 @@ from mezite.auth.joining import JoinService
 from mezite.auth.jointokens import TokenService
 from mezite.auth.locking import LockService
 from mezite.auth.login import LoginService
+from mezite.auth.opensshnodes import OpenSshNodeService
 from mezite.auth.passwords import Passwords
 from mezite.auth.people import UserService
 from mezite.auth.proving import ProvingService
@@ -52,6 +53,7 @@ from mezite.hub.lockservice import LockMethods
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory
 from mezite.hub.nodeservice import NodeMethods
+from mezite.hub.opensshservice import OpenSshMethods
 from mezite.hub.presence import Presence
 from mezite.hub.proofservice import ProofMethods
 from mezite.hub.readiness import Readiness
@@ -407,6 +409,12 @@ def _table(
         api_tokens=services.api_tokens,
         locks=services.locks,
     )
+    openssh = OpenSshMethods(
+        OpenSshNodeService(
+            store.nodes, services.trail, setting.cluster, setting.config.hub_names, wall_clock
+        ),
+        lambda: services.rotation.authorities,
+    )
     sessions = SessionMethods(services.access, live, services.trail, wall_clock)
     locks = LockMethods(services.locks, store.users, store.roles, directory)
     own = CallerMethods(services.proofs.logins)
@@ -429,6 +437,7 @@ def _table(
         authorities.handlers(),
         proofs.handlers(),
         sessions.handlers(),
+        openssh.handlers(),
         locks.handlers(),
     )
 

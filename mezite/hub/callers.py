@@ -86,6 +86,8 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "VerifyAudit": Permission.AUDITOR,
     "GetAuthorities": Permission.AUDITOR,
     "ListLocks": Permission.AUDITOR,
+    "GetOpenSshSetup": Permission.AUDITOR,
+    "CreateOpenSshNode": Permission.ADMIN,
     "DeleteNode": Permission.ADMIN,
     "AllowRejoin": Permission.ADMIN,
     "CreateUser": Permission.ADMIN,

@@ -103,6 +103,9 @@ class AuthorityMethods:
         happened = succession.since if succession.phase is Phase.PREPARE else succession.switched
         behind = []
         for status in statuses:
+            if not status.record.has_agent:
+                # What its sshd trusts, nobody tells us.
+                continue
             tunnel = self.registry.find(status.record.agent_id)
             if tunnel is not None:
                 is_behind = tunnel.generation < succession.generation

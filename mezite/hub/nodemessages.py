@@ -23,12 +23,11 @@ _VERSION_LENGTH: Final = 64
 def node_message(status: NodeStatus, *, is_full: bool = False) -> pb.Node:
     """A node as lists show it; where its machine stands is for those who administer or audit."""
     record = status.record
-    online = pb.NodeStatus.NODE_STATUS_ONLINE
-    offline = pb.NodeStatus.NODE_STATUS_OFFLINE
     node = pb.Node(
         hostname=str(record.name),
         agent_id=str(record.agent_id),
-        status=online if status.is_online else offline,
+        status=_status(status),
+        kind="agent" if record.has_agent else "openssh",
         labels=dict(record.labels),
         last_seen=int(record.last_seen or 0),
         version=record.version,
@@ -47,7 +46,18 @@ def node_message(status: NodeStatus, *, is_full: bool = False) -> pb.Node:
                 addresses=record.facts.addresses, os=record.facts.os, arch=record.facts.arch
             )
         )
+        if record.sshd is not None:
+            node.host_keys.extend(record.sshd.host_keys)
+            node.host_authorities.extend(record.sshd.authorities)
     return node
+
+
+def _status(status: NodeStatus) -> pb.NodeStatus.ValueType:
+    if not status.record.has_agent:
+        return pb.NodeStatus.NODE_STATUS_AGENTLESS
+    return (
+        pb.NodeStatus.NODE_STATUS_ONLINE if status.is_online else pb.NodeStatus.NODE_STATUS_OFFLINE
+    )
 
 
 def read_word(request: pb.RegisterAgentRequest | pb.AgentHeartbeatRequest) -> NodeWord:

@@ -35,8 +35,12 @@ class NodeStatus:
 
     @property
     def offline_since(self) -> float | None:
-        """The last sign of life, or else when it joined; None while it is online."""
-        if self.is_online:
+        """
+        The last sign of life, or else when it joined; None while it is online.
+
+        Nobody knows it of a machine without an agent.
+        """
+        if self.is_online or not self.record.has_agent:
             return None
         return self.record.joined if self.record.last_seen is None else self.record.last_seen
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from attrs import frozen
 from google.protobuf.message import Message
 
-from mezite.auth.error import NodeOnline
+from mezite.auth.error import BadRequest, NodeOnline
 from mezite.auth.joining import JoinService
 from mezite.auth.jointokens import TOKEN_LIFETIME, TokenService
 from mezite.hub.authservice import Handler, page
@@ -98,6 +98,8 @@ class NodeMethods:
         status = await self.directory.find_status(request.node)
         if status.is_online:
             raise NodeOnline(status.record.name)
+        if not status.record.has_agent:
+            raise BadRequest(f"{status.record.name} has no agent that could join")
         node = status.record
         record, secret = await self.tokens.allow_rejoin(
             node, ttl=float(request.ttl_seconds) or TOKEN_LIFETIME, by=who.actor

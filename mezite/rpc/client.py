@@ -281,6 +281,27 @@ class AuthClient:
         request = pb.AllowRejoinRequest(node=node, ttl_seconds=ttl_seconds)
         return await self._call(request, pb.AllowRejoinResponse)
 
+    async def create_openssh_node(
+        self,
+        hostname: str,
+        address: str,
+        *,
+        labels: Mapping[str, str],
+        host_keys: Iterable[str],
+        host_authorities: Iterable[str],
+    ) -> pb.Node:
+        request = pb.CreateOpenSshNodeRequest(
+            hostname=hostname,
+            address=address,
+            labels=labels,
+            host_keys=host_keys,
+            host_authorities=host_authorities,
+        )
+        return (await self._call(request, pb.CreateOpenSshNodeResponse)).node
+
+    async def get_openssh_setup(self) -> pb.GetOpenSshSetupResponse:
+        return await self._call(pb.GetOpenSshSetupRequest(), pb.GetOpenSshSetupResponse)
+
     async def delete_node(self, node: str) -> None:
         await self._call(pb.DeleteNodeRequest(node=node), pb.DeleteNodeResponse)
 

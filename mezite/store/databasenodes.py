@@ -21,6 +21,7 @@ from mezite.audit.events import AuditEvent
 from mezite.names import AgentId, NodeName
 from mezite.store import rows, schema
 from mezite.store.error import (
+    NodeExists,
     NodeKeyReplaced,
     NodeNameTaken,
     NoSuchNode,
@@ -42,6 +43,16 @@ class DatabaseNodes:
     """The table ``nodes``."""
 
     _transactions: Transactions
+
+    def add(self, record: NodeRecord, *, event: AuditEvent | None = None) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            chosen = select(_nodes.c.agent_id).where(_nodes.c.name == record.name.text)
+            holder = connection.execute(chosen).scalar()
+            if holder is not None:
+                raise NodeExists(record.name, AgentId(holder))
+            connection.execute(insert(_nodes).values(rows.of_node(record)))
+
+        return self._transactions.write(step, event)
 
     def get(self, agent_id: AgentId) -> Deferred[NodeRecord | None]:
         def step(connection: Connection) -> NodeRecord | None:

@@ -103,6 +103,15 @@ class NodeNameTaken(AlreadyExists):
         self.holder = holder
 
 
+class NodeExists(AlreadyExists):
+    """A node of this name is there."""
+
+    def __init__(self, node: NodeName, holder: AgentId) -> None:
+        super().__init__(f"there is a node {node} already; its id is {holder}")
+        self.node = node
+        self.holder = holder
+
+
 class NodeKeyReplaced(Denied):
     """The node proves itself by another key since it joined once more."""
 

@@ -134,7 +134,14 @@ class IRoles(Interface):
 
 
 class INodes(Interface):
-    """The machines that have joined. They are added by :class:`IJoining` alone."""
+    """The machines of the cluster. Those with an agent are added by :class:`IJoining` alone."""
+
+    def add(record: NodeRecord, *, event: AuditEvent | None = None) -> Deferred[None]:
+        """
+        Keep a machine that has no agent.
+
+        :raises NodeExists: its name is taken.
+        """
 
     def get(agent_id: AgentId) -> Deferred[NodeRecord | None]:
         """The node whose agent has this id, if there is one."""

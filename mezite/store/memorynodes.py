@@ -11,6 +11,7 @@ from zope.interface import implementer
 from mezite.audit.events import AuditEvent
 from mezite.names import AgentId, NodeName
 from mezite.store.error import (
+    NodeExists,
     NodeKeyReplaced,
     NodeNameTaken,
     NoSuchNode,
@@ -29,6 +30,13 @@ class MemoryNodes:
     """Nodes in a dictionary."""
 
     _tables: Tables
+
+    @step
+    def add(self, record: NodeRecord, *, event: AuditEvent | None = None) -> None:
+        holder = _holder(self._tables, record.name)
+        if holder is not None:
+            raise NodeExists(record.name, holder.agent_id)
+        self._tables.nodes[record.agent_id] = attrs.evolve(record, labels=dict(record.labels))
 
     @step
     def get(self, agent_id: AgentId) -> NodeRecord | None:

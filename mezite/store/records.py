@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 from mezite.audit.chain import GENESIS, ChainedLine, decode_event
 from mezite.audit.error import BadAuditLine
 from mezite.audit.events import AuditEvent, Detail
+from mezite.identity.hostproof import SshdFacts
 from mezite.identity.roles import LabelSelector
 from mezite.identity.rolesdoc import Role
 from mezite.identity.traits import Traits
@@ -77,7 +78,8 @@ class NodeRecord:
     ``labels`` are all that it has: what the agent says, and ``hub_labels``,
     which the join token gave and which win. ``address`` is where its tunnel
     came from last. ``tls_key`` is the hash of the key that the node proves
-    itself by; None, for any, on a node that joined before this was kept.
+    itself by; None, for any, on a node that joined before this was kept. ``sshd`` is
+    how a machine without an agent is reached, which an administrator added.
     """
 
     agent_id: AgentId
@@ -93,6 +95,11 @@ class NodeRecord:
     token_id: str = ""
     rejoined: float | None = None
     tls_key: bytes | None = None
+    sshd: SshdFacts | None = None
+
+    @property
+    def has_agent(self) -> bool:
+        return self.sshd is None
 
     def told(self, word: NodeWord) -> NodeRecord:
         """The same node, of which its agent said this."""
@@ -112,6 +119,8 @@ class NodeRecord:
 
     def accepts(self, tls_key: bytes | None) -> bool:
         """Whether who holds this key is the node."""
+        if not self.has_agent:
+            return False
         return self.tls_key is None or (tls_key is not None and tls_key == self.tls_key)
 
 

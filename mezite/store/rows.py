@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 from sqlalchemy import Row
 
+from mezite.identity.hostproof import SshdFacts
 from mezite.identity.roles import LabelSelector
 from mezite.identity.rolesdoc import parse_role, role_document
-from mezite.names import AgentId, LoginName, NodeName, RoleName, UserName
+from mezite.names import AgentId, HostPort, LoginName, NodeName, RoleName, UserName
 from mezite.store.proofs import InviteRecord, SecurityKeyRecord, TotpRecord
 from mezite.store.records import JoinTokenRecord, MachineFacts, NodeRecord, RoleRecord, UserRecord
 
@@ -75,6 +76,7 @@ def of_node(record: NodeRecord) -> dict[str, Any]:
         "token_id": record.token_id,
         "rejoined": record.rejoined,
         "tls_key": record.tls_key,
+        "sshd": None if record.sshd is None else _of_sshd(record.sshd),
     }
 
 
@@ -97,6 +99,24 @@ def node_of(row: Row[Any]) -> NodeRecord:
         token_id=row.token_id,
         rejoined=row.rejoined,
         tls_key=row.tls_key,
+        sshd=None if row.sshd is None else _sshd_of(row.sshd),
+    )
+
+
+def _of_sshd(facts: SshdFacts) -> dict[str, Any]:
+    return {
+        "host": facts.address.host,
+        "port": facts.address.port,
+        "host_keys": list(facts.host_keys),
+        "authorities": list(facts.authorities),
+    }
+
+
+def _sshd_of(document: dict[str, Any]) -> SshdFacts:
+    return SshdFacts(
+        HostPort(document["host"], document["port"]),
+        tuple(document["host_keys"]),
+        tuple(document["authorities"]),
     )
 
 

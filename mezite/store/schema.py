@@ -84,6 +84,8 @@ nodes = Table(
     Column("token_id", String, nullable=False, server_default=text("''")),
     Column("rejoined", Double, nullable=True),
     Column("tls_key", LargeBinary, nullable=True),
+    # Of a machine without an agent: where it is, and what it is known by.
+    Column("sshd", JSON(none_as_null=True), nullable=True),
 )
 
 join_tokens = Table(

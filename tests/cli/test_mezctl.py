@@ -281,6 +281,7 @@ class NodesTests(MezctlTestCase):
                 "last_seen": "2025-06-15T15:06:40Z",
                 "agent_id": AGENT_ID,
                 "version": "0.1.0",
+                "kind": "agent",
                 "joined": "2025-06-15T15:05:40Z",
                 "address": None,
                 "online_since": "2025-06-15T15:05:45Z",

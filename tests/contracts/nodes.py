@@ -10,8 +10,10 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from mezite.audit.events import HUB, AuditEvent, EventType
-from mezite.names import AgentId, NodeName
+from mezite.identity.hostproof import SshdFacts
+from mezite.names import AgentId, HostPort, NodeName
 from mezite.store.error import (
+    NodeExists,
     NodeKeyReplaced,
     NodeNameTaken,
     NoSuchNode,
@@ -83,6 +85,20 @@ class RejoiningContract(StoreContract):
         self.answer(self.store.join_tokens.add(token))
         self.answer(self.store.join_tokens.add(REJOIN))
         self.assertEqual(self.answer(self.store.join_tokens.list()), (token, REJOIN))
+
+    def test_without_agent(self) -> None:
+        """A machine without an agent is kept with what it is known by, under a name of its own."""
+        line = "ssh-ed25519 AAAA"
+        facts = SshdFacts(HostPort("2001:db8::9", 2222), ("SHA256:x",), (line,))
+        plain = attrs.evolve(WHOLE, agent_id=AgentId.new(), name=NodeName("plain"), sshd=facts)
+        made = event(EventType.NODE_CREATED)
+        self.answer(self.store.nodes.add(plain, event=made))
+        self.assertEqual(self.answer(self.store.nodes.by_name(plain.name)), plain)
+        self.assertIn(EventType.NODE_CREATED, self.kinds())
+        for name in (plain.name, DB1.name):
+            other = attrs.evolve(plain, agent_id=AgentId.new(), name=name)
+            self.refusal(self.store.nodes.add(other, event=made), NodeExists)
+        self.assertEqual(self.kinds().count(EventType.NODE_CREATED), 1)
 
     def test_labels_of_the_hub(self) -> None:
         """What the hub gave stays, whatever the agent says; the rest is the agent's word."""

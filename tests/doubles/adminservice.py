@@ -309,6 +309,27 @@ class AdminDouble:
             join_command=f"twist mezd --hub={HUB} --token=mzt_secret --hostname={node.hostname}",
         )
 
+    async def create_open_ssh_node(
+        self, call: Call, request: pb.CreateOpenSshNodeRequest
+    ) -> pb.CreateOpenSshNodeResponse:
+        made = pb.Node(
+            hostname=request.hostname,
+            agent_id=AGENT_ID,
+            status=pb.NODE_STATUS_AGENTLESS,
+            labels=request.labels,
+            kind="openssh",
+            address=request.address,
+            host_keys=request.host_keys,
+            host_authorities=request.host_authorities,
+        )
+        self.nodes[request.hostname] = made
+        return pb.CreateOpenSshNodeResponse(node=made)
+
+    async def get_open_ssh_setup(
+        self, call: Call, request: pb.GetOpenSshSetupRequest
+    ) -> pb.GetOpenSshSetupResponse:
+        return pb.GetOpenSshSetupResponse(user_ca_lines=["ssh-ed25519 AAAA one"])
+
     async def delete_node(self, call: Call, request: pb.DeleteNodeRequest) -> pb.DeleteNodeResponse:
         if self.nodes.pop(request.node, None) is None:
             raise NotFound(f"there is no node {request.node}")

@@ -211,6 +211,13 @@ CALLS: Final[tuple[CallLine, ...]] = (
     CallLine(
         "ExplainAccess", lambda s: pb.ExplainAccessRequest(user="kim", login="root", node="db1")
     ),
+    CallLine(
+        "CreateOpenSshNode",
+        lambda s: pb.CreateOpenSshNodeRequest(
+            hostname="plain1", address="192.0.2.1", host_keys=["SHA256:" + "A" * 43]
+        ),
+    ),
+    CallLine("GetOpenSshSetup", lambda s: pb.GetOpenSshSetupRequest()),
     CallLine("AllowRejoin", lambda s: pb.AllowRejoinRequest(node="db1")),
     CallLine("DeleteNode", lambda s: pb.DeleteNodeRequest(node="db1")),
     CallLine("DeleteToken", lambda s: pb.DeleteTokenRequest(token_id=s.known["token"])),

@@ -198,6 +198,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "The authorities, and how far the rotation of each is.",
     ),
     Route("GET", "/locks", "ListLocks", "The locks that hold."),
+    Route("GET", "/openssh/setup", "GetOpenSshSetup", "What an sshd without an agent is to trust."),
     # For administrators.
     Route("DELETE", "/sessions/{session_id}", "EndSession", "Ends a live session.", status=204),
     Route(
@@ -209,6 +210,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         answer="lock",
     ),
     Route("DELETE", "/locks/{lock_id}", "DeleteLock", "Takes a lock away.", status=204),
+    Route(
+        "POST",
+        "/nodes/openssh",
+        "CreateOpenSshNode",
+        "Adds a machine without an agent, whose sshd the hub dials.",
+        status=201,
+        answer="node",
+        required=("hostname", "address"),
+    ),
     Route("DELETE", "/nodes/{node}", "DeleteNode", "Forgets a node.", status=204),
     Route(
         "POST",

@@ -43,6 +43,8 @@ class _NodeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeStatus
     """A live tunnel leads to the node."""
     NODE_STATUS_OFFLINE: _NodeStatus.ValueType  # 2
     """None does: see last_seen."""
+    NODE_STATUS_AGENTLESS: _NodeStatus.ValueType  # 3
+    """It has no agent: whether it can be reached shows when it is."""
 
 class NodeStatus(_NodeStatus, metaclass=_NodeStatusEnumTypeWrapper):
     """Whether a node can be reached now."""
@@ -52,6 +54,8 @@ NODE_STATUS_ONLINE: NodeStatus.ValueType  # 1
 """A live tunnel leads to the node."""
 NODE_STATUS_OFFLINE: NodeStatus.ValueType  # 2
 """None does: see last_seen."""
+NODE_STATUS_AGENTLESS: NodeStatus.ValueType  # 3
+"""It has no agent: whether it can be reached shows when it is."""
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
 
 class _SessionRecording:
@@ -549,6 +553,9 @@ class Node(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     TOKEN_ID_FIELD_NUMBER: _builtins.int
     REJOINED_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    HOST_KEYS_FIELD_NUMBER: _builtins.int
+    HOST_AUTHORITIES_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
     """The name bound to agent_id when the node joined."""
     agent_id: _builtins.str
@@ -572,6 +579,8 @@ class Node(_message.Message):
     """The token that let the node in, as lists named it."""
     rejoined: _builtins.int
     """When the node was last let in once more; 0 if it never was."""
+    kind: _builtins.str
+    """"agent", or "openssh" for a machine whose sshd the hub dials; address is then where."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -584,6 +593,14 @@ class Node(_message.Message):
 
     @_builtins.property
     def facts(self) -> Global___NodeFacts: ...
+    @_builtins.property
+    def host_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the sshd is known by: fingerprints of its keys, and lines of the public keys
+        that sign its host certificates.
+        """
+
+    @_builtins.property
+    def host_authorities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -602,10 +619,13 @@ class Node(_message.Message):
         facts: Global___NodeFacts | None = ...,
         token_id: _builtins.str = ...,
         rejoined: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        host_keys: _abc.Iterable[_builtins.str] | None = ...,
+        host_authorities: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_id", b"agent_id", "command_labels", b"command_labels", "facts", b"facts", "hostname", b"hostname", "hub_labels", b"hub_labels", "joined", b"joined", "labels", b"labels", "last_seen", b"last_seen", "offline_since", b"offline_since", "online_since", b"online_since", "rejoined", b"rejoined", "status", b"status", "token_id", b"token_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_id", b"agent_id", "command_labels", b"command_labels", "facts", b"facts", "host_authorities", b"host_authorities", "host_keys", b"host_keys", "hostname", b"hostname", "hub_labels", b"hub_labels", "joined", b"joined", "kind", b"kind", "labels", b"labels", "last_seen", b"last_seen", "offline_since", b"offline_since", "online_since", b"online_since", "rejoined", b"rejoined", "status", b"status", "token_id", b"token_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4283,3 +4303,125 @@ class DeleteLockResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteLockResponse: _TypeAlias = DeleteLockResponse  # noqa: Y015
+
+@_typing.final
+class CreateOpenSshNodeRequest(_message.Message):
+    """---------------------------------------------------- servers without an agent"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    HOST_KEYS_FIELD_NUMBER: _builtins.int
+    HOST_AUTHORITIES_FIELD_NUMBER: _builtins.int
+    hostname: _builtins.str
+    address: _builtins.str
+    """Where the hub finds its sshd, "HOST:PORT"; the port is 22 if none is given."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def host_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fingerprints "SHA256:..." of its host keys, or lines of the public keys. These, or
+        authorities, are demanded.
+        """
+
+    @_builtins.property
+    def host_authorities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lines of the public keys that sign its host certificates."""
+
+    def __init__(
+        self,
+        *,
+        hostname: _builtins.str = ...,
+        address: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        host_keys: _abc.Iterable[_builtins.str] | None = ...,
+        host_authorities: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "host_authorities", b"host_authorities", "host_keys", b"host_keys", "hostname", b"hostname", "labels", b"labels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateOpenSshNodeRequest: _TypeAlias = CreateOpenSshNodeRequest  # noqa: Y015
+
+@_typing.final
+class CreateOpenSshNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def node(self) -> Global___Node: ...
+    def __init__(
+        self,
+        *,
+        node: Global___Node | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateOpenSshNodeResponse: _TypeAlias = CreateOpenSshNodeResponse  # noqa: Y015
+
+@_typing.final
+class GetOpenSshSetupRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOpenSshSetupRequest: _TypeAlias = GetOpenSshSetupRequest  # noqa: Y015
+
+@_typing.final
+class GetOpenSshSetupResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_CA_LINES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user_ca_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The lines of the file that TrustedUserCAKeys names: all authorities that sign, or did
+        or will sign, users' certificates.
+        """
+
+    def __init__(
+        self,
+        *,
+        user_ca_lines: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ca_lines", b"user_ca_lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOpenSshSetupResponse: _TypeAlias = GetOpenSshSetupResponse  # noqa: Y015
