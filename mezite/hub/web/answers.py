@@ -15,12 +15,14 @@ from mezite.rpc.httpstatus import MethodNotAllowed, http_failure_of
 SECURITY_HEADERS: Final = {
     b"server": b"Mezite",
     b"content-security-policy": (
-        b"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none';"
-        b" frame-ancestors 'none'"
+        b"default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none';"
+        b" form-action 'none'; frame-ancestors 'none'"
     ),
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-store",
 }
 JSON: Final = b"application/json"

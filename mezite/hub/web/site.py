@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Awaitable, Callable
-from importlib import resources
 from string import Template
 from typing import Final
 
@@ -19,13 +18,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web import http
-from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from mezite import __version__
 from mezite.error import MeziteError
-from mezite.hub.web.answers import answer_failure, set_headers
+from mezite.hub.web.answers import answer_failure
+from mezite.hub.web.pages import HTML, pages
+from mezite.hub.web.resources import PLAIN, Fixed, Folder, Page, text_of
 from mezite.rpc.httpstatus import BodyTooLarge
 from mezite.tasks import background
 
@@ -33,8 +33,6 @@ from mezite.tasks import background
 BODY_LENGTH: Final = 64 * 1024
 # A browser keeps a connection open between two pages; nothing here takes longer.
 IDLE_SECONDS: Final = 60
-
-_PLAIN: Final = b"text/plain; charset=utf-8"
 
 
 @define(eq=False)
@@ -78,46 +76,14 @@ class BoundedRequest(Request):
         self._received = BODY_LENGTH + 1
 
 
-class _Page(Resource):
-    """A resource that is a leaf and carries the security headers."""
-
-    isLeaf = True
-    content_type = _PLAIN
-
-    def render(self, request: Request) -> bytes | int:
-        set_headers(request, self.content_type)
-        if request.postpath not in ([], [b""]):
-            request.setResponseCode(404)
-            request.setHeader(b"content-type", _PLAIN)
-            return b"there is nothing here\n"
-        try:
-            result: bytes | int = super().render(request)
-        except UnsupportedMethod as error:
-            request.setResponseCode(405)
-            request.setHeader(b"content-type", _PLAIN)
-            request.setHeader(b"allow", b", ".join(error.allowedMethods))
-            return b"this can only be read\n"
-        return result
-
-
-class _Fixed(_Page):
-    def __init__(self, body: bytes, content_type: bytes) -> None:
-        super().__init__()
-        self._body = body
-        self.content_type = content_type
-
-    def render_GET(self, request: Request) -> bytes:
-        return self._body
-
-
-class _Front(_Page):
+class _Front(Page):
     """The page that tells what this is, and how to log in."""
 
-    content_type = b"text/html; charset=utf-8"
+    content_type = HTML
 
     def __init__(self, facts: HubFacts) -> None:
         super().__init__()
-        self._template = Template(_text("index.html"))
+        self._template = Template(text_of("index.html"))
         self._facts = facts
 
     def render_GET(self, request: Request) -> bytes:
@@ -130,31 +96,6 @@ class _Front(_Page):
         return page.encode()
 
 
-class _Missing(_Page):
-    """Every path that is not one."""
-
-    def render(self, request: Request) -> bytes | int:
-        request.postpath = []
-        result = super().render(request)
-        request.setResponseCode(404)
-        return result
-
-    def render_GET(self, request: Request) -> bytes:
-        return b"there is nothing here\n"
-
-    render_POST = render_GET
-
-
-class _Folder(Resource):
-    """A path that only leads to others."""
-
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        return _Missing()
-
-    def render(self, request: Request) -> bytes | int:
-        return _Missing().render(request)
-
-
 class _QuietSite(Site):
     """A site that logs no request: a page that was read does not change the world."""
 
@@ -165,7 +106,7 @@ class _QuietSite(Site):
         pass
 
 
-class _Readiness(_Page):
+class _Readiness(Page):
     """
     200 when the hub can do its work; 503 and the reason when it cannot.
 
@@ -208,7 +149,7 @@ class _Readiness(_Page):
             request.finish()
 
 
-class _Metrics(_Page):
+class _Metrics(Page):
     content_type = CONTENT_TYPE_LATEST.encode()
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -233,17 +174,14 @@ def build_site(
     ``check`` raises a :class:`~mezite.error.MeziteError` while the hub is not
     ready; its sentence is shown to whoever asks.
     """
-    root = _Folder()
+    root = Folder()
     root.putChild(b"", _Front(facts))
-    root.putChild(b"style.css", _Fixed(_text("style.css").encode(), b"text/css; charset=utf-8"))
-    root.putChild(b"healthz", _Fixed(b"ok\n", _PLAIN))
+    root.putChild(b"style.css", Fixed(text_of("style.css").encode(), b"text/css; charset=utf-8"))
+    root.putChild(b"healthz", Fixed(b"ok\n", PLAIN))
     root.putChild(b"readyz", _Readiness(check))
     root.putChild(b"metrics", _Metrics(metrics))
-    v1 = _Folder()
+    root.putChild(b"web", pages(facts.cluster_name))
+    v1 = Folder()
     root.putChild(b"v1", v1)
     v1.putChild(b"webapi", api)
     return _QuietSite(root, requestFactory=BoundedRequest, timeout=IDLE_SECONDS, reactor=reactor)
-
-
-def _text(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")
