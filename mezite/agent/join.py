@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mezite.agent.backoff import ceiling
+from mezite.agent.condition import Condition
 from mezite.agent.error import BadIssue, JoinRefused, NotJoined
 from mezite.agent.explanations import explain, was_refused
 from mezite.agent.hubcalls import DEADLINE, HubCalls
@@ -160,6 +161,7 @@ class Joining:
     wall_clock: Callable[[], float]
     attempt: Callable[[Application, NodeKeys], Awaitable[Membership]] = field(repr=False)
     uniform: Callable[[float, float], float] = random.uniform
+    condition: Condition = field(repr=False, factory=Condition)
 
     async def join(self, application: Application, keys: NodeKeys) -> Membership:
         """
@@ -167,6 +169,7 @@ class Joining:
         """
         failures = 0
         while True:
+            self.condition.joining(application.hub)
             try:
                 return await within(
                     self.clock,
@@ -179,9 +182,9 @@ class Joining:
             except MeziteError as error:
                 wait = self.uniform(0, ceiling(failures, was_refused=was_refused(error)))
                 failures += 1
+                why = explain(error, application.hub, self.wall_clock())
+                self.condition.waiting(wait, why)
                 self._log.warn(
-                    "not joined yet: {why}; trying again in {wait:.1f} s",
-                    why=explain(error, application.hub, self.wall_clock()),
-                    wait=wait,
+                    "not joined yet: {why}; trying again in {wait:.1f} s", why=why, wait=wait
                 )
             await deferLater(self.clock, wait)

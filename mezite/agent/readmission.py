@@ -19,6 +19,7 @@ from typing import Any, Final
 from attrs import define, field
 from twisted.logger import Logger
 
+from mezite.agent.condition import Condition
 from mezite.agent.error import JoinRefused, NotJoined
 from mezite.agent.explanations import expired, is_another_hub, is_refused_certificate
 from mezite.agent.hubcalls import DEADLINE, HubCalls
@@ -109,6 +110,7 @@ class Readmission:
     successor: Callable[[Membership], Awaitable[Membership]] | None = field(
         repr=False, default=None
     )
+    condition: Condition = field(repr=False, factory=Condition)
     # The token that was refused; it will not get better.
     _refused: str | None = field(init=False, default=None, repr=False)
 
@@ -123,7 +125,7 @@ class Readmission:
             )
             self.current.replace(membership.renewed(issued))
         except Denied as error:
-            return await self._join_again(str(error))
+            return await self._join_again(str(error), was_removed=True)
         except MeziteError as error:
             if is_refused_certificate(error):
                 return await self._join_again(
@@ -138,6 +140,7 @@ class Readmission:
                     " authority was rotated while this node was away"
                 )
             # A locked node hears it here.
+            self.condition.troubled(f"asked why it hangs up, the hub says: {error}")
             self._log.info("asked why it hangs up, the hub says: {error}", error=error)
             return False
         return True
@@ -160,7 +163,7 @@ class Readmission:
         self._log.info("the cluster's authority is being rotated; this node has learned of it")
         return True
 
-    async def _join_again(self, why: str) -> bool:
+    async def _join_again(self, why: str, *, was_removed: bool = False) -> bool:
         old = self.current.membership
         try:
             application = self.application()
@@ -174,6 +177,7 @@ class Readmission:
             if isinstance(error, Denied) and not isinstance(error, JoinRefused | NotThisHub):
                 # The hub itself said no; what did not reach it may still be good.
                 self._refused = application.token
+            self.condition.refused(why, was_removed=was_removed)
             self._log.error(
                 "{why}; it could not join again: {error}. On the hub run mezctl nodes"
                 " allow-rejoin {node} (or mezctl tokens create, if the node was removed there), and"

@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mezite.agent.backoff import ceiling
+from mezite.agent.condition import Condition
 from mezite.agent.error import TunnelDown
 from mezite.agent.hubcalls import HubCalls
 from mezite.agent.report import NodeReport
@@ -53,6 +54,7 @@ class Registration:
     open_channel: Callable[[], GrpcChannel] = field(repr=False)
     generation: Callable[[], int] = lambda: 0
     hub_has: Callable[[int], None] = lambda _: None
+    condition: Condition = field(repr=False, factory=Condition)
     uniform: Callable[[float, float], float] = random.uniform
     is_registered: bool = field(init=False, default=False)
     # The hub once took it.
@@ -97,6 +99,7 @@ class Registration:
                 told = self.report()
                 heard = await self.calls.register(self.node, told, self.generation())
                 self.is_registered = self.was_registered = True
+                self.condition.connected()
                 failures = 0
                 self._log.info("tunnel up: the hub knows this node as {node}", node=self.node)
                 while True:
@@ -115,6 +118,8 @@ class Registration:
                 wait = self.uniform(0, ceiling(failures))
                 failures += 1
                 # The end of a channel is mostly the end of its tunnel, which is told elsewhere.
+                if not isinstance(error, ChannelClosed):
+                    self.condition.troubled(f"the hub does not register this node: {error}")
                 tell = self._log.debug if isinstance(error, ChannelClosed) else self._log.warn
                 tell(
                     "the hub does not register this node: {error}; again in {wait:.1f} s",

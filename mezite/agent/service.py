@@ -25,6 +25,7 @@ from mezite.agent.accounts import SystemAccounts
 from mezite.agent.authorizer import HubAuthorizer
 from mezite.agent.commandlabels import CommandLabels
 from mezite.agent.commandoutput import output_of
+from mezite.agent.condition import Condition
 from mezite.agent.error import BrokenState
 from mezite.agent.join import Application, Joining, join_once
 from mezite.agent.membership import CurrentMembership
@@ -87,6 +88,7 @@ class AgentService(MultiService):
         self._refused = refused
         self._wall_clock = wall_clock
         self._join = join or self._join_once
+        self.condition = Condition(wall_clock)
         self._joining: Deferred[None] | None = None
         self._mending: Deferred[None] | None = None
 
@@ -125,7 +127,7 @@ class AgentService(MultiService):
             self._refused("joining failed in a way that nobody foresaw; the log says how")
 
     async def _join_and_serve(self) -> None:
-        joining = Joining(self._reactor, self._wall_clock, self._join)
+        joining = Joining(self._reactor, self._wall_clock, self._join, condition=self.condition)
         keys = self._keys()
         application = Application.of(self._config)
         self._log.info(
@@ -196,6 +198,7 @@ class AgentService(MultiService):
             wall_clock=self._wall_clock,
             renew=lambda membership: renew_directly(self._reactor, membership),
             join=self._join,
+            condition=self.condition,
             successor=lambda membership: find_successor(self._reactor, membership),
             application=lambda: evolve(
                 Application.of(evolve(self._config, hub=current.membership.hub)),
@@ -223,6 +226,7 @@ class AgentService(MultiService):
             on_unwelcome=lambda: self._mend(readmission),
             hub_has=lambda generation: renewal.hub_has(generation),
             on_up=recording.uploads.tunnel_up,
+            condition=self.condition,
         )
         renewal = RenewalService(
             current, lambda: tunnel.calls, clock=self._reactor, wall_clock=self._wall_clock

@@ -15,6 +15,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from mezite.agent.banner import banner_of
+from mezite.agent.condition import State
 from mezite.agent.error import BrokenState, NotJoined
 from mezite.agent.join import Application
 from mezite.agent.service import AgentService
@@ -23,6 +24,7 @@ from mezite.config.agent import AgentConfig, load_agent
 from mezite.config.error import ConfigError
 from mezite.config.logs import choose_observer
 from mezite.error import MeziteError
+from mezite.systemd import Notices, ServiceManager
 
 _WRONG_INPUT: Final = 2
 _CANNOT_START: Final = 1
@@ -87,7 +89,8 @@ def makeService(options: Options) -> IService:
         _end(str(error), _CANNOT_START)
     if options.parent is not None:
         choose_observer(options.parent, config.log_level, config.log_format)
-    return AgentService(
+    manager = ServiceManager.of(os.environ, os.getpid())
+    agent = AgentService(
         config,
         state,
         membership,
@@ -97,6 +100,21 @@ def makeService(options: Options) -> IService:
         reactor=reactor,
         refused=lambda why: _stop(reactor, why),
     )
+    _tell(manager, agent, reactor)
+    return agent
+
+
+def _tell(manager: ServiceManager, agent: AgentService, reactor: Any) -> None:
+    """Have the service manager know what the agent is doing."""
+    notices = Notices(manager, reactor, agent.condition.sentence)
+
+    def changed() -> None:
+        if agent.condition.state is State.CONNECTED:
+            notices.ready()
+        notices.look()
+
+    agent.condition.on_change = changed
+    notices.setServiceParent(agent)
 
 
 def _open(

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mezite.agent import backoff
+from mezite.agent.condition import Condition
 from mezite.agent.explanations import was_refused
 from mezite.mux.frames import Role
 from mezite.mux.protocol import MuxProtocol
@@ -73,6 +74,7 @@ class TunnelFactory(ReconnectingClientFactory):
         on_down: Callable[[MuxProtocol, Failure], None],
         on_failed: Callable[[BaseException | None], None],
         explain: Callable[[BaseException | None], str] = str,
+        condition: Condition | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.clock = clock  # type: ignore[assignment]
@@ -86,6 +88,7 @@ class TunnelFactory(ReconnectingClientFactory):
         self._on_failed = on_failed
         self._explain = explain
         self._uniform = uniform
+        self._condition = condition or Condition()
         self._was_refused = False
         self._stable: IDelayedCall | None = None
         # The wait before the next dial, in seconds.
@@ -103,6 +106,7 @@ class TunnelFactory(ReconnectingClientFactory):
         self._stop_waiting()
 
     async def _attempt(self) -> None:
+        self._condition.connecting(self._hub())
         await within(
             self._clock,
             DIAL_SECONDS,
@@ -148,25 +152,23 @@ class TunnelFactory(ReconnectingClientFactory):
     def clientConnectionLost(self, connector: IConnector, unused_reason: Failure) -> None:
         if self.continueTrying:
             self.retry(connector)
+            why = self._explain(unused_reason.value)
+            self._condition.waiting(self.wait, why)
             self._log.warn(
-                "tunnel down: {why}; dialing again in {wait:.1f} s",
-                why=self._explain(unused_reason.value),
-                wait=self.wait,
+                "tunnel down: {why}; dialing again in {wait:.1f} s", why=why, wait=self.wait
             )
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         if self.continueTrying:
             self._was_refused = was_refused(reason.value)
             self.retry(connector)
+            why = self._explain(reason.value)
+            self._condition.waiting(self.wait, why)
             try:
                 self._on_failed(reason.value)
             except Exception:
                 self._log.failure("a dial that failed was not taken note of")
-            self._log.warn(
-                "{why}; dialing again in {wait:.1f} s",
-                why=self._explain(reason.value),
-                wait=self.wait,
-            )
+            self._log.warn("{why}; dialing again in {wait:.1f} s", why=why, wait=self.wait)
 
     def retry(self, connector: IConnector | None = None) -> None:
         """Full jitter, in place of Twisted's few percent."""

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEn
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mezite.agent.condition import Condition
 from mezite.agent.error import TunnelDown
 from mezite.agent.explanations import explain, is_another_hub
 from mezite.agent.hubcalls import HubCalls
@@ -64,6 +65,7 @@ class TunnelService(Service):
     on_unwelcome: Callable[[], None] = field(repr=False)
     hub_has: Callable[[int], None] = field(repr=False, default=lambda _: None)
     on_up: Callable[[], None] = field(repr=False, default=lambda: None)
+    condition: Condition = field(repr=False, factory=Condition)
     uniform: Callable[[float, float], float] = random.uniform
     _factory: TunnelFactory = field(init=False)
     _registration: Registration | None = field(init=False, default=None)
@@ -80,6 +82,7 @@ class TunnelService(Service):
             on_down=self._down,
             on_failed=self._failed,
             explain=self._explain,
+            condition=self.condition,
             uniform=self.uniform,
         )
 
@@ -146,6 +149,7 @@ class TunnelService(Service):
             open_channel=lambda: self._open_channel(mux),
             generation=lambda: self.current.membership.generation,
             hub_has=self.hub_has,
+            condition=self.condition,
             uniform=self.uniform,
         )
         self._registration.start()

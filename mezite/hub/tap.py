@@ -31,6 +31,7 @@ from mezite.store.database import DatabaseStore, open_store
 from mezite.store.error import StoreUnavailable
 from mezite.store.keyfiles import KeyFiles, known_cluster, load_or_create
 from mezite.store.lockfile import DirectoryLock, hold
+from mezite.systemd import Notices, ServiceManager
 
 _WRONG_INPUT: Final = 2
 _CANNOT_START: Final = 1
@@ -70,12 +71,18 @@ class _Hub(Service):
     _log = Logger()
 
     def __init__(
-        self, hub: HubService, lock: DirectoryLock, store: DatabaseStore, text: str
+        self,
+        hub: HubService,
+        lock: DirectoryLock,
+        store: DatabaseStore,
+        text: str,
+        notices: Notices,
     ) -> None:
         self._hub = hub
         self._lock = lock
         self._store = store
         self._text = text
+        self._notices = notices
 
     def startService(self) -> None:
         try:
@@ -91,11 +98,14 @@ class _Hub(Service):
                 self._store.note(failed(time.time(), str(error)))
             _end(str(error), _CANNOT_START)
         super().startService()
+        self._notices.startService()
+        self._notices.ready()
         sys.stderr.write(self._text)
         sys.stderr.flush()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        self._notices.stopService()
         return self._hub.stopService().addBoth(lambda _: self._lock.release())
 
 
@@ -135,7 +145,18 @@ def makeService(options: Options) -> Service:
         choose_observer(options.parent, config.log_level, config.log_format)
     for warning in config.warnings:
         sys.stderr.write(f"mezhub: {warning}\n")
-    return _Hub(hub, lock, store, first_steps(config, hub.facts.ca_pin))
+    manager = ServiceManager.of(os.environ, os.getpid())
+    notices = Notices(manager, reactor, lambda: what_it_does(hub))
+    return _Hub(hub, lock, store, first_steps(config, hub.facts.ca_pin), notices)
+
+
+def what_it_does(hub: HubService) -> str:
+    """What the hub is doing, for people."""
+    tunnels, sessions = len(hub.registry), len(hub.live)
+    return (
+        f"listens on {hub.config.listen}: {tunnels} tunnel{'s' * (tunnels != 1)},"
+        f" {sessions} session{'s' * (sessions != 1)}"
+    )
 
 
 def first_steps(config: HubConfig, ca_pin: str) -> str:

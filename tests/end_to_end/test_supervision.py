@@ -1,0 +1,42 @@
+"""What hub and agent tell whoever keeps them running."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mezite.cli.local import LocalCluster
+from tests.doubles.servicemanager import NotifySocket
+
+
+def told_by(cluster: LocalCluster, address: str) -> NotifySocket:
+    """A socket which the programs that start next are to tell."""
+    cluster.environment.update(NOTIFY_SOCKET=address, WATCHDOG_USEC="1000000")
+    return NotifySocket(address)
+
+
+def test_notify_socket(tmp_path: Path) -> None:
+    """A service manager hears from both when they are ready, alive, in trouble and stopping."""
+    cluster = LocalCluster(tmp_path)
+    of_hub = told_by(cluster, str(tmp_path / "notify"))
+    try:
+        hub = cluster.start_hub()
+        of_hub.wait_for("READY=1")
+        assert "0 tunnels" in of_hub.wait_for("STATUS=listens on")
+        of_hub.wait_for("WATCHDOG=1")
+        of_agent = told_by(cluster, f"@mezite-test-{os.getpid()}")
+        agent = cluster.start_agent("db1")
+        of_agent.wait_for("STATUS=joining through")
+        of_agent.wait_for("READY=1")
+        of_agent.wait_for(f"STATUS=connected to {cluster.address} since ")
+        of_agent.wait_for("WATCHDOG=1")
+        assert "1 tunnel," in of_hub.wait_for("STATUS=listens on")
+        hub.stop()
+        of_hub.wait_for("STOPPING=1")
+        of_agent.wait_for(f"STATUS=dialing {cluster.address} again at ")
+        agent.stop()
+        of_agent.wait_for("STOPPING=1")
+        of_agent.close()
+    finally:
+        cluster.stop()
+        of_hub.close()
