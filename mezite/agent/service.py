@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from attrs import evolve
@@ -38,8 +38,10 @@ from mezite.agent.readmission import (
 from mezite.agent.recordingservice import RecordingService
 from mezite.agent.renewal import RenewalService
 from mezite.agent.report import Machine, NodeReport
+from mezite.agent.sessionends import OpenSessions
 from mezite.agent.sshd import NodeSshFactory
 from mezite.agent.state import Membership, NodeKeys, StateDirectory, moved_to
+from mezite.agent.statussocket import status_of
 from mezite.agent.tunnelservice import TunnelService
 from mezite.config.agent import AgentConfig
 from mezite.error import MeziteError
@@ -89,8 +91,15 @@ class AgentService(MultiService):
         self._wall_clock = wall_clock
         self._join = join or self._join_once
         self.condition = Condition(wall_clock)
+        self._current: CurrentMembership | None = None
+        self._sessions = OpenSessions()
         self._joining: Deferred[None] | None = None
         self._mending: Deferred[None] | None = None
+
+    def status(self) -> Mapping[str, Any]:
+        """What it is doing, in JSON's values."""
+        membership = None if self._current is None else self._current.membership
+        return status_of(self.condition, membership, len(self._sessions))
 
     def startService(self) -> None:
         super().startService()
@@ -168,7 +177,7 @@ class AgentService(MultiService):
             cluster=membership.identity.cluster,
             hub=membership.hub,
         )
-        current = CurrentMembership.of(membership, self._state)
+        current = self._current = CurrentMembership.of(membership, self._state)
         recording = RecordingService(
             data_dir=self._config.data_dir,
             config=self._config.recording,
@@ -190,6 +199,7 @@ class AgentService(MultiService):
             is_gateway=self._config.is_gateway,
             banner=self._banner,
             node=membership.identity.node,
+            open_sessions=self._sessions,
         )
 
         readmission = Readmission(
@@ -222,7 +232,7 @@ class AgentService(MultiService):
             clock=self._reactor,
             wall_clock=self._wall_clock,
             endpoint=lambda: self._endpoint(current.membership),
-            services={"ssh": ssh.serve, "end-session": ssh.open_sessions.serve},
+            services={"ssh": ssh.serve, "end-session": self._sessions.serve},
             on_unwelcome=lambda: self._mend(readmission),
             hub_has=lambda generation: renewal.hub_has(generation),
             on_up=recording.uploads.tunnel_up,

@@ -26,6 +26,9 @@ class OpenSessions:
     def __init__(self) -> None:
         self._transports: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
+    def __len__(self) -> int:
+        return sum(not each.disconnecting for each in self._transports.values())
+
     def add(self, session_id: str, transport: Any) -> None:
         """The latest of one id is the one that can be ended; no honest hub gives one twice."""
         self._transports[session_id] = transport

@@ -20,6 +20,7 @@ from mezite.agent.error import BrokenState, NotJoined
 from mezite.agent.join import Application
 from mezite.agent.service import AgentService
 from mezite.agent.state import Membership, StateDirectory
+from mezite.agent.statussocket import StatusSocket
 from mezite.config.agent import AgentConfig, load_agent
 from mezite.config.error import ConfigError
 from mezite.config.logs import choose_observer
@@ -101,6 +102,7 @@ def makeService(options: Options) -> IService:
         refused=lambda why: _stop(reactor, why),
     )
     _tell(manager, agent, reactor)
+    StatusSocket(config.data_dir, agent.status, reactor).setServiceParent(agent)
     return agent
 
 

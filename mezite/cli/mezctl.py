@@ -15,6 +15,7 @@ import click
 
 import mezite
 from mezite.cli import administration as admin
+from mezite.cli.agentcommands import agent
 from mezite.cli.apitokencommands import api_tokens
 from mezite.cli.auditcommands import audit
 from mezite.cli.cacommands import ca
@@ -122,6 +123,7 @@ mezctl.add_command(nodes)
 mezctl.add_command(openssh)
 mezctl.add_command(api_tokens)
 mezctl.add_command(ca)
+mezctl.add_command(agent)
 
 # ----------------------------------------------------------------------- status
 

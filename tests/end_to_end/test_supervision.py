@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 from pathlib import Path
 
 from mezite.cli.local import LocalCluster
@@ -40,3 +42,30 @@ def test_notify_socket(tmp_path: Path) -> None:
     finally:
         cluster.stop()
         of_hub.close()
+
+
+def test_agent_status(tmp_path: Path) -> None:
+    """The agent tells what it does while the hub is there, while it is away, and after."""
+    cluster = LocalCluster(tmp_path)
+    asking = ["mezctl", "agent", "status", f"--data-dir={tmp_path / 'db1'}", "--format=json"]
+    try:
+        hub = cluster.start_hub()
+        agent = cluster.start_agent("db1")
+        agent.wait_for("tunnel up")
+        answer = cluster.run(*asking)
+        (told,) = json.loads(answer.stdout)
+        assert (answer.returncode, told["state"], told["node"]) == (0, "connected", "db1")
+        assert stat.S_IMODE((tmp_path / "db1" / "status.sock").stat().st_mode) == 0o600
+        hub.kill()
+        agent.wait_for("tunnel down")
+        answer = cluster.run(*asking)
+        (told,) = json.loads(answer.stdout)
+        assert answer.returncode == 1
+        assert told["state"] in ("waiting", "connecting")
+        assert cluster.address in told["error"]
+        agent.kill()
+        answer = cluster.run(*asking)
+        assert answer.returncode == 1
+        assert b"no agent runs with the data directory" in answer.stderr
+    finally:
+        cluster.stop()
