@@ -26,6 +26,7 @@ from mezite.store.databaseaudit import DatabaseAudit
 from mezite.store.databaselocks import DatabaseLocks
 from mezite.store.databasenodes import DatabaseJoining, DatabaseJoinTokens, DatabaseNodes
 from mezite.store.databaseproofs import DatabaseInvites, DatabaseSecondFactors
+from mezite.store.databaserecordings import DatabaseRecordings
 from mezite.store.databaserequests import DatabaseRequests
 from mezite.store.databaseroles import DatabaseRoles, check_roles
 from mezite.store.error import (
@@ -47,6 +48,7 @@ from mezite.store.interfaces import (
 from mezite.store.locks import ILocks
 from mezite.store.opening import open_engine
 from mezite.store.proofs import IInvites, ISecondFactors
+from mezite.store.recordings import IRecordings
 from mezite.store.records import BearerRecord, UserRecord
 from mezite.store.requests import IAccessRequests
 from mezite.store.transactions import IReactorOfThreads, PoolThreads, Threads, Transactions
@@ -237,6 +239,7 @@ class DatabaseStore:
     requests: IAccessRequests = field(init=False)
     invites: IInvites = field(init=False)
     second_factors: ISecondFactors = field(init=False)
+    recordings: IRecordings = field(init=False)
     audit: IAuditLog = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -253,6 +256,7 @@ class DatabaseStore:
         self.requests = DatabaseRequests(self._transactions)
         self.invites = DatabaseInvites(self._transactions)
         self.second_factors = DatabaseSecondFactors(self._transactions)
+        self.recordings = DatabaseRecordings(self._transactions)
         self.audit = DatabaseAudit(self._transactions)
 
     def check(self) -> Deferred[None]:

@@ -245,3 +245,55 @@ class DataUnusable(Unavailable):
 
     The sentence is for the operator, and names the file and what to do.
     """
+
+
+class NoSuchRecording(NotFound):
+    """No recording has the id, or it is none that the caller may see."""
+
+    def __init__(self, recording_id: str) -> None:
+        super().__init__(f"there is no recording {recording_id[:80]!r}")
+        self.recording_id = recording_id
+
+
+class RecordingExists(AlreadyExists):
+    """A recording with this id is there already."""
+
+    def __init__(self, recording_id: str) -> None:
+        super().__init__(f"there is a recording {recording_id} already")
+        self.recording_id = recording_id
+
+
+class NoSuchSession(NotFound):
+    """No session that is recorded has the id."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"there is no recorded session {session_id[:80]!r}")
+        self.session_id = session_id
+
+
+class RecordingHeld(Denied):
+    """A legal hold keeps the recording."""
+
+    def __init__(self, recording_id: str, by: str) -> None:
+        super().__init__(f"recording {recording_id} is held by {by}: it must be released first")
+        self.recording_id = recording_id
+
+
+class RecordingIsLive(Unavailable):
+    """The recording still grows."""
+
+    def __init__(self, recording_id: str) -> None:
+        super().__init__(f"recording {recording_id} is live: end its session first")
+        self.recording_id = recording_id
+
+
+class RecordingsUnavailable(Unavailable):
+    """
+    Where recordings are kept cannot be used now.
+
+    :param reason: for operators.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the hub cannot read or write recordings now: try again later")
+        self.reason = reason

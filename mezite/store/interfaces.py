@@ -26,6 +26,7 @@ from mezite.names import AgentId, NodeName, RoleName, UserName
 from mezite.store.apitokens import IApiTokens
 from mezite.store.locks import ILocks
 from mezite.store.proofs import IInvites, ISecondFactors
+from mezite.store.recordings import IRecordings
 from mezite.store.records import (
     AuditChain,
     AuditQuery,
@@ -334,6 +335,7 @@ class IStore(Interface):
     requests: IAccessRequests = Attribute("the wishes of users for roles")
     invites: IInvites = Attribute("the invites not yet accepted")
     second_factors: ISecondFactors = Attribute("the second factors of users")
+    recordings: IRecordings = Attribute("what is known of recordings")
     audit: IAuditLog = Attribute("what was done, and by whom")
 
     def check() -> Deferred[None]:

@@ -45,9 +45,11 @@ from mezite.store.memoryaudit import MemoryAudit
 from mezite.store.memorylocks import MemoryLocks
 from mezite.store.memorynodes import MemoryJoining, MemoryJoinTokens, MemoryNodes
 from mezite.store.memoryproofs import MemoryInvites, MemorySecondFactors
+from mezite.store.memoryrecordings import MemoryRecordings
 from mezite.store.memoryrequests import MemoryRequests
 from mezite.store.memorytables import Tables, step
 from mezite.store.proofs import IInvites, ISecondFactors
+from mezite.store.recordings import IRecordings
 from mezite.store.records import (
     BearerRecord,
     RoleRecord,
@@ -242,6 +244,7 @@ class MemoryStore:
     requests: IAccessRequests = field(init=False)
     invites: IInvites = field(init=False)
     second_factors: ISecondFactors = field(init=False)
+    recordings: IRecordings = field(init=False)
     audit: IAuditLog = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -257,6 +260,7 @@ class MemoryStore:
         self.requests = MemoryRequests(self._tables)
         self.invites = MemoryInvites(self._tables)
         self.second_factors = MemorySecondFactors(self._tables)
+        self.recordings = MemoryRecordings(self._tables)
         self.audit = MemoryAudit(self._tables)
 
     @step

@@ -19,6 +19,7 @@ from mezite.names import AgentId, RoleName, UserName
 from mezite.store.apitokens import ApiTokenRecord
 from mezite.store.error import NoSuchRole, StoreUnavailable
 from mezite.store.proofs import InviteRecord, SecurityKeyRecord, TotpRecord
+from mezite.store.recordings import RecordedSession, RecordingRecord
 from mezite.store.records import (
     AuditChain,
     BearerRecord,
@@ -49,6 +50,8 @@ class Tables:
     totp: dict[UserName, TotpRecord] = field(factory=dict)
     recovery_codes: dict[UserName, frozenset[bytes]] = field(factory=dict)
     security_keys: dict[bytes, SecurityKeyRecord] = field(factory=dict)
+    recorded_sessions: dict[str, RecordedSession] = field(factory=dict)
+    recordings: dict[str, RecordingRecord] = field(factory=dict)
     audit: list[ChainedLine] = field(factory=list)
     chain: AuditChain = field(factory=AuditChain)
     serial: int = 0

@@ -207,6 +207,52 @@ security_keys = Table(
     Column("last_used", Double, nullable=True),
 )
 
+# Sessions whose recordings are taken. They outlive users and nodes, as what was recorded does.
+recorded_sessions = Table(
+    "recorded_sessions",
+    metadata,
+    Column("session_id", String, primary_key=True),
+    Column("user", String, nullable=False, index=True),
+    Column("login", String, nullable=False),
+    Column("node", String, nullable=False, index=True),
+    Column("agent_id", String, nullable=False, index=True),
+    Column("address", String, nullable=False),
+    Column("started", Double, nullable=False, index=True),
+)
+
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column(
+        "session_id",
+        String,
+        ForeignKey("recorded_sessions.session_id"),
+        nullable=False,
+        index=True,
+    ),
+    Column("number", Integer, nullable=False),
+    Column("created", Double, nullable=False, index=True),
+    Column("touched", Double, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("command", String, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    # Null until it was closed once.
+    Column("chunks", BigInteger, nullable=True),
+    Column("chain", LargeBinary, nullable=True),
+    Column("size", BigInteger, nullable=True),
+    Column("seconds", Double, nullable=True),
+    Column("ended", Double, nullable=True, index=True),
+    Column("is_stored", Boolean, nullable=False),
+    Column("is_sealed", Boolean, nullable=False),
+    Column("stored_size", BigInteger, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("may_return", Boolean, nullable=False),
+    Column("held_by", String, nullable=True),
+    Column("held_since", Double, nullable=True),
+    Column("held_reason", String, nullable=True),
+)
+
 counters = Table(
     "counters",
     metadata,

@@ -63,11 +63,12 @@ class PoolThreads:
     """Threads of a pool that nothing else uses, so that nothing else delays it."""
 
     _reactor: IReactorOfThreads
-    _pool: ThreadPool = field(
-        init=False, factory=lambda: ThreadPool(0, THREADS, name="mezite-store")
-    )
+    _number: int = THREADS
+    _name: str = "mezite-store"
+    _pool: ThreadPool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._pool = ThreadPool(0, self._number, name=self._name)
         self._pool.start()
         # An idle thread that was forgotten would keep the process from ending.
         self._reactor.addSystemEventTrigger("after", "shutdown", self.stop)

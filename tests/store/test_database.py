@@ -26,6 +26,7 @@ from tests.contracts import audit as audit_contracts
 from tests.contracts import locks as lock_contracts
 from tests.contracts import nodes as node_contracts
 from tests.contracts import proofs as proof_contracts
+from tests.contracts import recordings as recording_contracts
 from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
@@ -71,6 +72,10 @@ class SqliteApiTokensTests(_InSqlite, token_contracts.ApiTokensContract):
 
 class SqliteRequestsTests(_InSqlite, request_contracts.RequestsContract):
     """Access requests in SQLite."""
+
+
+class SqliteRecordingsTests(_InSqlite, recording_contracts.RecordingsContract):
+    """What is known of recordings in SQLite."""
 
 
 class SqliteNodesTests(_InSqlite, contracts.NodesContract):

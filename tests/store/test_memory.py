@@ -8,6 +8,7 @@ from tests.contracts import audit as audit_contracts
 from tests.contracts import locks as lock_contracts
 from tests.contracts import nodes as node_contracts
 from tests.contracts import proofs as proof_contracts
+from tests.contracts import recordings as recording_contracts
 from tests.contracts import requests as request_contracts
 from tests.contracts import roles as role_contracts
 from tests.contracts import store as contracts
@@ -40,6 +41,10 @@ class MemoryApiTokensTests(_InMemory, token_contracts.ApiTokensContract):
 
 class MemoryRequestsTests(_InMemory, request_contracts.RequestsContract):
     """Access requests in memory."""
+
+
+class MemoryRecordingsTests(_InMemory, recording_contracts.RecordingsContract):
+    """What is known of recordings in memory."""
 
 
 class MemoryNodesTests(_InMemory, contracts.NodesContract):
