@@ -8,7 +8,7 @@ both or neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.logger import Logger
@@ -66,8 +66,16 @@ class AuditTrail:
 
         :raises AuditUnavailable: it is not kept, so what it says must not be done.
         """
+        await self.kept(event, self._audit.record(event))
+
+    async def kept(self, event: AuditEvent, change: Awaitable[None]) -> None:
+        """
+        Wait for a change of the store that keeps an event, too.
+
+        :raises AuditUnavailable: neither was done.
+        """
         try:
-            await self._audit.record(event)
+            await change
         except StoreUnavailable as error:
             self._log.error(
                 "{event} by {who} is not in the audit: {reason}",

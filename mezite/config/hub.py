@@ -20,6 +20,7 @@ from mezite.config.audit import AuditConfig, load_audit
 from mezite.config.error import ConfigError
 from mezite.config.keys import DEFAULT_PORT, LogFormat, LogLevel
 from mezite.config.machine import Machine
+from mezite.config.recordings import RecordingsConfig, load_recordings
 from mezite.config.settings import DEFAULT_FILE, Found, Settings
 from mezite.config.webhooks import Webhook
 from mezite.identity.networks import Networks
@@ -65,6 +66,7 @@ class HubConfig:
     requests_max_duration: float = LONGEST_WINDOW
     webhooks: tuple[Webhook, ...] = ()
     audit: AuditConfig = field(factory=AuditConfig)
+    recordings: RecordingsConfig = field(factory=RecordingsConfig)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -140,6 +142,7 @@ def load_hub(
         requests_max_duration=settings.get(keys.REQUESTS_MAX_DURATION, LONGEST_WINDOW),
         webhooks=_webhooks(settings),
         audit=load_audit(settings),
+        recordings=load_recordings(settings),
         warnings=settings.warnings(keys.ALL),
     )
 

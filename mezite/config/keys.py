@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mezite.config import audit
+from mezite.config import audit, recordings
 from mezite.config.document import Section, Value
 from mezite.config.durations import parse_duration_between
 from mezite.config.labelcommands import label_commands
 from mezite.config.settings import Setting, a_path, one_of, one_text, text_as, texts
+from mezite.config.sizes import parse_size
 from mezite.config.webhooks import webhooks
 from mezite.identity.authority import parse_pin
 from mezite.identity.networks import Networks, parse_network
@@ -44,9 +45,6 @@ _ENV_PATTERNS: Final = 64
 _BALANCERS: Final = 64
 
 
-_SIZE: Final = re.compile(r"([0-9]{1,15}) ?(B|KiB|MiB|GiB|TiB)?")
-_UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_LARGEST_SIZE: Final = 1 << 60
 # A few screens; it is sent before anybody has proved who they are.
 BANNER_LENGTH: Final = 8192
 
@@ -191,13 +189,7 @@ def _window(text: str) -> float:
 
 
 def _size(value: Value) -> int:
-    match = _SIZE.fullmatch(one_text(value))
-    if match is None:
-        raise ValueError("a size is expected, such as 512MiB, 10GiB or 0")
-    size = int(match[1]) * _UNITS[match[2] or "B"]
-    if size > _LARGEST_SIZE:
-        raise ValueError("it is larger than any disk")
-    return size
+    return parse_size(one_text(value))
 
 
 CLUSTER_NAME: Final = Setting("cluster_name", text_as(ClusterName.parse), "cluster-name")
@@ -255,6 +247,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     KEEP_OFFLINE,
     SECOND_FACTOR,
     *audit.ALL,
+    *recordings.ALL,
     DATABASE_DRIVER,
     *FOR_POSTGRES,
     REQUESTS_MAX_DURATION,

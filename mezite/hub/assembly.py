@@ -57,6 +57,7 @@ from mezite.hub.opensshservice import OpenSshMethods
 from mezite.hub.presence import Presence
 from mezite.hub.proofservice import ProofMethods
 from mezite.hub.readiness import Readiness
+from mezite.hub.recordings import HubRecordings
 from mezite.hub.requestservice import RequestMethods
 from mezite.hub.roleservice import RoleMethods
 from mezite.hub.router import Router
@@ -76,6 +77,7 @@ from mezite.names import ClusterName
 from mezite.rpc.server import Caller, GrpcServerFactory, Method
 from mezite.ssh.hostkeys import ReplaceableHostKey
 from mezite.store.interfaces import IStore
+from mezite.store.transactions import Threads
 from mezite.wire.alpn import Route
 from mezite.wire.contexts import HubContexts
 
@@ -101,6 +103,7 @@ class Setting:
     reactor: Any
     wall_clock: Callable[[], float]
     run_in_thread: Callable[..., Deferred[Any]]
+    recording_threads: Threads
     expiries: Callable[[], Expiries]
 
     @property
@@ -147,6 +150,7 @@ class HubParts:
     upkeep: NodeUpkeep
     webhooks: Webhooks
     live: LiveSessions
+    recordings: HubRecordings
     review: SessionReview
     opener: SessionOpener
     audit: AuditKeeping
@@ -176,10 +180,21 @@ def assemble(setting: Setting) -> HubParts:
         setting.wall_clock,
     )
     metrics.watch_copies(audit)
+    recordings = HubRecordings(
+        setting.config,
+        store,
+        services.trail,
+        live,
+        threads=setting.recording_threads,
+        clock=clock,
+        wall_clock=setting.wall_clock,
+    )
     review = SessionReview(live, registry, services.access, services.locks, services.trail, clock)
     services.locks.when_changed(review.locks_changed)
     watchers.append(review)
-    table = review.watching(_table(setting, services, registry, directory, presence, live, audit))
+    table = review.watching(
+        _table(setting, services, registry, directory, presence, live, audit, recordings)
+    )
     opener = SessionOpener(
         directory=directory,
         access=services.access,
@@ -199,6 +214,7 @@ def assemble(setting: Setting) -> HubParts:
         attendance=attendance,
         locks=services.locks,
         methods=table,
+        recordings=recordings.intake,
         clock=clock,
         wall_clock=setting.wall_clock,
     )
@@ -236,6 +252,7 @@ def assemble(setting: Setting) -> HubParts:
         upkeep,
         webhooks,
         live,
+        recordings,
         review,
         opener,
         audit,
@@ -359,6 +376,7 @@ def _table(
     presence: Presence,
     live: LiveSessions,
     keeping: AuditKeeping,
+    recordings: HubRecordings,
 ) -> Mapping[str, Method]:
     """Every gRPC method, each behind the permission that it needs."""
     store, wall_clock = setting.store, setting.wall_clock
@@ -415,7 +433,7 @@ def _table(
         ),
         lambda: services.rotation.authorities,
     )
-    sessions = SessionMethods(services.access, live, services.trail, wall_clock)
+    sessions = SessionMethods(services.access, live, recordings.keeping, services.trail, wall_clock)
     locks = LockMethods(services.locks, store.users, store.roles, directory)
     own = CallerMethods(services.proofs.logins)
     audit = AuditMethods(
@@ -437,6 +455,7 @@ def _table(
         authorities.handlers(),
         proofs.handlers(),
         sessions.handlers(),
+        recordings.methods.handlers(),
         openssh.handlers(),
         locks.handlers(),
     )

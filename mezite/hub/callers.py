@@ -70,6 +70,10 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "ReviewAccessRequest": Permission.USER,
     "CancelAccessRequest": Permission.USER,
     "ListSessions": Permission.USER,
+    # Of one's own sessions, or for auditors, which the methods themselves decide.
+    "ListRecordings": Permission.USER,
+    "GetRecording": Permission.USER,
+    "ReadRecording": Permission.USER,
     "RegisterAgent": Permission.NODE,
     "AgentHeartbeat": Permission.NODE,
     "DeregisterAgent": Permission.NODE,
@@ -107,11 +111,23 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "CreateLock": Permission.ADMIN,
     "DeleteLock": Permission.ADMIN,
     "EndSession": Permission.ADMIN,
+    "HoldRecording": Permission.ADMIN,
+    "ReleaseRecording": Permission.ADMIN,
+    "DeleteRecording": Permission.ADMIN,
 }
 
 # Of the methods for users, those that change nothing. What is for auditors never does.
 READS: Final = frozenset(
-    {"WhoAmI", "ListNodes", "ListAccessRequests", "GetAccessRequest", "ListSessions"}
+    {
+        "WhoAmI",
+        "ListNodes",
+        "ListAccessRequests",
+        "GetAccessRequest",
+        "ListSessions",
+        "ListRecordings",
+        "GetRecording",
+        "ReadRecording",
+    }
 )
 
 # The one method for a login by password that a token can be made for; the others change with

@@ -26,10 +26,12 @@ from mezite.hub.adminservice import Expiries
 from mezite.hub.assembly import Setting, assemble
 from mezite.hub.certificates import OwnCertificates
 from mezite.hub.error import HubCannotStart
+from mezite.hub.recordings import THREADS as RECORDING_THREADS
 from mezite.hub.rotationclock import RotationClock
 from mezite.hub.web.site import HubFacts
 from mezite.identity.authorities import Authorities
 from mezite.store.interfaces import IStore
+from mezite.store.transactions import PoolThreads, Threads
 from mezite.tasks import background, within
 from mezite.wire.contexts import Credentials
 
@@ -56,6 +58,7 @@ class HubService(Service):
         reactor: Any,
         wall_clock: Callable[[], float] = time.time,
         run_in_thread: Callable[..., Deferred[Any]] = deferToThread,
+        recording_threads: Threads | None = None,
     ) -> None:
         """
         :param key_files: where ``authorities`` came from, and changed ones go: an
@@ -88,6 +91,8 @@ class HubService(Service):
                 reactor=reactor,
                 wall_clock=wall_clock,
                 run_in_thread=run_in_thread,
+                recording_threads=recording_threads
+                or PoolThreads(reactor, RECORDING_THREADS, "mezite-recordings"),
                 expiries=self._expiries,
             )
         )
@@ -126,6 +131,7 @@ class HubService(Service):
         self._sweep = LoopingCall(self._end_requests)
         self._sweep.clock = self._reactor
         self._sweep.start(_SWEEP_SECONDS, now=True)
+        self._parts.recordings.start()
         self._rotation_clock.start()
         self._log.info(
             "hub of {cluster} listens on {address}",
@@ -164,6 +170,7 @@ class HubService(Service):
         for tunnel in self.registry:
             tunnel.mux.close()
         await self._parts.audit.stop()
+        await self._parts.recordings.stop()
         await self._store.close()
         self._log.info("hub stopped")
 

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from mezite.audit.events import EventType
 from mezite.auth.access import AccessService, Ruling
+from mezite.auth.recordkeeping import RecordKeeping
 from mezite.auth.trail import AuditTrail
 from mezite.error import LocalError, MeziteError, NotFound
 from mezite.hub.authservice import Handler, page
@@ -23,6 +24,7 @@ from mezite.identity.rolesdoc import Recording
 from mezite.names import LoginName, UserName
 from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.server import Call
+from mezite.store.recordings import RecordedSession
 from mezite.store.records import NodeRecord
 
 _RECORDINGS: Final[Mapping[Recording | None, pb.SessionRecording.ValueType]] = {
@@ -40,6 +42,7 @@ class SessionMethods:
 
     access: AccessService
     live: LiveSessions
+    recordings: RecordKeeping
     trail: AuditTrail
     wall_clock: Callable[[], float]
 
@@ -83,26 +86,32 @@ class SessionMethods:
         if not ruling.allowed:
             return pb.AuthorizeSessionResponse(allowed=False, reason=ruling.sentence)
         session.roles = ruling.roles
-        await self._note_start(session)
+        await self._note_start(session, login, ruling.options.record_session)
         if session.ending is not None or self.live.find(session.session_id) is None:
             return pb.AuthorizeSessionResponse(
                 allowed=False, reason=session.ending or "the session has ended"
             )
         return _permission(ruling)
 
-    async def _note_start(self, session: LiveSession) -> None:
+    async def _note_start(
+        self, session: LiveSession, login: LoginName, recording: Recording | None
+    ) -> None:
         event = self.trail.event(
             EventType.SESSION_START,
             session.visitor.actor,
             target=session.node.agent_id,
             node=session.node.name,
-            login=session.login or "",
+            login=login,
             session_id=session.session_id,
         )
         # Set before it is true: if the session ends while this is written, its end follows.
         session.is_recorded = True
         try:
-            await self.trail.record(event)
+            if recording is Recording.OFF:
+                await self.trail.record(event)
+            else:
+                # Recordings of it are taken, now and whenever its node can bring them.
+                await self.recordings.expect(_expected(session, login), event)
         except MeziteError:
             session.is_recorded = False
             raise
@@ -181,6 +190,18 @@ def session_message(session: LiveSession) -> pb.Session:
         client_address=session.visitor.address,
         started=int(session.since),
         certificate_expires=int(session.visitor.ends),
+    )
+
+
+def _expected(session: LiveSession, login: LoginName) -> RecordedSession:
+    return RecordedSession(
+        session_id=session.session_id,
+        user=session.user,
+        login=login,
+        node=session.node.name,
+        agent_id=session.node.agent_id,
+        address=session.visitor.address,
+        started=session.since,
     )
 
 

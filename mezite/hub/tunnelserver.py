@@ -23,7 +23,7 @@ from mezite.hub import recordinguploads
 from mezite.hub.attendance import Attendance
 from mezite.hub.error import TunnelRefused
 from mezite.hub.presence import Presence
-from mezite.hub.recordinguploads import RecordingReceiver
+from mezite.hub.recordinguploads import HeldBytes, RecordingReceiver
 from mezite.hub.tunnels import Tunnel, TunnelRegistry
 from mezite.identity.x509 import NodeIdentity, identity_of, key_hash
 from mezite.mux.frames import Role
@@ -76,6 +76,7 @@ class TunnelServerFactory(Factory):
         self.wall_clock = wall_clock
         # An IRecordingStore; without one, agents keep what they record.
         self.recordings = recordings
+        self.held = HeldBytes()
 
     def buildProtocol(self, addr: IAddress | None) -> MuxProtocol:
         return _Arrival(self, addr).mux
@@ -164,7 +165,7 @@ class _Arrival:
         if self._tunnel is None:
             return None
         if header.service == recordinguploads.SERVICE:
-            return self._recording(self._tunnel.identity)
+            return self._recording(self._tunnel)
         if header.service != "auth":
             return None
         if self._auth is None:
@@ -183,13 +184,20 @@ class _Arrival:
             return None
         return self._auth.buildProtocol(self._address)
 
-    def _recording(self, node: NodeIdentity) -> IProtocol | None:
+    def _recording(self, tunnel: Tunnel) -> IProtocol | None:
         if self._factory.recordings is None:
             return None
         if len(self._receivers) >= RECORDING_STREAMS:
             self._log.warn("{place} has too many streams for recordings", place=self._place)
             return None
-        receiver = RecordingReceiver(node, self._factory.recordings, self._factory.clock)
+        receiver = RecordingReceiver(
+            tunnel.identity,
+            self._factory.recordings,
+            self._factory.clock,
+            address=self._place,
+            since=tunnel.since,
+            held=self._factory.held,
+        )
         self._receivers.add(receiver)
         return receiver
 

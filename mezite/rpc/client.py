@@ -503,6 +503,45 @@ class AuthClient:
     async def delete_lock(self, lock_id: str) -> None:
         await self._call(pb.DeleteLockRequest(lock_id=lock_id), pb.DeleteLockResponse)
 
+    # Recordings.
+
+    async def list_recordings(
+        self, wanted: pb.ListRecordingsRequest | None = None
+    ) -> list[pb.Recording]:
+        """All recordings that are wanted and that the caller may see, the newest first."""
+
+        async def page(token: str) -> tuple[Iterable[pb.Recording], str]:
+            request = pb.ListRecordingsRequest()
+            if wanted is not None:
+                request.CopyFrom(wanted)
+            request.page_token = token
+            answer = await self._call(request, pb.ListRecordingsResponse)
+            return answer.recordings, answer.next_page_token
+
+        return await _all_pages(page)
+
+    async def get_recording(self, recording_id: str) -> pb.Recording:
+        request = pb.GetRecordingRequest(id=recording_id)
+        return (await self._call(request, pb.GetRecordingResponse)).recording
+
+    async def read_recording(
+        self, recording_id: str, offset: int, max_bytes: int = 0
+    ) -> pb.ReadRecordingResponse:
+        request = pb.ReadRecordingRequest(id=recording_id, offset=offset, max_bytes=max_bytes)
+        return await self._call(request, pb.ReadRecordingResponse)
+
+    async def hold_recording(self, recording_id: str, reason: str) -> pb.Recording:
+        request = pb.HoldRecordingRequest(id=recording_id, reason=reason)
+        return (await self._call(request, pb.HoldRecordingResponse)).recording
+
+    async def release_recording(self, recording_id: str) -> pb.Recording:
+        request = pb.ReleaseRecordingRequest(id=recording_id)
+        return (await self._call(request, pb.ReleaseRecordingResponse)).recording
+
+    async def delete_recording(self, recording_id: str, reason: str = "") -> None:
+        request = pb.DeleteRecordingRequest(id=recording_id, reason=reason)
+        await self._call(request, pb.DeleteRecordingResponse)
+
     async def _call(self, request: Message, response_type: type[M]) -> M:
         method = request.DESCRIPTOR.name.removesuffix("Request")
         metadata = [("authorization", f"Bearer {self.bearer}")] if self.bearer else []

@@ -17,7 +17,7 @@ from mezite.agent.error import TunnelDown
 from mezite.agent.upload import WAIT_SECONDS
 from mezite.agent.uploads import BEGIN_SECONDS, RETRY_FIRST, ISpooled, RecordingUploads
 from mezite.error import Denied, Unavailable
-from mezite.hub.recordinguploads import IRecordingStore, RecordingReceiver
+from mezite.hub.recordinguploads import IRecordingIntake, RecordingReceiver
 from mezite.identity.x509 import NodeIdentity
 from mezite.names import AgentId, ClusterName, NodeName
 from mezite.recording.events import Header, Note, Output
@@ -114,7 +114,7 @@ class UploadTests(UploadsTestCase):
     def test_interfaces(self) -> None:
         """They are what the recorders and the receivers know."""
         verifyObject(ISpooled, self.uploads)
-        verifyObject(IRecordingStore, self.store)
+        verifyObject(IRecordingIntake, self.store)
 
     def test_live(self) -> None:
         """What happens is at the hub within a second, and off the node when it is over."""

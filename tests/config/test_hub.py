@@ -222,7 +222,8 @@ class RefusalTests(HubTestCase):
         )
         self.refused(
             "FILE:1: there is no setting 'zzzzzzzzzzzz'; accepted are: agent, audit, auth,"
-            " ca_key_passphrase, cluster_name, data_dir, database, log, nodes, proxy, requests",
+            " ca_key_passphrase, cluster_name, data_dir, database, log, nodes, proxy,"
+            " recordings, requests",
             "zzzzzzzzzzzz: {a: b}\n",
         )
 

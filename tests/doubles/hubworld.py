@@ -27,6 +27,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from mezite.config.hub import HubConfig
+from mezite.config.recordings import RecordingsConfig
 from mezite.hub.livesessions import LiveSession, Visitor
 from mezite.hub.service import HubService
 from mezite.identity.authorities import Authorities
@@ -44,6 +45,7 @@ from mezite.wire.contexts import client_context
 from mezite.wire.transport import TLSTransport
 from tests.doubles.keyfiles import MemoryKeyFiles
 from tests.doubles.link import Link, link
+from tests.doubles.threads import InlineThreads
 
 T = TypeVar("T")
 CLUSTER = ClusterName("example.com")
@@ -72,6 +74,8 @@ class HubWorld:
     key_files: MemoryKeyFiles = field(factory=MemoryKeyFiles)
     # What is on its disk when it starts; made, if nothing is.
     starts_with: Authorities | None = None
+    data_dir: Path = Path("/nowhere")
+    recordings: RecordingsConfig = field(factory=RecordingsConfig)
     hub: HubService = field(init=False)
     links: list[Link] = field(init=False, factory=list)
     _tokens: Any = field(init=False, factory=itertools.count)
@@ -92,7 +96,8 @@ class HubWorld:
             config=HubConfig(
                 cluster_name=CLUSTER,
                 cluster_name_is_given=True,
-                data_dir=Path("/nowhere"),
+                data_dir=self.data_dir,
+                recordings=self.recordings,
                 listen=HostPort("127.0.0.1", 3080),
                 public_addr=HostPort("hub.example.com", 443),
             ),
@@ -101,6 +106,7 @@ class HubWorld:
             key_files=self.key_files,
             reactor=self.clock,
             wall_clock=self.clock.seconds,
+            recording_threads=InlineThreads(),
             run_in_thread=lambda work, *rest: maybeDeferred(work, *rest),
         )
 

@@ -4,12 +4,14 @@ A hub's recordings, in memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
+
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from mezite.error import Denied, MeziteError
-from mezite.hub.recordinguploads import IRecordingStore, Stored
+from mezite.hub.recordinguploads import IRecordingIntake
 from mezite.identity.x509 import NodeIdentity
 from mezite.recording.chunks import Chunk, Position
 
@@ -28,11 +30,19 @@ class StoredRecording:
         return self.chunks[-1].after if self.chunks else Position.start(self.recording)
 
     @property
+    def is_whole(self) -> bool:
+        return bool(self.chunks) and self.chunks[-1].is_last
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_verified
+
+    @property
     def content(self) -> bytes:
         return b"".join(chunk.content() for chunk in self.chunks)
 
 
-@implementer(IRecordingStore)
+@implementer(IRecordingIntake)
 @define(eq=False)
 class MemoryRecordings:
     """Keeps recordings, unless ``fails`` says why not."""
@@ -40,32 +50,38 @@ class MemoryRecordings:
     recordings: dict[str, StoredRecording] = field(factory=dict)
     fails: MeziteError | None = None
     listed: list[frozenset[str]] = field(factory=list)
+    left: list[str] = field(factory=list)
 
-    def open(self, node: NodeIdentity, recording: str) -> Deferred[Stored]:
+    def begin(
+        self, node: NodeIdentity, address: str, recording: str, drop: Callable[[], None]
+    ) -> Deferred[StoredRecording]:
         if self.fails is not None:
             return fail(self.fails)
-        kept = self.recordings.setdefault(recording, StoredRecording(recording))
-        is_whole = bool(kept.chunks) and kept.chunks[-1].is_last
-        return succeed(Stored(kept.position, is_whole, kept.is_verified))
+        return succeed(self.recordings.setdefault(recording, StoredRecording(recording)))
 
-    def append(self, node: NodeIdentity, recording: str, chunk: Chunk) -> Deferred[None]:
+    def append(self, brought: StoredRecording, chunks: Sequence[Chunk]) -> Deferred[None]:
         if self.fails is not None:
             return fail(self.fails)
-        kept = self.recordings[recording]
-        if chunk.number != len(kept.chunks):
-            return fail(Denied("a chunk came twice"))
-        kept.chunks.append(chunk)
+        for chunk in chunks:
+            if chunk.number != len(brought.chunks):
+                return fail(Denied("a chunk came twice"))
+            brought.chunks.append(chunk)
         return succeed(None)
 
-    def finish(self, node: NodeIdentity, recording: str, position: Position) -> Deferred[None]:
-        self.recordings[recording].is_verified = True
+    def finish(self, brought: StoredRecording) -> Deferred[Position]:
+        brought.is_verified = True
+        return succeed(brought.position)
+
+    def abandon(self, brought: StoredRecording, reason: str) -> Deferred[Position]:
+        brought.is_verified, brought.interrupted = True, reason
+        return succeed(brought.position)
+
+    def leave(self, brought: StoredRecording) -> Deferred[None]:
+        self.left.append(brought.recording)
         return succeed(None)
 
-    def abandon(self, node: NodeIdentity, recording: str, reason: str) -> Deferred[Position]:
-        kept = self.recordings[recording]
-        kept.is_verified, kept.interrupted = True, reason
-        return succeed(kept.position)
-
-    def still_held(self, node: NodeIdentity, recordings: frozenset[str]) -> Deferred[None]:
-        self.listed.append(recordings)
+    def inventory(
+        self, node: NodeIdentity, address: str, held: Collection[str], since: float
+    ) -> Deferred[None]:
+        self.listed.append(frozenset(held))
         return succeed(None)

@@ -92,7 +92,7 @@ class BeginningTests(LiveSessionTestCase):
         def refuse(*_: Any, **__: Any) -> Any:
             raise StoreUnavailable("disk full")
 
-        self.patch(type(self.world.store.audit), "record", refuse)
+        self.patch(type(self.world.store.recordings), "begin_session", refuse)
         self.assertRaises(Unavailable, self.authorize, session)
         self.assertFalse(session.is_recorded)
 
@@ -274,7 +274,7 @@ class EndingTests(LiveSessionTestCase):
         self.world.flush()
         self.successResultOf(stopping)
         tables = self.world.store._tables
-        self.assertIn("session.end", tables.audit[-1].line)
+        self.assertTrue(any("session.end" in each.line for each in tables.audit))
 
     def test_rights_taken(self) -> None:
         """Who may not have a session any more loses it within two seconds; others keep theirs."""

@@ -172,6 +172,19 @@ ROUTES: Final[tuple[Route, ...]] = (
         answer="request",
     ),
     Route("GET", "/sessions", "ListSessions", "The live sessions: one's own, or all for auditors."),
+    Route(
+        "GET",
+        "/recordings",
+        "ListRecordings",
+        "The recordings of the caller's sessions, or of all for auditors.",
+    ),
+    Route(
+        "GET",
+        "/recordings/{id}",
+        "GetRecording",
+        "One recording, without its content.",
+        answer="recording",
+    ),
     # For auditors.
     Route("GET", "/users", "ListUsers", "All users."),
     Route("GET", "/tokens", "ListTokens", "The join tokens that can still be used."),
@@ -201,6 +214,22 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/openssh/setup", "GetOpenSshSetup", "What an sshd without an agent is to trust."),
     # For administrators.
     Route("DELETE", "/sessions/{session_id}", "EndSession", "Ends a live session.", status=204),
+    Route(
+        "POST",
+        "/recordings/{id}/hold",
+        "HoldRecording",
+        "Keeps a recording from being removed.",
+        answer="recording",
+        required=("reason",),
+    ),
+    Route(
+        "DELETE",
+        "/recordings/{id}/hold",
+        "ReleaseRecording",
+        "Lets a recording that is held go the way of others again.",
+        answer="recording",
+    ),
+    Route("DELETE", "/recordings/{id}", "DeleteRecording", "Removes a recording.", status=204),
     Route(
         "POST",
         "/locks",
@@ -311,4 +340,5 @@ ROUTES: Final[tuple[Route, ...]] = (
 WITHOUT_ROUTE: Final[Mapping[str, str]] = {
     "ValidateJoinToken": "agents ask it, in gRPC, before they join",
     "GenerateHostCerts": "agents join and renew in gRPC, with keys that never leave them",
+    "ReadRecording": "content is bytes, by the megabyte; JSON would make text of them",
 }

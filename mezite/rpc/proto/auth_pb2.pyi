@@ -176,6 +176,57 @@ ACCESS_REQUEST_DECISION_REVOKE: AccessRequestDecision.ValueType  # 3
 """Ends what an approved request gives."""
 Global___AccessRequestDecision: _TypeAlias = AccessRequestDecision  # noqa: Y015
 
+class _RecordingState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecordingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordingState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECORDING_STATE_UNSPECIFIED: _RecordingState.ValueType  # 0
+    RECORDING_STATE_LIVE: _RecordingState.ValueType  # 1
+    """Its node still brings it."""
+    RECORDING_STATE_COMPLETE: _RecordingState.ValueType  # 2
+    """It ended in good order, and all of it is here."""
+    RECORDING_STATE_INTERRUPTED: _RecordingState.ValueType  # 3
+    """It ends with the last event that came."""
+
+class RecordingState(_RecordingState, metaclass=_RecordingStateEnumTypeWrapper):
+    """--------------------------------------------------------------- recordings
+
+    How far a recording has come.
+    """
+
+RECORDING_STATE_UNSPECIFIED: RecordingState.ValueType  # 0
+RECORDING_STATE_LIVE: RecordingState.ValueType  # 1
+"""Its node still brings it."""
+RECORDING_STATE_COMPLETE: RecordingState.ValueType  # 2
+"""It ended in good order, and all of it is here."""
+RECORDING_STATE_INTERRUPTED: RecordingState.ValueType  # 3
+"""It ends with the last event that came."""
+Global___RecordingState: _TypeAlias = RecordingState  # noqa: Y015
+
+class _RecordingKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecordingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordingKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECORDING_KIND_UNSPECIFIED: _RecordingKind.ValueType  # 0
+    RECORDING_KIND_SHELL: _RecordingKind.ValueType  # 1
+    RECORDING_KIND_COMMAND: _RecordingKind.ValueType  # 2
+    RECORDING_KIND_SFTP: _RecordingKind.ValueType  # 3
+    RECORDING_KIND_FORWARDS: _RecordingKind.ValueType  # 4
+
+class RecordingKind(_RecordingKind, metaclass=_RecordingKindEnumTypeWrapper):
+    """What was recorded, as docs/protocols/recording.rst says."""
+
+RECORDING_KIND_UNSPECIFIED: RecordingKind.ValueType  # 0
+RECORDING_KIND_SHELL: RecordingKind.ValueType  # 1
+RECORDING_KIND_COMMAND: RecordingKind.ValueType  # 2
+RECORDING_KIND_SFTP: RecordingKind.ValueType  # 3
+RECORDING_KIND_FORWARDS: RecordingKind.ValueType  # 4
+Global___RecordingKind: _TypeAlias = RecordingKind  # noqa: Y015
+
 @_typing.final
 class PingRequest(_message.Message):
     """---------------------------------------------------------------- everybody"""
@@ -4425,3 +4476,386 @@ class GetOpenSshSetupResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetOpenSshSetupResponse: _TypeAlias = GetOpenSshSetupResponse  # noqa: Y015
+
+@_typing.final
+class Recording(_message.Message):
+    """A recording, without its content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    LOGIN_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    COMMAND_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    ENCRYPTED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    HELD_BY_FIELD_NUMBER: _builtins.int
+    HELD_SINCE_FIELD_NUMBER: _builtins.int
+    HELD_REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The session's id, a dot, and a number."""
+    session_id: _builtins.str
+    user: _builtins.str
+    login: _builtins.str
+    node: _builtins.str
+    agent_id: _builtins.str
+    client_address: _builtins.str
+    """Where the user came from."""
+    kind: Global___RecordingKind.ValueType
+    command: _builtins.str
+    """What was run, shortened; empty for a shell."""
+    state: Global___RecordingState.ValueType
+    created: _builtins.int
+    """When its first bytes came."""
+    ended: _builtins.int
+    """When it was closed; 0 while it is live."""
+    seconds: _builtins.float
+    """The time of its last event, in seconds from its beginning; of a live one as far as
+    it has come.
+    """
+    size: _builtins.int
+    """Its bytes as they are kept. A live one grows."""
+    chunks: _builtins.int
+    """How many chunks it has, and the chain behind the last, in hexadecimal. Empty while
+    it is live.
+    """
+    chain: _builtins.str
+    encrypted: _builtins.bool
+    """It is encrypted to an administrator's key, and the hub cannot read it."""
+    reason: _builtins.str
+    """Why it was interrupted."""
+    held_by: _builtins.str
+    """Who keeps it from being removed, since when and why; empty if nobody does."""
+    held_since: _builtins.int
+    held_reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        user: _builtins.str = ...,
+        login: _builtins.str = ...,
+        node: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        client_address: _builtins.str = ...,
+        kind: Global___RecordingKind.ValueType = ...,
+        command: _builtins.str = ...,
+        state: Global___RecordingState.ValueType = ...,
+        created: _builtins.int = ...,
+        ended: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        size: _builtins.int = ...,
+        chunks: _builtins.int = ...,
+        chain: _builtins.str = ...,
+        encrypted: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        held_by: _builtins.str = ...,
+        held_since: _builtins.int = ...,
+        held_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "chain", b"chain", "chunks", b"chunks", "client_address", b"client_address", "command", b"command", "created", b"created", "encrypted", b"encrypted", "ended", b"ended", "held_by", b"held_by", "held_reason", b"held_reason", "held_since", b"held_since", "id", b"id", "kind", b"kind", "login", b"login", "node", b"node", "reason", b"reason", "seconds", b"seconds", "session_id", b"session_id", "size", b"size", "state", b"state", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recording: _TypeAlias = Recording  # noqa: Y015
+
+@_typing.final
+class ListRecordingsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    """Of this user; others than oneself are for auditors."""
+    node: _builtins.str
+    """Of this node: a host name or an agent id."""
+    since: _builtins.int
+    """Created from this time on, and before that one; 0 is no bound."""
+    until: _builtins.int
+    session_id: _builtins.str
+    page_size: _builtins.int
+    page_token: _builtins.str
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___RecordingState.ValueType]:
+        """In one of these states; none means any."""
+
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        node: _builtins.str = ...,
+        since: _builtins.int = ...,
+        until: _builtins.int = ...,
+        states: _abc.Iterable[Global___RecordingState.ValueType] | None = ...,
+        session_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "since", b"since", "states", b"states", "until", b"until", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRecordingsRequest: _TypeAlias = ListRecordingsRequest  # noqa: Y015
+
+@_typing.final
+class ListRecordingsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDINGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def recordings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recording]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        recordings: _abc.Iterable[Global___Recording] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "recordings", b"recordings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRecordingsResponse: _TypeAlias = ListRecordingsResponse  # noqa: Y015
+
+@_typing.final
+class GetRecordingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRecordingRequest: _TypeAlias = GetRecordingRequest  # noqa: Y015
+
+@_typing.final
+class GetRecordingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recording(self) -> Global___Recording: ...
+    def __init__(
+        self,
+        *,
+        recording: Global___Recording | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recording", b"recording"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recording", b"recording"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRecordingResponse: _TypeAlias = GetRecordingResponse  # noqa: Y015
+
+@_typing.final
+class ReadRecordingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    offset: _builtins.int
+    """Of the first byte that is wanted."""
+    max_bytes: _builtins.int
+    """At most so many; 0 or too many means the server's choice."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "max_bytes", b"max_bytes", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRecordingRequest: _TypeAlias = ReadRecordingRequest  # noqa: Y015
+
+@_typing.final
+class ReadRecordingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ENCRYPTED_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """Whole and half chunks, one behind the other; or what they were encrypted to. Empty at
+    the end, and of a live recording while nothing more has come.
+    """
+    state: Global___RecordingState.ValueType
+    """As of before the data was read: if this is not LIVE and there is no data, that is all."""
+    encrypted: _builtins.bool
+    """Once true, what was read before is to be read again from the beginning."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        state: Global___RecordingState.ValueType = ...,
+        encrypted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "encrypted", b"encrypted", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRecordingResponse: _TypeAlias = ReadRecordingResponse  # noqa: Y015
+
+@_typing.final
+class HoldRecordingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    reason: _builtins.str
+    """One line of at most 200 characters."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldRecordingRequest: _TypeAlias = HoldRecordingRequest  # noqa: Y015
+
+@_typing.final
+class HoldRecordingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recording(self) -> Global___Recording: ...
+    def __init__(
+        self,
+        *,
+        recording: Global___Recording | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recording", b"recording"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recording", b"recording"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldRecordingResponse: _TypeAlias = HoldRecordingResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseRecordingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseRecordingRequest: _TypeAlias = ReleaseRecordingRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseRecordingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recording(self) -> Global___Recording: ...
+    def __init__(
+        self,
+        *,
+        recording: Global___Recording | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recording", b"recording"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recording", b"recording"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseRecordingResponse: _TypeAlias = ReleaseRecordingResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRecordingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    reason: _builtins.str
+    """For the audit: one line of at most 200 characters; may be empty."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRecordingRequest: _TypeAlias = DeleteRecordingRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRecordingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRecordingResponse: _TypeAlias = DeleteRecordingResponse  # noqa: Y015
