@@ -24,6 +24,16 @@ from tests.end_to_end.browser import (
 
 PASSWORD: Final = "correct horse battery staple"
 OTHER_PASSWORD: Final = "a quite different sentence"
+ROLE: Final = """\
+kind: role
+version: v1
+metadata: {{name: {name}}}
+spec:
+  allow:
+    node_labels: {{env: prod}}
+    logins: [root]
+    {more}
+"""
 SENTENCE: Final = "The user name or the password is wrong."
 
 
@@ -205,6 +215,45 @@ class JourneyTests:
         expect(page.locator("#factors strong")).to_have_count(0)
         key.detach()
 
+    def test_one_time_password(self, hub: LocalCluster, page: Page) -> None:
+        """Who logs in with a one-time password chooses another before anything else."""
+        (made,) = hub.admin("users", "create", "eve", "--logins=eve", "--one-time-password")
+        page.goto(f"{site(hub)}/web/login?next=/web/nodes")
+        type_password(page, "eve", made["one_time_password"])
+        page.get_by_label("New password").fill(PASSWORD)
+        page.get_by_label("The same again").fill(PASSWORD)
+        page.get_by_role("button", name="Change the password").click()
+        expect(page.get_by_role("status")).to_contain_text("Your password was changed")
+        type_password(page, "eve")
+        expect(page.locator("#count")).to_contain_text("no node")
+
+    def test_request(self, hub: LocalCluster, page: Page, browser: Browser) -> None:
+        """Somebody asks for a role, and somebody else approves it, with a word."""
+        for name, more in (("on-call", ""), ("asker", "request_roles: [on-call]")):
+            document = hub.directory / f"{name}.yaml"
+            document.write_text(ROLE.format(name=name, more=more))
+            hub.admin("roles", "create", "--from-file", str(document))
+        hub.add_user("asking", PASSWORD, "--roles=asker")
+        hub.add_user("boss", PASSWORD, "--admin", "--logins=root")
+        log_in(page, hub, "asking")
+        page.get_by_role("link", name="Requests").click()
+        page.get_by_role("textbox", name=re.compile("^Roles")).fill("on-call, ")
+        page.get_by_label("Reason, for those who decide").fill("disk <full>")
+        page.get_by_role("button", name="Ask").click()
+        expect(page.locator("#own li .state")).to_have_text("pending")
+        with new_page(browser) as deciding:
+            log_in(deciding, hub, "boss")
+            deciding.get_by_role("link", name="Requests").click()
+            card = deciding.locator("#others > li")
+            expect(card).to_contain_text("asking asks for on-call")
+            expect(card).to_contain_text("disk <full>")
+            card.get_by_label("Reason").fill("as agreed")
+            card.get_by_role("button", name="Approve").click()
+            expect(card.locator(".state")).to_have_text("approved")
+        page.reload()
+        expect(page.locator("#own > li")).to_contain_text("approved by boss: as agreed")
+        expect(page.locator("#own code")).to_contain_text("msh login --request ")
+
 
 class SessionTests:
     """Who is logged in, and who only seems to be."""
@@ -303,6 +352,20 @@ class SessionTests:
         assert "mezite_session=" in str(navigation.value.request.all_headers().get("cookie"))
         page.goto(f"{site(hub)}/web/account")
         expect(page.locator("#who")).to_contain_text("bob")
+
+    def test_another_login(self, hub: LocalCluster, page: Page) -> None:
+        """A page goes on after its owner has logged in anew beside it; and logs out for both."""
+        log_in(page, hub, "bob")
+        beside = page.context.new_page()
+        log_in(beside, hub, "bob")
+        page.get_by_role("button", name="Set up an app").click()
+        expect(page.locator("#totp-secret")).to_be_visible()
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_role("status")).to_have_text("You are logged out.")
+        page.go_back()
+        expect(page).to_have_url(re.compile("/web/login"))
+        beside.get_by_role("button", name="Set up an app").click()
+        expect(beside).to_have_url(re.compile("/web/login"))
 
     def test_narrow(self, hub: LocalCluster, page: Page) -> None:
         """Every page fits a screen of 320 pixels."""

@@ -71,7 +71,7 @@ class ContentTests(PageTests):
             self.assertEqual(len(ids), len(set(ids)), page.name)
             labelled = set(re.findall(r'<label for="([^"]+)"', text))
             for field in re.findall(r"<(?:input|select)\b[^>]*>", text):
-                if " hidden" not in field:
+                if "unseen" not in field:
                     (name,) = re.findall(r'\bid="([^"]+)"', field)
                     self.assertIn(name, labelled, page.name)
 

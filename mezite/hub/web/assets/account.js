@@ -165,9 +165,10 @@ attempt(document.body, async () => {
       old: byId("old-password").value,
       password: read(),
       place: "second-factor-form",
-      wants: () => {
-        hide(byId("change-form"));
-        show(byId("second-factor"), byId("another-code"));
+      wants: (isFactor) => {
+        byId("change-form").hidden = isFactor;
+        byId("second-factor").hidden = !isFactor;
+        byId("another-code").hidden = !isFactor;
       },
       done: () => location.replace("/web/login?changed=1"),
     }),

@@ -8,6 +8,7 @@ const PREFIX = "/v1/webapi";
 const CALL_MILLISECONDS = 70_000;
 
 let csrfToken = "";
+let userName = "";
 
 // What the hub answered that is no success; the message is a sentence for people.
 export class Refused extends Error {
@@ -54,7 +55,7 @@ export async function ask(method, path, body) {
 // Ask as somebody who is logged in. It does not return to who is not: they go to the login.
 export async function call(method, path, body) {
   try {
-    return await ask(method, path, body);
+    return await askAgain(method, path, body);
   } catch (error) {
     if (error instanceof Refused && error.status === 401) {
       location.replace(loginAddress(location));
@@ -64,14 +65,47 @@ export async function call(method, path, body) {
   }
 }
 
+// Somebody who has logged in anew, beside this page, has another CSRF token by now. What is
+// refused for the want of it was not begun, and can be asked again.
+async function askAgain(method, path, body) {
+  const before = csrfToken;
+  try {
+    return await ask(method, path, body);
+  } catch (error) {
+    if (!(error instanceof Refused && error.status === 403 && method !== "GET")) {
+      throw error;
+    }
+    const now = await ask("GET", "/session");
+    if (csrfToken === before) {
+      throw error;
+    }
+    if (now.name !== userName) {
+      location.reload();
+      return new Promise(() => {});
+    }
+    return await ask(method, path, body);
+  }
+}
+
 // Who is logged in. The button for logging out works from now on.
 export async function session() {
-  const who = await call("GET", "/session");
   document.getElementById("log-out")?.addEventListener("click", logOut);
+  // Who goes back to a page after logging out must not see it as it was.
+  window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+  const who = await call("GET", "/session");
+  userName = who.name;
   return who;
 }
 
 async function logOut() {
-  await ask("DELETE", "/session").catch(() => {});
+  try {
+    await askAgain("DELETE", "/session");
+  } catch (error) {
+    // Nobody is to believe that they are logged out who are not.
+    if (error.status !== 401) {
+      document.getElementById("message").textContent = `You are still logged in: ${error.message}.`;
+      return;
+    }
+  }
   location.assign("/web/login?out=1");
 }

@@ -2,7 +2,7 @@
 // own address and goes into bodies only; looking does not use it up.
 
 import { ask } from "./api.js";
-import { attempt, byId, hide, make, onSubmit, point, show, timeText } from "./dom.js";
+import { attempt, byId, hide, onSubmit, point, show, timeText } from "./dom.js";
 import { showRecoveryCodes, showTotp } from "./enrolment.js";
 import { passwordFields } from "./password.js";
 import { askSecondFactor } from "./secondfactor.js";
@@ -72,7 +72,19 @@ attempt(document.body, async () => {
       hide(form);
       show(byId("second-factor"));
       askSecondFactor("second-factor-form", invite, {
-        send: (proof) => accept(password, proof),
+        send: async (proof) => {
+          try {
+            await accept(password, proof);
+          } catch (error) {
+            if (error.status === 400) {
+              // It is the password that is not accepted.
+              hide(byId("second-factor"));
+              show(form);
+              point(byId("new-password"));
+            }
+            throw error;
+          }
+        },
         renew: async () => (await ask("POST", "/invite", { token })).webauthn_request,
       });
       return;

@@ -46,13 +46,13 @@ function askForChange(name) {
       old: password.value,
       password: read(),
       place: "second-factor-form",
-      wants: () => {
-        hide(byId("change-form"));
-        show(byId("second-factor"));
+      wants: (isFactor) => {
+        byId("change-form").hidden = isFactor;
+        byId("second-factor").hidden = !isFactor;
       },
       done: () => {
-        begin();
-        sayDone("your password was changed: log in with the new one");
+        query.set("changed", "1");
+        location.replace("/web/login?" + query);
       },
     }),
   );

@@ -1,7 +1,7 @@
 // Two fields for a new password, its rules, and the way to replace an old one.
 
 import { ask, Refused } from "./api.js";
-import { byId, make, Mistake } from "./dom.js";
+import { byId, make, Mistake, point } from "./dom.js";
 import { askSecondFactor } from "./secondfactor.js";
 
 // As the hub counts: names that are shorter stand in too many words by chance.
@@ -55,11 +55,21 @@ export function passwordFields(place, { shortest = 8, user }) {
   };
 }
 
-// Replace a password, with a second factor if the hub wants one. All sessions end by it.
+// Replace a password. All sessions end by it. "wants" is told when a second factor is to be
+// shown at the place, and when the form for the password is to be seen again.
 export async function changePassword({ user, old, password, place, wants, done }) {
   const proof = { user, password: old };
   const change = async (factor) => {
-    await ask("POST", "/password", { user, old_password: old, new_password: password, ...factor });
+    try {
+      await ask("POST", "/password", { user, old_password: old, new_password: password, ...factor });
+    } catch (error) {
+      if (error.status === 400) {
+        // It is the new password that is not accepted.
+        wants(false);
+        point(byId("new-password"));
+      }
+      throw error;
+    }
     done();
   };
   let answer;
@@ -75,7 +85,7 @@ export async function changePassword({ user, old, password, place, wants, done }
     await change({});
     return;
   }
-  wants();
+  wants(true);
   askSecondFactor(place, answer, {
     send: change,
     renew: async () => (await ask("POST", "/login", proof)).webauthn_request,
