@@ -77,7 +77,9 @@ class Condition:
         self._become(self._refusal or state, self.hub, self.wall_clock() + seconds)
 
     def refused(self, why: str, *, was_removed: bool = False) -> None:
-        """The hub said no, in person."""
+        """The hub said no, in person; at one address, while another may have let us in."""
+        if self.state is State.CONNECTED:
+            return
         self._note(why)
         self._become(State.REMOVED if was_removed else State.REFUSED, self.hub, self.next_dial)
 

@@ -34,6 +34,10 @@ class TunnelDown(Unavailable):
         super().__init__("the node is not connected to the hub")
 
 
+class NoAddress(Unavailable):
+    """A name that is to lead to the hub leads nowhere now; the sentence says why."""
+
+
 class ForwardRefused(Denied):
     """The node does not listen there; the sentence is for the person."""
 

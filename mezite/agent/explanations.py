@@ -19,6 +19,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.error import TimeoutError as ConnectTimedOut
 
+from mezite.agent.error import NoAddress
 from mezite.agent.state import Membership
 from mezite.error import TimedOut
 from mezite.names import HostPort
@@ -56,6 +57,8 @@ def explain(
     error: BaseException | None, hub: HostPort, now: float, membership: Membership | None = None
 ) -> str:
     """One sentence, without a full stop."""
+    if isinstance(error, NoAddress):
+        return str(error)
     if (proxy := _cause(error, ProxyRefused, ProxyBroken)) is not None:
         return f"{proxy}: see HTTPS_PROXY and NO_PROXY in this agent's environment"
     if was_refused(error):

@@ -13,15 +13,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mezite.agent.backoff import ceiling
 from mezite.agent.condition import Condition
-from mezite.agent.error import BadIssue, JoinRefused, NotJoined
+from mezite.agent.error import BadIssue, JoinRefused, NoAddress, NotJoined
 from mezite.agent.explanations import explain, was_refused
+from mezite.agent.hubaddresses import HubAddresses
 from mezite.agent.hubcalls import DEADLINE, HubCalls
 from mezite.agent.state import Membership, NodeKeys
 from mezite.config.agent import AgentConfig
@@ -46,6 +47,8 @@ class Application:
     """
     What a node asks to become, and by which proof.
 
+    ``hub`` is where it asks; whoever tries others puts them there.
+
     ``known_authority`` is what a node trusts that has joined before: for such a
     node public trust is not enough, or whoever gets a public certificate for
     the hub's name could put an authority of their own in the place of ours.
@@ -64,14 +67,15 @@ class Application:
         """
         :raises NotJoined: something that joining needs was not given.
         """
-        if config.hub is None or (config.token is None and config.token_file is None):
+        if not config.hubs or (config.token is None and config.token_file is None):
             raise NotJoined(
                 f"this node has not joined a cluster: on the hub run mezctl tokens create,"
                 f" and start mezd with the --hub, --token and --ca-pin that it prints"
                 f" (no earlier state is in {config.data_dir})"
             )
+        first = config.hubs[0]
         return cls(
-            config.hub,
+            first if isinstance(first, HostPort) else HostPort(first.text, 0),
             config.token or _read_token(config.token_file),
             config.hostname,
             config.labels,
@@ -162,6 +166,8 @@ class Joining:
     attempt: Callable[[Application, NodeKeys], Awaitable[Membership]] = field(repr=False)
     uniform: Callable[[float, float], float] = random.uniform
     condition: Condition = field(repr=False, factory=Condition)
+    # Where to ask; without it, where the application says.
+    hubs: HubAddresses | None = None
 
     async def join(self, application: Application, keys: NodeKeys) -> Membership:
         """
@@ -169,22 +175,44 @@ class Joining:
         """
         failures = 0
         while True:
-            self.condition.joining(application.hub)
+            outcome = await self._round(application, keys)
+            if isinstance(outcome, Membership):
+                return outcome
+            wait = self.uniform(0, ceiling(failures, was_refused=was_refused(outcome.error)))
+            failures += 1
+            self.condition.waiting(wait, outcome.why)
+            self._log.warn(
+                "not joined yet: {why}; trying again in {wait:.1f} s", why=outcome.why, wait=wait
+            )
+            await deferLater(self.clock, wait)
+
+    async def _round(self, application: Application, keys: NodeKeys) -> Membership | _NotYet:
+        """Try each address once; what came of the last if none lets the node in."""
+        try:
+            addresses = [application.hub] if self.hubs is None else await self.hubs.round()
+        except NoAddress as error:
+            return _NotYet(error, str(error))
+        for number, hub in enumerate(addresses, 1):
+            self.condition.joining(hub)
             try:
                 return await within(
                     self.clock,
                     _ATTEMPT_SECONDS,
-                    self.attempt(application, keys),
-                    doing=f"joining through {application.hub}",
+                    self.attempt(evolve(application, hub=hub), keys),
+                    doing=f"joining through {hub}",
                 )
             except _FINAL:
                 raise
             except MeziteError as error:
-                wait = self.uniform(0, ceiling(failures, was_refused=was_refused(error)))
-                failures += 1
-                why = explain(error, application.hub, self.wall_clock())
-                self.condition.waiting(wait, why)
-                self._log.warn(
-                    "not joined yet: {why}; trying again in {wait:.1f} s", why=why, wait=wait
-                )
-            await deferLater(self.clock, wait)
+                outcome = _NotYet(error, explain(error, hub, self.wall_clock()))
+                if number < len(addresses):
+                    self._log.warn("not joined yet: {why}; trying the next", why=outcome.why)
+        return outcome
+
+
+@frozen
+class _NotYet:
+    """Why no hub let the node in, this time."""
+
+    error: MeziteError
+    why: str

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from attrs import define
 
-from mezite.agent.state import Membership, StateDirectory
+from mezite.agent.state import Membership, StateDirectory, moved_to
+from mezite.names import HostPort
 from mezite.ssh.hostkeys import ReplaceableHostKey
 
 
@@ -21,6 +22,10 @@ class CurrentMembership:
     @classmethod
     def of(cls, membership: Membership, state: StateDirectory) -> CurrentMembership:
         return cls(membership, state, ReplaceableHostKey(membership.host_key))
+
+    def turn_to(self, hub: HostPort) -> None:
+        """This is where the hub is looked for now."""
+        self.membership = moved_to(self.membership, hub)
 
     def replace(self, membership: Membership) -> None:
         """

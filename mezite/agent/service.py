@@ -27,6 +27,7 @@ from mezite.agent.commandlabels import CommandLabels
 from mezite.agent.commandoutput import output_of
 from mezite.agent.condition import Condition
 from mezite.agent.error import BrokenState
+from mezite.agent.hubaddresses import HubAddresses, SystemResolvers
 from mezite.agent.join import Application, Joining, join_once
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.readmission import (
@@ -40,7 +41,7 @@ from mezite.agent.renewal import RenewalService
 from mezite.agent.report import Machine, NodeReport
 from mezite.agent.sessionends import OpenSessions
 from mezite.agent.sshd import NodeSshFactory
-from mezite.agent.state import Membership, NodeKeys, StateDirectory, moved_to
+from mezite.agent.state import Membership, NodeKeys, StateDirectory
 from mezite.agent.statussocket import status_of
 from mezite.agent.tunnelservice import TunnelService
 from mezite.config.agent import AgentConfig
@@ -93,6 +94,12 @@ class AgentService(MultiService):
         self.condition = Condition(wall_clock)
         self._current: CurrentMembership | None = None
         self._sessions = OpenSessions()
+        # None for a node that joined before, and goes where it found the hub then.
+        self._hubs = (
+            HubAddresses(config.hubs, SystemResolvers(reactor).lookup, reactor)
+            if config.hubs
+            else None
+        )
         self._joining: Deferred[None] | None = None
         self._mending: Deferred[None] | None = None
 
@@ -136,11 +143,19 @@ class AgentService(MultiService):
             self._refused("joining failed in a way that nobody foresaw; the log says how")
 
     async def _join_and_serve(self) -> None:
-        joining = Joining(self._reactor, self._wall_clock, self._join, condition=self.condition)
+        joining = Joining(
+            self._reactor,
+            self._wall_clock,
+            self._join,
+            condition=self.condition,
+            hubs=self._hubs,
+        )
         keys = self._keys()
         application = Application.of(self._config)
         self._log.info(
-            "joining as {node} through {hub}", node=application.node, hub=application.hub
+            "joining as {node} through {hub}",
+            node=application.node,
+            hub=", ".join(map(str, self._config.hubs)),
         )
         membership = await joining.join(application, keys)
         if self._broken is None:
@@ -168,14 +183,12 @@ class AgentService(MultiService):
         return NodeKeys.generate()
 
     def _serve(self, membership: Membership) -> None:
-        if self._config.hub is not None:
-            membership = moved_to(membership, self._config.hub)
         self._log.info(
             "node {node} ({agent_id}) of cluster {cluster}, dialing {hub}",
             node=membership.identity.node,
             agent_id=membership.identity.agent_id,
             cluster=membership.identity.cluster,
-            hub=membership.hub,
+            hub=", ".join(map(str, self._config.hubs or [membership.hub])),
         )
         current = self._current = CurrentMembership.of(membership, self._state)
         recording = RecordingService(
@@ -211,7 +224,7 @@ class AgentService(MultiService):
             condition=self.condition,
             successor=lambda membership: find_successor(self._reactor, membership),
             application=lambda: evolve(
-                Application.of(evolve(self._config, hub=current.membership.hub)),
+                Application.of(evolve(self._config, hubs=(current.membership.hub,))),
                 node=current.membership.identity.node,
                 known_authority=current.membership.certificates.cluster_ca_pem,
             ),
@@ -237,6 +250,7 @@ class AgentService(MultiService):
             hub_has=lambda generation: renewal.hub_has(generation),
             on_up=recording.uploads.tunnel_up,
             condition=self.condition,
+            hubs=self._hubs,
         )
         renewal = RenewalService(
             current, lambda: tunnel.calls, clock=self._reactor, wall_clock=self._wall_clock

@@ -45,7 +45,6 @@ class Options(usage.Options):
     optParameters = [
         ["config", "c", None, "YAML file [/etc/mezite/mezite.yaml, if it is there]"],
         ["data-dir", "d", None, "directory of this node's keys and certificates"],
-        ["hub", None, None, "HOST:PORT of the hub"],
         ["token", None, None, "join token, for the first start"],
         ["token-file", None, None, "file that holds the join token"],
         ["ca-pin", None, None, "sha256:... that the hub must prove itself by when joining"],
@@ -56,12 +55,17 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self["label"] = []
+        self["hub"] = []
 
     def opt_label(self, label: str) -> None:
         """KEY=VALUE, a label of this node; may be repeated"""
         self["label"].append(label)
 
     opt_l = opt_label
+
+    def opt_hub(self, place: str) -> None:
+        """HOST:PORT of the hub, or srv:NAME of SRV records; may be repeated"""
+        self["hub"].append(place)
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from attrs import define, field
@@ -51,7 +51,9 @@ class TunnelFactory(ReconnectingClientFactory):
     One tunnel at a time, for ever.
 
     ``endpoint`` is asked before each dial, so that it may use new certificates.
-    ``explain`` makes a sentence of what went wrong.
+    ``explain`` makes a sentence of what went wrong. ``addresses`` are those to try in
+    one round, between which nothing is waited for; ``turn_to`` is told which is the
+    next, and ``hub`` and ``endpoint`` are that one's.
     """
 
     noisy = False
@@ -75,6 +77,8 @@ class TunnelFactory(ReconnectingClientFactory):
         on_failed: Callable[[BaseException | None], None],
         explain: Callable[[BaseException | None], str] = str,
         condition: Condition | None = None,
+        addresses: Callable[[], Awaitable[Sequence[HostPort]]] | None = None,
+        turn_to: Callable[[HostPort], None] = lambda _: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.clock = clock  # type: ignore[assignment]
@@ -89,6 +93,10 @@ class TunnelFactory(ReconnectingClientFactory):
         self._explain = explain
         self._uniform = uniform
         self._condition = condition or Condition()
+        self._addresses = addresses
+        self._turn_to = turn_to
+        # Of every address in this round.
+        self._all_refused = True
         self._was_refused = False
         self._stable: IDelayedCall | None = None
         # The wait before the next dial, in seconds.
@@ -106,13 +114,29 @@ class TunnelFactory(ReconnectingClientFactory):
         self._stop_waiting()
 
     async def _attempt(self) -> None:
-        self._condition.connecting(self._hub())
-        await within(
-            self._clock,
-            DIAL_SECONDS,
-            self._endpoint().connect(self),
-            doing=f"connecting to {self._hub()}",
-        )
+        self._all_refused = True
+        addresses = [self._hub()] if self._addresses is None else await self._addresses()
+        for number, address in enumerate(addresses, 1):
+            self._turn_to(address)
+            self._condition.connecting(address)
+            try:
+                await within(
+                    self._clock,
+                    DIAL_SECONDS,
+                    self._endpoint().connect(self),
+                    doing=f"connecting to {address}",
+                )
+                return
+            except CancelledError:
+                raise
+            except Exception as error:
+                self._all_refused = self._all_refused and was_refused(error)
+                # An endpoint that was cancelled may fail with an error of its own.
+                if number == len(addresses) or not self.continueTrying:
+                    raise
+                why = self._explain(error)
+                self._condition.troubled(why)
+                self._log.warn("{why}; trying the next address", why=why)
 
     def buildProtocol(self, addr: IAddress | None) -> MuxProtocol:
         mux = MuxProtocol(
@@ -160,7 +184,7 @@ class TunnelFactory(ReconnectingClientFactory):
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         if self.continueTrying:
-            self._was_refused = was_refused(reason.value)
+            self._was_refused = self._all_refused and was_refused(reason.value)
             self.retry(connector)
             why = self._explain(reason.value)
             self._condition.waiting(self.wait, why)

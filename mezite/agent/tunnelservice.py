@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from mezite.agent.condition import Condition
 from mezite.agent.error import TunnelDown
 from mezite.agent.explanations import explain, is_another_hub
+from mezite.agent.hubaddresses import HubAddresses
 from mezite.agent.hubcalls import HubCalls
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.registration import Registration, auth_header
@@ -51,7 +52,8 @@ class TunnelService(Service):
     of the service in its header. ``report`` is what the node says of itself with
     each sign of life. ``on_unwelcome`` is called when the hub
     keeps ending tunnels before they are of use, or is another cluster's.
-    ``hub_has`` is told the generation of the hub's authorities.
+    ``hub_has`` is told the generation of the hub's authorities. ``hubs`` are the
+    addresses to dial; without them it is the one where the node joined.
     """
 
     _log = Logger()
@@ -66,6 +68,7 @@ class TunnelService(Service):
     hub_has: Callable[[int], None] = field(repr=False, default=lambda _: None)
     on_up: Callable[[], None] = field(repr=False, default=lambda: None)
     condition: Condition = field(repr=False, factory=Condition)
+    hubs: HubAddresses | None = field(repr=False, default=None)
     uniform: Callable[[float, float], float] = random.uniform
     _factory: TunnelFactory = field(init=False)
     _registration: Registration | None = field(init=False, default=None)
@@ -83,6 +86,8 @@ class TunnelService(Service):
             on_failed=self._failed,
             explain=self._explain,
             condition=self.condition,
+            addresses=None if self.hubs is None else self.hubs.round,
+            turn_to=self.current.turn_to,
             uniform=self.uniform,
         )
 

@@ -15,11 +15,12 @@ from attrs import field, frozen
 
 from mezite.config import keys
 from mezite.config.error import ConfigError
+from mezite.config.hubplaces import HubPlace
 from mezite.config.keys import LogFormat, LogLevel
 from mezite.config.labelcommands import LabelCommand
 from mezite.config.machine import Machine
 from mezite.config.settings import DEFAULT_FILE, Setting, Settings
-from mezite.names import LABELS_PER_NODE, HostPort, InvalidName, NodeName
+from mezite.names import LABELS_PER_NODE, InvalidName, NodeName
 
 # What ssh sends by default on Debian, and what no program takes orders from.
 _ACCEPT_ENV: Final = ("LANG", "LC_*")
@@ -47,13 +48,13 @@ class AgentConfig:
     What an agent needs to know before it starts.
 
     At most one of ``token`` and ``token_file`` is set, and of ``banner`` and
-    ``banner_file``. ``hub`` may be None,
+    ``banner_file``. ``hubs`` may be empty,
     for an agent that joined before knows its hub. ``log_format`` is
     None where ``twist`` may choose. ``warnings`` are sentences for the log.
     """
 
     data_dir: Path
-    hub: HostPort | None
+    hubs: tuple[HubPlace, ...]
     hostname: NodeName
     token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
@@ -83,8 +84,8 @@ def load_agent(
 
     ``options`` maps the long names of options (``config``, ``data-dir``,
     ``hub``, ``token``, ``token-file``, ``ca-pin``, ``ca-file``, ``hostname``,
-    and ``label`` with a list of ``KEY=VALUE``) to what was given; an absent
-    one and None both mean that nothing was. A setting is replaced as a whole,
+    ``label`` with a list of ``KEY=VALUE``; ``hub`` may have a list too) to what
+    was given; an absent one and None both mean that nothing was. A setting is replaced as a whole,
     labels too.
 
     :raises ConfigError:
@@ -99,7 +100,7 @@ def load_agent(
     hostname = settings.find(keys.HOSTNAME)
     return AgentConfig(
         data_dir=_data_dir(settings, machine),
-        hub=settings.get(keys.HUB, None),
+        hubs=settings.get(keys.HUB, ()),
         hostname=hostname.value if hostname is not None else _own_name(machine),
         token=token,
         token_file=token_file,

@@ -17,6 +17,8 @@ from typing import Any, Final
 from mezite.config import audit, recordings
 from mezite.config.document import Section, Value
 from mezite.config.durations import parse_duration_between
+from mezite.config.hubplaces import DEFAULT_PORT as DEFAULT_PORT
+from mezite.config.hubplaces import hub_places
 from mezite.config.labelcommands import label_commands
 from mezite.config.settings import Setting, a_path, one_of, one_text, text_as, texts
 from mezite.config.sizes import parse_size
@@ -33,8 +35,6 @@ from mezite.names import (
     parse_labels,
 )
 
-# Fits beside other servers on one machine; production puts 443 in its place.
-DEFAULT_PORT: Final = 3080
 # The key derivation takes any length; a longer one is a file given by mistake.
 _PASSPHRASE_LENGTH: Final = 1024
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{8,256}")
@@ -95,13 +95,6 @@ def _public(text: str) -> HostPort:
     address = HostPort.parse(text, default_port=0)
     if address.host in ("0.0.0.0", "::"):  # noqa: S104 - it is refused
         raise ValueError(f"{text[:80]!r} is no address that others can connect to")
-    return address
-
-
-def _hub(text: str) -> HostPort:
-    address = HostPort.parse(text, default_port=DEFAULT_PORT)
-    if address.port == 0:
-        raise ValueError(f"{text[:80]!r} is no address to connect to: port 0 does not exist")
     return address
 
 
@@ -216,7 +209,7 @@ REQUESTS_MAX_DURATION: Final = Setting("requests.max_duration", text_as(_window)
 REQUESTS_WEBHOOKS: Final = Setting("requests.webhooks", webhooks)
 
 AGENT_DATA_DIR: Final[Setting[Path]] = Setting("agent.data_dir", a_path, "data-dir")
-HUB: Final = Setting("agent.hub", text_as(_hub), "hub")
+HUB: Final = Setting("agent.hub", hub_places, "hub")
 TOKEN: Final = Setting("agent.token", text_as(_token), "token", is_secret=True)
 TOKEN_FILE: Final = Setting("agent.token_file", a_path, "token-file")
 CA_PIN: Final = Setting("agent.ca_pin", text_as(parse_pin), "ca-pin")

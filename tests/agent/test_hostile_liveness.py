@@ -44,7 +44,7 @@ class JoiningTests(SynchronousTestCase):
         self.addCleanup(os.close, lock)
         service = AgentService(
             AgentConfig(
-                data_dir=path, hub=HostPort("192.0.2.1", 443), hostname=NODE, token="mzt_x"
+                data_dir=path, hubs=(HostPort("192.0.2.1", 443),), hostname=NODE, token="mzt_x"
             ),
             state,
             None,

@@ -28,7 +28,7 @@ APPLICATION = Application(HUB, "mzt_secret", NODE, {})
 
 class ApplicationTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.config = AgentConfig(data_dir=Path("/data"), hub=HUB, hostname=NODE, token="mzt_x")
+        self.config = AgentConfig(data_dir=Path("/data"), hubs=(HUB,), hostname=NODE, token="mzt_x")
 
     def refused(self, config: AgentConfig) -> str:
         with self.assertRaises(NotJoined) as caught:
@@ -41,7 +41,7 @@ class ApplicationTests(SynchronousTestCase):
 
     def test_nothing_given(self) -> None:
         """Without hub or token the sentence says where they come from."""
-        for config in (evolve(self.config, hub=None), evolve(self.config, token=None)):
+        for config in (evolve(self.config, hubs=()), evolve(self.config, token=None)):
             self.assertIn("mezctl tokens create", self.refused(config))
 
     def test_token_file(self) -> None:

@@ -42,7 +42,7 @@ class AgentServiceTests(SynchronousTestCase):
         self, membership: Membership | None, broken: BrokenState | None = None
     ) -> AgentService:
         config = AgentConfig(
-            data_dir=self.path, hub=HostPort("192.0.2.1", 443), hostname=NODE, token="mzt_x"
+            data_dir=self.path, hubs=(HostPort("192.0.2.1", 443),), hostname=NODE, token="mzt_x"
         )
         service = AgentService(
             config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.backoff import LONGEST, LONGEST_REFUSED, ceiling
-from mezite.agent.error import TunnelDown
+from mezite.agent.condition import State
+from mezite.agent.error import NoAddress, TunnelDown
+from mezite.agent.hubaddresses import HubAddresses, SrvAnswer
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.report import MachineFacts, NodeReport
 from mezite.agent.state import StateDirectory
 from mezite.agent.tunnelservice import TunnelService
+from mezite.config.hubplaces import SrvName
 from mezite.error import Denied
+from mezite.names import HostPort
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
 from mezite.wire.error import HandshakeFailed, HubUnreachable
@@ -295,6 +300,62 @@ class TunnelServiceTests(SynchronousTestCase):
         self.assertEqual(self.unwelcome, 0)
         self.hub.advance(1)
         self.assertEqual(self.unwelcome, 1)
+
+    # --- several addresses
+
+    def round(self, *addresses: HostPort) -> None:
+        async def lookup(name: str) -> list[SrvAnswer]:
+            raise NoAddress("there is no name")
+
+        self.service.hubs = HubAddresses(addresses, lookup, self.hub.clock, random.Random(1))
+        self.service.__attrs_post_init__()
+
+    def test_next_address(self) -> None:
+        """Within a round nothing is waited for, and whichever answers is the hub's."""
+        other = HostPort("hub2.example.com", 443)
+        self.round(HUB, other)
+        self.hub.refusals = [HandshakeFailed("no")]
+        self.start()
+        self.assertTrue(self.service.is_registered)
+        self.assertEqual((len(self.hub.dials), self.ceilings), (2, []))
+        self.assertEqual(self.service.condition.hub, str(self.current.membership.hub))
+
+    def test_wait_between_rounds(self) -> None:
+        """When no address answers, it is waited as after one dial; what happened is told."""
+        self.round(HUB, HostPort("hub2.example.com", 443))
+        self.hub.refusals = [HandshakeFailed("no")] * 4
+        self.start()
+        self.assertEqual((len(self.hub.dials), self.ceilings), (2, [ceiling(0)]))
+        self.assertEqual(self.service.condition.state, State.WAITING)
+        self.hub.advance(0.5)
+        self.assertEqual((len(self.hub.dials), self.ceilings[1:]), (4, [ceiling(1)]))
+
+    def test_silent_address(self) -> None:
+        """An address that does not answer costs ten seconds, and the next is tried."""
+        self.round(HUB, HostPort("hub2.example.com", 443))
+        self.hub.refusals = [Silence()]
+        self.start()
+        self.hub.clock.advance(10)
+        self.hub.advance()
+        self.assertTrue(self.service.is_registered)
+
+    def test_no_address(self) -> None:
+        """A name that leads nowhere is waited for like a hub that is not there."""
+        self.round(SrvName("_mezite._tcp.example.com"))  # type: ignore[arg-type]
+        self.start()
+        self.hub.clock.pump([0.5] * 20)
+        trouble = self.service.condition.trouble
+        assert trouble is not None
+        self.assertEqual(trouble.sentence, "there is no name")
+        self.assertGreater(len(self.ceilings), 3)
+
+    def test_stop_between_addresses(self) -> None:
+        """A stop in the middle of a round dials no other address."""
+        self.round(HUB, HostPort("hub2.example.com", 443))
+        self.hub.refusals = [Silence()]
+        self.start()
+        self.stop()
+        self.assertEqual(len(self.hub.dials), 1)
 
     # --- the end
 

@@ -53,7 +53,7 @@ class LoadAgentTests(AgentTestCase):
             self.load(),
             AgentConfig(
                 data_dir=Path("/var/lib/mezite-agent"),
-                hub=None,
+                hubs=(),
                 hostname=NodeName("db1.example.com"),
             ),
         )
@@ -80,7 +80,7 @@ class LoadAgentTests(AgentTestCase):
             config,
             AgentConfig(
                 data_dir=Path("/srv/agent"),
-                hub=HostPort("hub.example.com", 3080),
+                hubs=(HostPort("hub.example.com", 3080),),
                 hostname=NodeName("db2"),
                 token_file=self.path.parent / "token",
                 ca_pin=PIN,
@@ -105,7 +105,7 @@ class LoadAgentTests(AgentTestCase):
                 "version": 1,
             }
         )
-        self.assertEqual(config.hub, HostPort("::1", 443))
+        self.assertEqual(config.hubs, (HostPort("::1", 443),))
         self.assertEqual(config.labels, {"env": "dev", "note": "a,b=c"})
         self.assertEqual(config.token, "mzt_0123456789")
 
