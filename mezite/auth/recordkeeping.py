@@ -12,10 +12,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import evolve, frozen
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.logger import Logger
 
 from mezite.audit.events import HUB, Actor, AuditEvent, EventType
@@ -40,9 +40,14 @@ _SEALED_AFTER: Final = 30.0
 # Of those that are due, so many at one time; the rest a minute later.
 _AT_ONCE: Final = 100
 _REASON_LENGTH: Final = 200
+# A storage that is slow, or far, must not keep recordings from coming in, nor large ones
+# that are put away keep others from being read.
+_STORAGE_THREADS: Final = 5
+_PUTTING_THREADS: Final = 2
 # For late uploads of sessions that have brought no recording, when recordings are kept for ever.
 _SESSIONS_KEPT: Final = 365 * 86400.0
 
+T = TypeVar("T")
 Seal = Callable[[str, Iterator[bytes]], Iterator[bytes]]
 
 
@@ -113,6 +118,13 @@ class RecordKeeping:
         self._wall_clock = wall_clock
         self._retention = retention
         self._seal = seal
+        self._storage = DeferredSemaphore(_STORAGE_THREADS)
+        self._putting = DeferredSemaphore(_PUTTING_THREADS)
+
+    def _in_storage(self, work: Callable[[], T]) -> Deferred[T]:
+        """Do this in a thread, but leave threads to those who bring recordings."""
+        answer: Deferred[T] = self._storage.run(self._threads.run, work)
+        return answer
 
     async def expect(self, session: RecordedSession, event: AuditEvent) -> None:
         """
@@ -155,7 +167,7 @@ class RecordKeeping:
                 raise
             return data
         key = _key(record)
-        stored: bytes = await self._threads.run(lambda: self._stored.read(key, offset, length))
+        stored: bytes = await self._in_storage(lambda: self._stored.read(key, offset, length))
         return stored
 
     async def hold(self, recording_id: str, reason: str, *, by: Actor) -> RecordingRecord:
@@ -226,7 +238,7 @@ class RecordKeeping:
             self.incoming.remove(record.id)
             self._stored.remove(_key(record))
 
-        await self._threads.run(work)
+        await self._in_storage(work)
         await self._recordings.remove(record.id)
 
     # For those who bring them. Whoever calls these has the recording's turn.
@@ -311,7 +323,7 @@ class RecordKeeping:
             )
             return self._stored.put(_key(moved), source)
 
-        size = await self._threads.run(work)
+        size = await self._putting.run(self._in_storage, work)
         await self._recordings.change(
             record.id,
             lambda found: evolve(
@@ -319,7 +331,7 @@ class RecordKeeping:
             ),
         )
         if stale != _key(moved):
-            await self._threads.run(lambda: self._stored.remove(stale))
+            await self._in_storage(lambda: self._stored.remove(stale))
 
     # Now and then.
 

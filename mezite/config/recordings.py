@@ -105,7 +105,15 @@ KEEP: Final = Setting("recordings.keep", _keep)
 MAX_SIZE: Final = Setting("recordings.max_size", text_as(_max_size))
 ABANDON_AFTER: Final = Setting("recordings.abandon_after", text_as(_abandon_after))
 ENCRYPT_TO: Final = Setting("recordings.encrypt_to", a_path)
-ALL: Final[tuple[Setting[Any], ...]] = (KEEP, MAX_SIZE, ABANDON_AFTER)
+ALL: Final[tuple[Setting[Any], ...]] = (
+    KEEP,
+    MAX_SIZE,
+    ABANDON_AFTER,
+    STORAGE,
+    ENDPOINT,
+    REGION,
+    ENCRYPT_TO,
+)
 
 
 def load_recordings(settings: Settings) -> RecordingsConfig:

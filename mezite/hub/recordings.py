@@ -5,6 +5,7 @@ What a hub has for recordings, put together: intake, keeping, and when each is s
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -12,22 +13,25 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mezite.auth.recordkeeping import RecordKeeping, Retention
+from mezite.auth.recordkeeping import RecordKeeping, Retention, Seal
 from mezite.auth.trail import AuditTrail
 from mezite.config.hub import HubConfig
-from mezite.error import MeziteError
+from mezite.error import BadInput, MeziteError
+from mezite.hub.error import HubCannotStart
 from mezite.hub.livesessions import LiveSessions
 from mezite.hub.recordingintake import RecordingIntake
 from mezite.hub.recordingservice import RecordingMethods
+from mezite.recording.sealing import parse_recipients, seal
 from mezite.store.interfaces import IStore
 from mezite.store.recordingfiles import FileRecordings, IncomingFiles
+from mezite.store.recordingobjects import open_bucket
 from mezite.store.transactions import Threads
 from mezite.tasks import background
 
 # How soon recordings that nobody brings any more are closed, and others are removed.
 _SWEEP_SECONDS: Final = 60.0
-# One for each processor of a small machine, and as many that wait for a slow storage.
-THREADS: Final = 4
+# Five may wait for a storage that is slow (mezite.auth.recordkeeping); the others write.
+THREADS: Final = 8
 
 
 class HubRecordings:
@@ -47,7 +51,8 @@ class HubRecordings:
         wall_clock: Callable[[], float],
     ) -> None:
         settings, directory = config.recordings, config.data_dir / "recordings"
-        stored: Any = FileRecordings(directory)
+        bucket, recipients = settings.bucket, settings.encrypt_to
+        stored: Any = FileRecordings(directory) if bucket is None else open_bucket(bucket)
         self.keeping = RecordKeeping(
             store.recordings,
             trail,
@@ -56,6 +61,7 @@ class HubRecordings:
             threads=threads,
             wall_clock=wall_clock,
             retention=Retention(settings.keep, settings.max_size),
+            seal=None if recipients is None else sealing_to(recipients),
         )
         self.intake = RecordingIntake(
             store.recordings,
@@ -92,3 +98,18 @@ class HubRecordings:
                 await part()
             except MeziteError as error:
                 self._log.warn("recordings wait for a minute: {error}", error=error)
+
+
+def sealing_to(path: Path) -> Seal:
+    """
+    What encrypts recordings to the public keys in this file.
+
+    :raises HubCannotStart: recordings would lie in the clear.
+    """
+    try:
+        recipients = parse_recipients(path.read_bytes())
+    except OSError as error:
+        raise HubCannotStart(f"cannot read {path}: {error.strerror}") from None
+    except BadInput as error:
+        raise HubCannotStart(f"recordings.encrypt_to: {path}: {error}") from None
+    return lambda recording, pieces: seal(recording, pieces, recipients)

@@ -14,6 +14,7 @@ from mezite.auth.recordkeeping import Retention
 from mezite.config.recordings import RecordingsConfig
 from mezite.error import BadInput, Denied, MeziteError, NotFound, Unavailable
 from mezite.hub import recordingintake, recordingservice
+from mezite.hub.error import HubCannotStart
 from mezite.identity.x509 import NodeIdentity
 from mezite.mux.protocol import MuxProtocol
 from mezite.names import LoginName, UserName
@@ -28,6 +29,8 @@ from mezite.store.recordings import RecordedSession, RecordingRecord
 from mezite.store.records import AuditQuery
 from tests.doubles.hubworld import Heard, HubWorld
 from tests.hub.test_service import HubTests
+from tests.recording.test_sealing import ADA as SEALED_TO
+from tests.recording.test_sealing import pem, unsealed
 from tests.store.test_recordingfiles import chunks
 
 LIVE, COMPLETE, INTERRUPTED = (
@@ -598,3 +601,37 @@ class PositionTests(RecordingsTests):
         self.session()
         uploading = self.upload("s1.1", [])
         self.assertEqual(uploading.said[0].position, Position.start("s1.1"))
+
+
+class SealedTests(RecordingsTests):
+    """A hub that encrypts closed recordings."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        keys = self.directory / "keys.pem"
+        keys.write_bytes(pem([SEALED_TO]))
+        self.start(encrypt_to=keys)
+
+    def test_sealed(self) -> None:
+        """It is watched to its end in the clear, and half a minute later only sealed."""
+        spool = self.uploaded()
+        data = b"".join(chunk.data for chunk in spool)
+        self.assertEqual(self.read(), data)
+        self.advance(60)
+        [found] = self.listed()
+        sealed = self.read()
+        self.assertEqual((found.encrypted, found.size), (True, len(sealed)))
+        self.assertEqual(unsealed(sealed, SEALED_TO), data)
+        [path] = self.directory.glob("recordings/*/*")
+        self.assertEqual(path.name, "s1.1.mze")
+        self.assertEqual(path.read_bytes(), sealed)
+
+    def test_no_keys(self) -> None:
+        """A hub whose keys cannot be read does not start."""
+        for path, said in (("nowhere", "No such file"), (".", "directory")):
+            error = self.assertRaises(HubCannotStart, self.start, encrypt_to=self.directory / path)
+            self.assertIn(said, str(error))
+        (self.directory / "empty").write_text("")
+        error = self.assertRaises(HubCannotStart, self.start, encrypt_to=self.directory / "empty")
+        self.assertIn("X25519", str(error))
