@@ -331,9 +331,8 @@ class RefusalTests(SynchronousTestCase):
                 checked(blob, source_address=good).critical_options,
                 {"source-address": b"10.1.2.3/8,2001:db8::/32"},
             )
-        for bad in ("11.0.0.1", "::1", None):
+        for bad in ("11.0.0.1", "::1", "nowhere", None):
             self.assert_refused(blob, "not good from where you are", source_address=bad)
-        self.assert_refused(blob, "cannot be read", source_address="nowhere")
         broken = forged(options=[(b"source-address", b"10.0.0.0/99")])
         self.assert_refused(broken, "cannot be read", source_address="10.0.0.1")
 
