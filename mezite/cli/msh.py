@@ -22,6 +22,7 @@ from mezite.cli.logins import choose_login, valid_profile
 from mezite.cli.mfacommands import mfa, passwd
 from mezite.cli.nodetables import status_column
 from mezite.cli.options import Address, Duration, debug_option, format_option
+from mezite.cli.playcommand import play
 from mezite.cli.requestcommands import requests_of
 from mezite.cli.sshcommand import SshLike, ssh
 from mezite.cli.tokens import read_token
@@ -236,7 +237,7 @@ def list_sessions(proxy: HostPort | None, output_format: str) -> None:
     print_sessions(ask, output_format)
 
 
-for command in (ssh, scp, sftp, mfa, passwd, requests_of("msh")):
+for command in (ssh, scp, sftp, mfa, passwd, play, requests_of("msh")):
     msh.add_command(command)
 
 

@@ -206,6 +206,25 @@ class ChunkReader:
         self.is_finished = chunk.is_last
         return chunk
 
+    def peek(self) -> bytes | None:
+        """
+        What the next chunk says, once it is complete, without a look at its chain.
+
+        For files of chunks, in which only the content tells whose they are: what
+        it says must then be checked.
+
+        :raises BadChunk:
+        """
+        if len(self._data) < HEADER_LENGTH:
+            return None
+        fields = self._header()
+        end = HEADER_LENGTH + fields.size
+        if len(self._data) < end:
+            return None
+        header, payload = bytes(self._data[:HEADER_LENGTH]), bytes(self._data[HEADER_LENGTH:end])
+        is_last = bool(fields.flags & _LAST)
+        return Chunk(0, is_last, fields.length, self.position, header, payload).content()
+
     def _header(self) -> _Fields:
         magic, *rest = _HEADER.unpack_from(self._data)
         fields = _Fields(*rest)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from itertools import chain
 from typing import Final
 
 from attrs import define
@@ -184,17 +185,18 @@ class Player:
         self._move(Wish.FASTER if factor > 1 else Wish.SLOWER)
         self.speed = min(max(self.speed * factor, SLOWEST), FASTEST)
 
-    def step(self, now: float) -> str:
-        """To the next time at which something was written, and pause there."""
+    def step(self, now: float) -> None:
+        """Go to the next time at which something was written, and pause there."""
         self._stop_at(self.time(now), now)
         self._move(Wish.STEP)
         if self._target is not None:
-            return ""
-        shown = ""
-        while self._next is not None and (not shown or self._next.time == self._rest):
-            shown += self._show_next()
-            self._time = self._rest
-        return shown
+            return
+        # What comes next may be only a note.
+        for event in chain([self._next] if self._next is not None else [], self._events):
+            if terminal_text(event, self._tape.header):
+                self.seek(event.time, now)
+                return
+        self.seek(self.duration, now)
 
     def seek(self, time: int, now: float) -> None:
         """Go there; ticks do the work. To where we are, it paints the screen anew."""

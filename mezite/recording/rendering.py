@@ -82,17 +82,13 @@ def repainted(screen: Screen) -> str:
     # Drawn line by line, so that nothing wraps.
     parts.append("\x1b[?7l")
     for row in range(screen.lines):
-        if row not in screen.buffer:
+        cells = screen.cells(row)
+        if not cells:
             continue
-        line = screen.buffer[row]
-        width = max((column + 1 for column in line), default=0)
         looks = ""
         drawn = [f"\x1b[{row + 1}H\x1b[m"]
-        for column in range(min(width, screen.columns)):
-            cell = line[column]
-            if not cell.data:
-                continue
-            if (now := _look(cell)) != looks:
+        for cell in cells:
+            if cell.data and (now := _look(cell)) != looks:
                 drawn.append(f"\x1b[{now}m")
                 looks = now
             drawn.append(cell.data)
@@ -107,14 +103,19 @@ def _state(screen: Screen) -> str:
     if screen.margins is not None:
         parts.append(f"\x1b[{screen.margins.top + 1};{screen.margins.bottom + 1}r")
     top = screen.margins.top if screen.margins is not None and screen.has_origin else 0
-    column = min(screen.cursor.x, screen.columns - 1)
+    row, column = screen.cursor.y - top + 1, min(screen.cursor.x, screen.columns - 1)
     if screen.has_origin:
         parts.append("\x1b[?6h")
-    parts.append(f"\x1b[{screen.cursor.y - top + 1};{column + 1}H")
+    parts.append(f"\x1b[{row};{column + 1}H")
     if screen.cursor.x >= screen.columns:
-        # The next character wraps: the last one is written again.
-        last = screen.buffer[screen.cursor.y][column]
-        parts.append(f"\x1b[?7h\x1b[{_look(last)}m{last.data or ' '}")
+        # The next character wraps: what stands in the last column is written again.
+        cells = screen.cells(screen.cursor.y)
+        last = cells[column] if column < len(cells) else screen.default_char
+        if not last.data:
+            last = cells[column - 1]
+            parts.append(f"\x1b[{row};{column}H")
+        parts.append(f"\x1b[?7h\x1b[{_look(last)}m{last.data}")
+        parts.append("" if screen.wraps else "\x1b[?7l")
     if screen.wraps:
         parts.append("\x1b[?7h")
     if screen.inserts:

@@ -294,18 +294,25 @@ class Screen(pyte.Screen):
         self.cursor.hidden = False
         self.select_graphic_rendition(0)
         self.charset = 0
-        self.g0_charset = pyte.charsets.LAT1_MAP
+        self.g0_charset = self.g1_charset = pyte.charsets.LAT1_MAP
 
     def reset(self) -> None:
         if self._on_erase is not None:
             self._on_erase()
         self._main = None
         super().reset()
+        # pyte draws lines from SO on; terminals do only once they are told what G1 is.
+        self.g1_charset = pyte.charsets.LAT1_MAP
 
     def erase_in_display(self, how: int = 0, *args: Any, **kwargs: Any) -> None:
         if self._on_erase is not None:
             self._on_erase()
-        super().erase_in_display(how)
+        if how in (0, 1, 2):
+            super().erase_in_display(how)
+
+    def erase_in_line(self, how: int = 0, private: bool = False) -> None:
+        if how in (0, 1, 2):
+            super().erase_in_line(how)
 
     def _private(self, modes: Iterable[int], *, is_set: bool) -> None:
         for mode in modes:
@@ -373,8 +380,29 @@ class Screen(pyte.Screen):
         if row not in self.buffer:
             return ""
         line = self.buffer[row]
-        width = max(line, default=-1) + 1
-        return "".join([line[column].data for column in range(width)]).rstrip()
+        width = self._width(line)
+        text = "".join([line[column].data for column in range(width)])
+        if not (text.isascii() and len(text) == width):
+            text = "".join(cell.data for cell in self.cells(row))
+        return text.rstrip()
+
+    def cells(self, row: int) -> list[Char]:
+        """One row as it can be painted: of a wide character that was cut nothing is left."""
+        if row not in self.buffer:
+            return []
+        line = self.buffer[row]
+        cells = [line[column] for column in range(self._width(line))]
+        for column, cell in enumerate(cells):
+            follows = cells[column + 1].data if column + 1 < len(cells) else " "
+            is_wide = bool(cell.data) and wcwidth(cell.data[0]) == 2
+            if (is_wide and follows) or (
+                not cell.data and not _is_wide(cells[column - 1 : column])
+            ):
+                cells[column] = cell._replace(data=" ")
+        return cells
+
+    def _width(self, line: Any) -> int:
+        return min(max(line, default=-1) + 1, self.columns)
 
     def texts(self) -> list[str]:
         """All rows."""
@@ -433,6 +461,10 @@ class Screen(pyte.Screen):
         kept = [each._replace(cursor=_cursor(each.cursor)) for each in self.savepoints]
         super().restore_cursor()
         self.savepoints = kept
+
+
+def _is_wide(before: list[Char]) -> bool:
+    return bool(before and before[0].data) and wcwidth(before[0].data[0]) == 2
 
 
 def _side(given: int, largest: int) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from mezite.recording.error import BadRecording
 from mezite.recording.events import Event, Header
@@ -28,7 +28,7 @@ class Tape:
     :raises BadRecording:
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         file.seek(0)
         self._first = file.readline(_HEADER_LINE)

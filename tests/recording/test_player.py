@@ -125,7 +125,12 @@ class PlayingTests(SynchronousTestCase):
         """A step shows what comes next, and pauses; the last leaves it at the end."""
         player = Player(self.tape)
         player.begin(0.0)
-        self.assertEqual([player.step(0.0) for _ in range(5)], ["a", "b", "c", "d", ""])
+        times = []
+        for _ in range(5):
+            player.step(0.0)
+            drain(player, 0.0)
+            times.append(player.time(0.0) // SECOND)
+        self.assertEqual(times, [0, 1, 11, 12, 12])
         self.assertIs(player.state, State.PAUSED)
         player.toggle(0.0)
         self.assertEqual(drain(player, 0.0), "")
@@ -244,6 +249,10 @@ class SeekingTests(SynchronousTestCase):
         def show(text: str) -> None:
             terminal.feed(reading.receive(text))
 
+        # As a viewer begins.
+        player.begin(now)
+        player.repaint(now)
+        show(drain(player, now))
         for wish, number in wishes:
             if player.state is State.OVER:
                 break
@@ -251,7 +260,7 @@ class SeekingTests(SynchronousTestCase):
                 case "seek":
                     player.seek(made.duration * number // 9, now)
                 case "step":
-                    show(player.step(now))
+                    player.step(now)
                 case "wait":
                     now += number / 2
                 case "pause":
