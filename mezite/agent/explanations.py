@@ -25,6 +25,7 @@ from mezite.error import TimedOut
 from mezite.names import HostPort
 from mezite.wire.error import AlpnLost, HandshakeFailed, TlsBroken
 from mezite.wire.forwardproxy import ProxyBroken, ProxyRefused
+from mezite.wire.websocket import UpgradeRefused
 
 # TLS has these alerts for a certificate of an authority that is trusted no more, that is
 # too old, or that is not one of ours (RFC 8446, section 6.2).
@@ -69,11 +70,14 @@ def explain(
         )
     if _cause(error, ConnectTimedOut, TCPTimedOutError, NoRouteError, UserError, TimedOut):
         return f"{hub} does not answer: check the address, the network and firewalls on the way"
-    if _cause(error, AlpnLost) is not None:
+    if isinstance(lost := _cause(error, AlpnLost), AlpnLost):
+        answered = "" if lost.upgrade is None else f" ({lost.upgrade})"
         return (
-            f"what answers at {hub} is no hub, or something on the way ends TLS and drops ALPN:"
-            " let TLS through to the hub untouched"
+            f"what answers at {hub} is no hub, or something on the way ends TLS and drops ALPN"
+            f"{answered}: let TLS through to the hub untouched, or WebSockets"
         )
+    if isinstance(error, UpgradeRefused):
+        return f"{error}: see to the load balancer in front of the hub, and that the hub runs"
     if isinstance(error, HandshakeFailed | TlsBroken):
         return _explain_tls(error, error.detail.lower(), hub, now, membership)
     if _cause(error, ConnectionDone) is not None:

@@ -211,6 +211,10 @@ class ClientContext:
         self.protocol = protocol
         self._context = context
 
+    def is_agreed(self, protocol: bytes | None) -> bool:
+        """Whether this outcome of ALPN is what is needed."""
+        return protocol == self.protocol or (protocol is None and self.protocol == alpn.HTTP_1_1)
+
     def connection(self, server_name: str | None) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
         connection.set_app_data(Verdict(began_with=self._context))
@@ -263,6 +267,20 @@ def unverified_context(protocol: bytes) -> ClientContext:
     context = _client_context(protocol)
     context.set_verify(SSL.VERIFY_NONE)
     return ClientContext(context, protocol)
+
+
+def outer_context() -> ClientContext:
+    """
+    Dial whatever ends TLS before the hub, which is trusted with nothing.
+
+    Inside it goes the TLS of one of the contexts above, which trusts the hub
+    and nobody on the way (:mod:`mezite.wire.upgrade`).
+    """
+    context = _new_context(SSL.TLS_CLIENT_METHOD)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_alpn_protos([alpn.HTTP_1_1])
+    context.set_verify(SSL.VERIFY_NONE)
+    return ClientContext(context, alpn.HTTP_1_1)
 
 
 def load_certificates(pem: bytes) -> tuple[x509.Certificate, ...]:

@@ -4,11 +4,10 @@ Where TLS connections begin: a factory that accepts them, an endpoint that dials
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from attrs import define, field, frozen
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectionAborted, DNSLookupError
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -17,14 +16,20 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory
-from twisted.python.failure import Failure
+from twisted.logger import Logger
 from zope.interface import implementer
 
+from mezite.error import RemoteError, TimedOut, Unavailable
 from mezite.names import HostPort
 from mezite.wire.contexts import ClientContext, HubContexts
-from mezite.wire.error import AlpnLost, HubUnreachable, why_unreachable
+from mezite.wire.dial import Dial, dial
+from mezite.wire.error import AlpnLost, HandshakeFailed
 from mezite.wire.outbound import way_to
 from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
+from mezite.wire.upgrade import UpgradeEndpoint
+from mezite.wire.ways import WAYS, Ways, may_be_a_balancer
+
+_log: Final = Logger()
 
 
 class TlsServerFactory(Factory):
@@ -78,6 +83,8 @@ class TlsClientEndpoint:
     then says so with :class:`~mezite.wire.error.TlsBroken`.
 
     The way there is direct, or through the proxy that the environment names.
+    Where something on the way ends TLS, such as a load balancer, the same TLS
+    goes through it in a WebSocket; what fails then is told as it failed directly.
 
     :raises HubUnreachable: no TCP connection came about.
     :raises ProxyRefused: the proxy on the way has other ideas; or ProxyBroken.
@@ -88,73 +95,58 @@ class TlsClientEndpoint:
     _context: ClientContext
     _server_name: str | None = field(default=None, kw_only=True)
     _timeout: float = field(default=HANDSHAKE_TIMEOUT, kw_only=True)
+    _ways: Ways = field(default=WAYS, kw_only=True)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, inner: IProtocolFactory) -> IProtocol:
-        dial = Dial(inner, self._context, self._server_name, self._reactor, self._timeout)
-        endpoint = way_to(self._reactor, self._address, timeout=self._timeout)
+        if self._ways.begins_with_upgrade(self._address, self._reactor.seconds()):
+            return await self._upgrade_first(inner)
         try:
-            await endpoint.connect(dial)
-        except (ConnectError, DNSLookupError) as error:
-            raise HubUnreachable(self._address, why_unreachable(error)) from error
-        return await dial.done
+            protocol = await self._direct(inner)
+        except (AlpnLost, HandshakeFailed) as error:
+            if not may_be_a_balancer(error):
+                raise
+            protocol = await self._upgrade_after(error, inner)
+            self._ways.upgraded(self._address, self._reactor.seconds())
+        else:
+            self._ways.direct(self._address)
+        return protocol
 
-
-@define(eq=False)
-class Dial(Factory):
-    """One attempt at a connection; ``done`` fires with the inner protocol, or fails."""
-
-    noisy = False
-
-    _inner: IProtocolFactory
-    _context: ClientContext
-    _server_name: str | None
-    _clock: IReactorTime
-    _timeout: float
-    done: Deferred[IProtocol] = field(init=False)
-    _transport: TLSTransport | None = field(init=False, default=None)
-
-    def __attrs_post_init__(self) -> None:
-        self.done = Deferred(lambda _: self._give_up())
-
-    def doStart(self) -> None:
-        self._inner.doStart()
-
-    def doStop(self) -> None:
-        self._inner.doStop()
-
-    def buildProtocol(self, addr: IAddress | None) -> TLSTransport:
-        self._transport = TLSTransport(
-            self._context.connection(self._server_name),
-            self._clock,
-            secured=self._secured,
-            failed=self._failed,
-            handshake_timeout=self._timeout,
-        )
-        return self._transport
-
-    def _secured(self, transport: TLSTransport) -> None:
-        if transport.negotiatedProtocol != self._context.protocol:
-            self._failed(Failure(AlpnLost(self._context.protocol)))
-            return
+    async def _upgrade_after(
+        self, first: AlpnLost | HandshakeFailed, inner: IProtocolFactory
+    ) -> IProtocol:
         try:
-            inner = self._inner.buildProtocol(transport.getPeer())
-            if inner is None:
-                raise ConnectionAborted
-            transport.attach(inner)
-        except Exception:
-            self._failed(Failure())
-            transport.abortConnection()
-            return
-        self.done.callback(inner)
+            return await self._upgrade(inner)
+        except (RemoteError, Unavailable, TimedOut) as error:
+            _log.debug("{hub} takes no upgrade: {error}", hub=self._address, error=error)
+            # What ends TLS may be a captive portal, or an impostor: the first error tells more.
+            if isinstance(first, AlpnLost):
+                raise AlpnLost(first.protocol, upgrade=str(error)) from None
+            raise first from None
 
-    def _failed(self, failure: Failure) -> None:
-        if not self.done.called:
-            self.done.errback(failure)
+    async def _upgrade_first(self, inner: IProtocolFactory) -> IProtocol:
+        try:
+            return await self._upgrade(inner)
+        except (RemoteError, Unavailable, TimedOut) as error:
+            first = error
+        try:
+            protocol = await self._direct(inner)
+        except (AlpnLost, HandshakeFailed) as error:
+            # The balancer is still there, so what it said of the upgrade is what is wrong.
+            raise (first if may_be_a_balancer(error) else error) from None
+        self._ways.direct(self._address)
+        return protocol
 
-    def _give_up(self) -> None:
-        self._failed(Failure(CancelledError()))
-        if self._transport is not None:
-            self._transport.abortConnection()
+    async def _direct(self, inner: IProtocolFactory) -> IProtocol:
+        way = way_to(self._reactor, self._address, timeout=self._timeout)
+        return await self._dial(way, inner)
+
+    async def _upgrade(self, inner: IProtocolFactory) -> IProtocol:
+        way = UpgradeEndpoint(self._reactor, self._address, timeout=self._timeout)
+        return await self._dial(way, inner)
+
+    async def _dial(self, way: IStreamClientEndpoint, inner: IProtocolFactory) -> IProtocol:
+        attempt = Dial(inner, self._context, self._server_name, self._reactor, self._timeout)
+        return await dial(way, attempt, self._address)

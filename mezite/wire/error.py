@@ -49,15 +49,21 @@ class TlsBroken(RemoteError):
 
 
 class AlpnLost(RemoteError):
-    """The handshake succeeded, without the ALPN name that we need."""
+    """
+    The handshake succeeded, without the ALPN name that we need.
 
-    def __init__(self, protocol: bytes) -> None:
+    ``upgrade`` is what became of the way through a load balancer, if it was tried.
+    """
+
+    def __init__(self, protocol: bytes, upgrade: str | None = None) -> None:
         name = protocol.decode("ascii", "replace")
         super().__init__(
             f"the other end did not agree to {name}: it is not a Mezite hub,"
             " or something before it ends TLS on its own, such as a load balancer"
+            + ("" if upgrade is None else f" ({upgrade})")
         )
         self.protocol = protocol
+        self.upgrade = upgrade
 
 
 class BadCredentials(BadInput):

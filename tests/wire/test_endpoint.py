@@ -64,6 +64,14 @@ class DialTestCase(SynchronousTestCase):
         )
         return link(client, factory.buildProtocol(None), self.reactor)
 
+    def hang_up_on_upgrade(self) -> None:
+        """Be something that ends TLS, and knows of no upgrade."""
+        self.reactor.advance(0)
+        self.served = Speaker()
+        wire = self.answer()
+        self.served.transport.loseConnection()
+        wire.flush()
+
 
 class DialTests(DialTestCase):
     """What becomes of a dial."""
@@ -107,6 +115,7 @@ class DialTests(DialTestCase):
         self.answer(
             HubContexts(hub_names=[HUB_NAME], authorities_pem=theirs.ca_pem, hub=theirs.hub)
         )
+        self.hang_up_on_upgrade()
         error = self.failureResultOf(dialed, HandshakeFailed).value
         self.assertIn("not from an authority that is trusted", str(error))
         self.assertEqual(self.inner.deliveries, 0)
@@ -115,8 +124,10 @@ class DialTests(DialTestCase):
         """A port that does not agree to our name is no hub, or hides one, and that is said."""
         dialed = self.dial(b"mezite-from-the-future")
         self.answer()
+        self.hang_up_on_upgrade()
         error = self.failureResultOf(dialed, AlpnLost).value
         self.assertIn("load balancer", str(error))
+        self.assertIn("hung up when asked to upgrade", str(error))
 
     def test_silence(self) -> None:
         """A port that accepts and says nothing is given up after the deadline."""

@@ -234,6 +234,11 @@ class PresentedTests(PresentedTestCase):
             failed=lambda failure: None,
         )
         link(client, server, self.reactor)
+        # Nor does it upgrade.
+        self.reactor.advance(0)
+        again = self.reactor.tcpClients[-1][2]
+        again.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+        self.reactor.advance(30)
         self.failureResultOf(looking, AlpnLost)
 
     def test_unreachable(self) -> None:
