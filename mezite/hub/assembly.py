@@ -68,6 +68,7 @@ from mezite.hub.sshproxy import SshProxyFactory
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.tunnelserver import TunnelServerFactory
 from mezite.hub.upkeep import NodeUpkeep
+from mezite.hub.web.connectionupgrade import ConnectionUpgrade
 from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import HubFacts, build_site
 from mezite.hub.webhooks import Place, Webhooks, webhook_agent
@@ -223,6 +224,11 @@ def assemble(setting: Setting) -> HubParts:
         check=Readiness(store, clock).check,
         metrics=metrics.registry,
         api=RestApi(table, clock=clock, wall_clock=setting.wall_clock),
+        upgrade=ConnectionUpgrade(
+            lambda client: router.upgraded(client),
+            clock=clock,
+            balancers=setting.config.balancers,
+        ),
         reactor=clock,
     )
     router = Router(

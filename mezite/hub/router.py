@@ -9,7 +9,7 @@ in :mod:`mezite.wire.alpn`, what it demands in :mod:`mezite.wire.contexts`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
@@ -27,7 +27,10 @@ from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
 # An unfinished handshake takes about 60 KB: 2,048 of them stay below 128 MB, and are as many
 # as two cores finish in the two seconds after all agents dial at once.
 HANDSHAKES_AT_ONCE: Final = 2048
-# Of these, one address (or network of IPv6) may have one in so many. Not fewer: to a hub
+# Of these, so many may be inside of connections that were upgraded to a WebSocket, which take
+# another 60 KB for the TLS around them.
+_UPGRADED_SHARE: Final = 4
+# Of each number, one address (or network of IPv6) may have one in so many. Not fewer: to a hub
 # behind a balancer, all agents are at one address.
 _SHARE: Final = 2
 
@@ -64,6 +67,8 @@ class Router(Factory):
         self._balancers = balancers
         self.headers_awaited = 0
         self.handshakes = 0
+        self.upgraded_handshakes = 0
+        self._upgraded_handshakes_of: Counter[str] = Counter()
         self._handshakes_of: Counter[str] = Counter()
         self.handshakes_failed = 0
         self.handshakes_refused = 0
@@ -86,6 +91,34 @@ class Router(Factory):
             return self._await_header(addr)
         return self._secure(addr)
 
+    def upgraded(self, client: IAddress) -> Protocol | None:
+        """
+        What speaks with a client inside a WebSocket, as if it had connected to the port.
+
+        None if there are too many who have not finished their handshakes. Not
+        HTTPS: a WebSocket inside could be upgraded again, and so on.
+        """
+        network = network_of(getattr(client, "host", ""))
+        limit = self._handshakes_at_once // _UPGRADED_SHARE
+        if self.upgraded_handshakes >= limit or self._upgraded_handshakes_of[network] >= max(
+            1, limit // _SHARE
+        ):
+            self.handshakes_refused += 1
+            return None
+        self.upgraded_handshakes += 1
+        self._upgraded_handshakes_of[network] += 1
+
+        def ended() -> None:
+            self.upgraded_handshakes -= 1
+            self._upgraded_handshakes_of[network] -= 1
+            if not self._upgraded_handshakes_of[network]:
+                del self._upgraded_handshakes_of[network]
+
+        protocol = self._secure(client, ended=ended, closed=frozenset({Route.WEB}))
+        if protocol is None:
+            ended()
+        return protocol
+
     def _await_header(self, balancer: IAddress) -> Protocol | None:
         if self.headers_awaited >= self._handshakes_at_once:
             self.handshakes_refused += 1
@@ -104,7 +137,12 @@ class Router(Factory):
         )
 
     def _secure(
-        self, addr: IAddress | None, *, through: IAddress | None = None
+        self,
+        addr: IAddress | None,
+        *,
+        through: IAddress | None = None,
+        ended: Callable[[], None] | None = None,
+        closed: frozenset[Route] = frozenset(),
     ) -> TLSTransport | None:
         network = network_of(getattr(addr, "host", ""))
         if self.handshakes >= self._handshakes_at_once or (
@@ -124,11 +162,11 @@ class Router(Factory):
         self._handshakes_of[network] += 1
 
         def secured(transport: TLSTransport) -> None:
-            self._ended(network)
-            self._route(transport)
+            self._ended(network, ended)
+            self._route(transport, closed)
 
         def failed(failure: Failure) -> None:
-            self._ended(network)
+            self._ended(network, ended)
             self._failed(addr, failure)
 
         return TLSTransport(
@@ -140,19 +178,21 @@ class Router(Factory):
             peer=None if through is None else addr,
         )
 
-    def _ended(self, network: str) -> None:
+    def _ended(self, network: str, tell: Callable[[], None] | None) -> None:
         """A handshake is over, in whatever way."""
+        if tell is not None:
+            tell()
         self.handshakes -= 1
         self._handshakes_of[network] -= 1
         if not self._handshakes_of[network]:
             del self._handshakes_of[network]
 
-    def _route(self, transport: TLSTransport) -> None:
+    def _route(self, transport: TLSTransport, closed: frozenset[Route]) -> None:
         route = route_of(
             transport.negotiatedProtocol, transport.server_name, self._contexts.hub_names
         )
         self.routed[route] += 1
-        listener = self._routes.get(route)
+        listener = None if route in closed else self._routes.get(route)
         peer = transport.getPeer()
         if listener is None:
             self._log.info("{peer} asked for {route}, which is off", peer=peer, route=route.value)

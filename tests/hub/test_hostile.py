@@ -214,6 +214,7 @@ class ReadinessTests(SynchronousTestCase):
             check=check,
             metrics=CollectorRegistry(),
             api=Resource(),
+            upgrade=Resource(),
             reactor=MemoryReactorClock(),
         )
         self.site.startFactory()

@@ -8,6 +8,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.error import Unavailable
+from mezite.hub.web.connectionupgrade import ConnectionUpgrade
 from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import BODY_LENGTH, HubFacts, build_site
 
@@ -26,7 +27,14 @@ class SiteTests(SynchronousTestCase):
 
         clock = Clock()
         api = RestApi({}, clock=clock, wall_clock=clock.seconds)
-        self.site = build_site(FACTS, check=check, metrics=registry, api=api, reactor=clock)
+        self.site = build_site(
+            FACTS,
+            check=check,
+            metrics=registry,
+            api=api,
+            upgrade=ConnectionUpgrade(lambda client: None, clock=clock),
+            reactor=clock,
+        )
         self.site.startFactory()
         self.addCleanup(self.site.stopFactory)
 

@@ -28,6 +28,7 @@ from mezite.hub.web.pages import HTML, pages
 from mezite.hub.web.resources import PLAIN, Fixed, Folder, Page, text_of
 from mezite.rpc.httpstatus import BodyTooLarge
 from mezite.tasks import background
+from mezite.wire.websocket import PATH as UPGRADE_PATH
 
 # The largest request with a body that makes sense is a role, of some hundred bytes to some KiB.
 BODY_LENGTH: Final = 64 * 1024
@@ -94,6 +95,25 @@ class _Front(Page):
             version=html.escape(__version__),
         )
         return page.encode()
+
+
+class _WebApi(Resource):
+    """The API, which is given every path, beside some that are not its own."""
+
+    def __init__(self, api: Resource) -> None:
+        super().__init__()
+        self._api = api
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        # As if we had not been asked: the API looks at the whole rest of the path.
+        assert request.prepath is not None
+        assert request.postpath is not None
+        request.postpath.insert(0, request.prepath.pop())
+        return self._api
+
+    def render(self, request: Request) -> bytes | int:
+        answer: bytes | int = self._api.render(request)
+        return answer
 
 
 class _QuietSite(Site):
@@ -166,10 +186,12 @@ def build_site(
     check: Callable[[], Awaitable[None]],
     metrics: CollectorRegistry,
     api: Resource,
+    upgrade: Resource,
     reactor: IReactorTime,
 ) -> Site:
     """
-    The site with all its paths; what is below ``/v1/webapi`` is the ``api``'s.
+    The site with all its paths; what is below ``/v1/webapi`` is the ``api``'s,
+    but for the ``upgrade``.
 
     ``check`` raises a :class:`~mezite.error.MeziteError` while the hub is not
     ready; its sentence is shown to whoever asks.
@@ -183,5 +205,7 @@ def build_site(
     root.putChild(b"web", pages(facts.cluster_name))
     v1 = Folder()
     root.putChild(b"v1", v1)
-    v1.putChild(b"webapi", api)
+    webapi = _WebApi(api)
+    webapi.putChild(UPGRADE_PATH.rpartition("/")[2].encode(), upgrade)
+    v1.putChild(b"webapi", webapi)
     return _QuietSite(root, requestFactory=BoundedRequest, timeout=IDLE_SECONDS, reactor=reactor)
