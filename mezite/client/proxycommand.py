@@ -35,6 +35,14 @@ DEFAULT_PORT = 3080
 # Connecting and the handshake together: what a person waits for before the sentence.
 DIAL_SECONDS = 10.0
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+# As in mezite.wire.ways, in the words of the standard library.
+_SIGNS = (
+    "alert_no_application_protocol",
+    "alert_protocol_version",
+    "alert_handshake_failure",
+    "unrecognized_name",
+    "unsupported_protocol",
+)
 USAGE = "usage: msh proxy ssh [--profile DIR | --proxy HOST:PORT] NODE[:PORT]"
 
 
@@ -154,36 +162,77 @@ def _server_name(text: str, hub_name: str) -> str:
 
 
 def dial(target: Target, deadline: float) -> Connection:
-    """Connect to the hub, prove who we are, and check who it is."""
+    """
+    Connect to the hub, prove who we are, and check who it is.
+
+    Where something on the way ends TLS, a WebSocket leads through it; if that
+    does not help, what failed is told as it failed without it.
+    """
     context = _context(target)
     host, port = target.address
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    connected: socket.socket | None = None
     try:
-        connected = _connect_by_proxy(host, port, deadline)
-        connection = Connection(connected, context, target.server_name)
+        try:
+            return _dial(target, context, where, deadline)
+        except (_AlpnLost, ssl.SSLError) as first:
+            if not _may_be_a_balancer(first):
+                raise
+            try:
+                return _dial(target, context, where, deadline, is_upgraded=True)
+            except (MeziteError, OSError):
+                raise first from None
+    except TimeoutError:
+        raise HubUnreachable(
+            f"the hub at {where} did not answer within {DIAL_SECONDS:g} s"
+        ) from None
+    except ssl.SSLCertVerificationError as error:
+        raise UntrustedHub(
+            f"the hub at {where} is not the one you logged in to, or its authority was rotated:"
+            f" run msh login ({error.verify_message})"
+        ) from None
+    except ssl.SSLError as error:
+        raise tls_failure(error, where) from None
+    except OSError as error:
+        raise HubUnreachable(f"the hub at {where} cannot be reached: {_reason(error)}") from None
+
+
+class _AlpnLost(RemoteError):
+    """What answered does not know what we want to speak."""
+
+
+def _may_be_a_balancer(error: Exception) -> bool:
+    """Whether this is how it looks from here if something before the hub ends TLS."""
+    if isinstance(error, _AlpnLost | ssl.SSLCertVerificationError):
+        return True
+    reason = str(getattr(error, "reason", "") or "").lower()
+    return any(sign in reason for sign in _SIGNS)
+
+
+def _dial(
+    target: Target,
+    context: ssl.SSLContext,
+    where: str,
+    deadline: float,
+    *,
+    is_upgraded: bool = False,
+) -> Connection:
+    connected = _connect_by_proxy(*target.address, deadline)
+    try:
+        if is_upgraded:
+            # Few need it.
+            from mezite.client.upgraded import upgraded
+
+            connection: Connection = upgraded(
+                connected, target.address[0], where, context, target.server_name, deadline
+            )
+        else:
+            connection = Connection(connected, context, target.server_name)
         connection.handshake(deadline)
         _check_hub(connection.tls, target.cluster, where)
-    except BaseException as error:
-        if connected is not None:
-            connected.close()
-        if isinstance(error, TimeoutError):
-            raise HubUnreachable(
-                f"the hub at {where} did not answer within {DIAL_SECONDS:g} s"
-            ) from None
-        if isinstance(error, ssl.SSLCertVerificationError):
-            raise UntrustedHub(
-                f"the hub at {where} is not the one you logged in to, or its authority was rotated:"
-                f" run msh login ({error.verify_message})"
-            ) from None
-        if isinstance(error, ssl.SSLError):
-            raise tls_failure(error, where) from None
-        if isinstance(error, OSError):
-            raise HubUnreachable(
-                f"the hub at {where} cannot be reached: {_reason(error)}"
-            ) from None
+        connection.socket.setblocking(False)
+    except BaseException:
+        connected.close()
         raise
-    connected.setblocking(False)
     return connection
 
 
@@ -296,7 +345,7 @@ def _check_hub(tls: ssl.SSLObject, cluster: str, where: str) -> None:
     if ("URI", f"mezite://{cluster}/hub") not in names:
         raise UntrustedHub(f"what answers at {where} is not the hub of {cluster}")
     if tls.selected_alpn_protocol() != ALPN:
-        raise RemoteError(
+        raise _AlpnLost(
             f"{where} does not speak {ALPN}: is something that ends TLS in front of the hub?"
         )
 

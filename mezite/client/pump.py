@@ -28,7 +28,14 @@ PIPE_BYTES = 1024 * 1024
 
 
 class Connection:
-    """TLS over a socket that the caller waits for: bytes in, bytes out."""
+    """
+    TLS over a socket that the caller waits for: bytes in, bytes out.
+
+    What is no socket, and keeps bytes of its own, overrides what concerns them.
+    """
+
+    # How long to wait at most for something to happen, in milliseconds.
+    patience: int | None = None
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext, server_name: str) -> None:
         self.socket = connected
@@ -37,6 +44,13 @@ class Connection:
         # As bytes it is taken as it is; text would import the codec of IDNA.
         name: str = server_name.encode("ascii")  # type: ignore[assignment]
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
+
+    def has_unsent(self) -> bool:
+        """Whether bytes wait that were taken, and are to be sent when there is room."""
+        return False
+
+    def tend(self) -> None:
+        """Do what is due at this time."""
 
     def handshake(self, deadline: float) -> None:
         """
@@ -112,14 +126,16 @@ class Pump:
 
     def _loop(self) -> None:
         poll = select.poll()
-        hub = self._connection.socket.fileno()
+        connection = self._connection
+        hub = connection.socket.fileno()
         masks = {hub: 0, self._source: 0, self._sink: -1}
         while (self._hub_open or self._to_sink) and not self._sink_gone:
             self._collect_outgoing()
+            is_sending = self._to_socket or connection.has_unsent()
             wanted = {
                 hub: (select.POLLIN if self._hub_open and not self._to_sink else 0)
-                | (select.POLLOUT if self._to_socket else 0),
-                self._source: select.POLLIN if self._source_open and not self._to_socket else 0,
+                | (select.POLLOUT if is_sending else 0),
+                self._source: select.POLLIN if self._source_open and not is_sending else 0,
                 self._sink: select.POLLOUT if self._to_sink else 0,
             }
             for file, mask in wanted.items():
@@ -132,16 +148,17 @@ class Pump:
                     # What is closed or broken is reported whatever is asked for: look
                     # away. Of the sink we want to hear it.
                     poll.unregister(file)
-            for file, events in poll.poll():
+            for file, events in poll.poll(connection.patience):
                 if file == hub:
                     self._hub_ready(events)
                 elif file == self._sink:
                     self._sink_ready(events)
                 else:
                     self._source_ready()
+            connection.tend()
 
     def _hub_ready(self, events: int) -> None:
-        if events & select.POLLOUT and self._to_socket:
+        if events & select.POLLOUT:
             self._send()
         if events & ~select.POLLOUT and self._hub_open and not self._to_sink:
             self._receive()
