@@ -7,7 +7,7 @@ SOURCES := $(shell find mezite twisted -type f -not -name '*.pyc') setup.cfg pyp
 # program:package, for what the tests run beside our own programs
 TEST_PROGRAMS := sshd:openssh-server ssh:openssh-client sftp:openssh-client tmux:tmux \
 	ss:iproute2 openssl:openssl curl:curl git:git vim:vim ps:procps \
-	rsync:rsync ansible:ansible-core chromium:chromium
+	rsync:rsync ansible:ansible-core chromium:chromium haproxy:haproxy nginx:nginx-light
 
 .PHONY: demo test lint types docs tests bench clean system
 
