@@ -53,6 +53,9 @@ from mezite.hub.lockservice import LockMethods
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory
 from mezite.hub.nodeservice import NodeMethods
+from mezite.hub.openssh.dialing import ServerDialer, network_endpoint
+from mezite.hub.openssh.recordings import Feeder, HubSpool
+from mezite.hub.openssh.servers import OpenSshServers
 from mezite.hub.opensshservice import OpenSshMethods
 from mezite.hub.presence import Presence
 from mezite.hub.proofservice import ProofMethods
@@ -154,6 +157,7 @@ class HubParts:
     recordings: HubRecordings
     review: SessionReview
     opener: SessionOpener
+    spool: HubSpool
     audit: AuditKeeping
     router: Router
     admin_listener: GrpcServerFactory
@@ -193,13 +197,22 @@ def assemble(setting: Setting) -> HubParts:
     review = SessionReview(live, registry, services.access, services.locks, services.trail, clock)
     services.locks.when_changed(review.locks_changed)
     watchers.append(review)
-    table = review.watching(
-        _table(setting, services, registry, directory, presence, live, audit, recordings)
+    sessions = SessionMethods(
+        services.access, live, recordings.keeping, services.trail, setting.wall_clock
     )
+    table = review.watching(
+        _table(setting, services, registry, directory, presence, sessions, audit, recordings)
+    )
+    feeder = Feeder(
+        recordings.intake, store.recordings, setting.cluster, setting.recording_threads, clock
+    )
+    spool = HubSpool.below(setting.config.data_dir, feeder, wall_clock=setting.wall_clock)
+    servers = _servers(setting, services, sessions, live, spool)
     opener = SessionOpener(
         directory=directory,
         access=services.access,
         live=live,
+        servers=servers,
         trail=services.trail,
         metrics=metrics,
         clock=clock,
@@ -261,6 +274,7 @@ def assemble(setting: Setting) -> HubParts:
         recordings,
         review,
         opener,
+        spool,
         audit,
         router,
         admin_listener,
@@ -380,7 +394,7 @@ def _table(
     registry: TunnelRegistry,
     directory: NodeDirectory,
     presence: Presence,
-    live: LiveSessions,
+    sessions: SessionMethods,
     keeping: AuditKeeping,
     recordings: HubRecordings,
 ) -> Mapping[str, Method]:
@@ -439,7 +453,6 @@ def _table(
         ),
         lambda: services.rotation.authorities,
     )
-    sessions = SessionMethods(services.access, live, recordings.keeping, services.trail, wall_clock)
     locks = LockMethods(services.locks, store.users, store.roles, directory)
     own = CallerMethods(services.proofs.logins)
     audit = AuditMethods(
@@ -464,6 +477,32 @@ def _table(
         recordings.methods.handlers(),
         openssh.handlers(),
         locks.handlers(),
+    )
+
+
+def _servers(
+    setting: Setting,
+    services: Services,
+    sessions: SessionMethods,
+    live: LiveSessions,
+    spool: HubSpool,
+) -> OpenSshServers:
+    """The way to servers without an agent."""
+
+    def authorities() -> Authorities:
+        return services.rotation.authorities
+
+    dialer = ServerDialer(
+        network_endpoint(setting.reactor),
+        authorities,
+        setting.store.serials,
+        services.trail,
+        setting.reactor,
+        setting.wall_clock,
+    )
+    names = tuple(dict.fromkeys([*setting.config.hub_names, setting.cluster.text]))
+    return OpenSshServers(
+        sessions, live, dialer, spool, authorities, names, setting.reactor, setting.wall_clock
     )
 
 

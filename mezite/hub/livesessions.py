@@ -9,22 +9,17 @@ gone, :mod:`mezite.hub.sessionreview`'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 
 from mezite.audit.events import Actor
-from mezite.error import LimitReached, MeziteError
-from mezite.hub.tunnels import Tunnel
+from mezite.error import LimitReached
 from mezite.identity.locks import Attempt
-from mezite.mux.transport import StreamTransport
 from mezite.names import LoginName, RoleName, UserName
-from mezite.rpc.proto.tunnel_pb2 import StreamHeader
-from mezite.rpc.streamheader import encode
 from mezite.store.records import NodeRecord
 
 # Each has a TLS connection of its own: no hub has more sockets.
@@ -54,7 +49,7 @@ class Visitor:
 @define(eq=False)
 class LiveSession:
     """
-    One stream to a node's SSH server.
+    One connection of a person's to a node's SSH server.
 
     ``roles`` are the user's as of the last decision. ``login`` is None until the
     agent asked for it; a session that has one is in the audit.
@@ -63,8 +58,8 @@ class LiveSession:
     session_id: str
     visitor: Visitor
     node: NodeRecord
-    tunnel: Tunnel = field(repr=False)
-    stream: StreamTransport = field(repr=False)
+    # An IWay (mezite.hub.ways).
+    way: Any = field(repr=False)
     since: float
     roles: frozenset[RoleName] = frozenset()
     login: LoginName | None = None
@@ -128,8 +123,8 @@ class LiveSessions:
         """
         Have a session end, with a sentence that the person reads; False if it does already.
 
-        The agent is asked to, since only it can speak to the person. Whether it
-        does or not, the stream is gone after :data:`GOODBYE_SECONDS`.
+        Whoever ends the person's SSH is asked to, since only they can speak to the person.
+        Whether they do or not, the way is cut after :data:`GOODBYE_SECONDS`.
         """
         if session.ending is not None or session.session_id not in self._sessions:
             return False
@@ -140,25 +135,15 @@ class LiveSessions:
             user=session.user,
             reason=reason,
         )
-        header = StreamHeader(service="end-session", session_id=session.session_id, reason=reason)
-        try:
-            asking = session.tunnel.mux.open_stream()
-            asking.write(encode(header))
-        except MeziteError:
-            # The tunnel is going, or full; there is nobody to be asked.
+        take_back = session.way.ask_to_end(session.session_id, reason)
+        if take_back is None:
             self._cut(session)
-            return True
-        question = _Question()
-        asking.attach(question)
-        self._clock.callLater(GOODBYE_SECONDS, self._cut, session, asking)
+        else:
+            self._clock.callLater(GOODBYE_SECONDS, self._cut, session, take_back)
         return True
 
-    def _cut(self, session: LiveSession, asking: StreamTransport | None = None) -> None:
-        if asking is not None:
-            asking.abortConnection()
+    def _cut(self, session: LiveSession, take_back: Callable[[], None] | None = None) -> None:
+        if take_back is not None:
+            take_back()
         if self._sessions.get(session.session_id) is session:
-            session.stream.abortConnection()
-
-
-class _Question(Protocol):
-    """The hub's end of a stream that asks for an end; the answer is its own end."""
+            session.way.cut()

@@ -132,6 +132,7 @@ class HubService(Service):
         self._sweep.clock = self._reactor
         self._sweep.start(_SWEEP_SECONDS, now=True)
         self._parts.recordings.start()
+        self._parts.spool.start()
         self._rotation_clock.start()
         self._log.info(
             "hub of {cluster} listens on {address}",
@@ -169,6 +170,7 @@ class HubService(Service):
         self._parts.services.locks.stop()
         for tunnel in self.registry:
             tunnel.mux.close()
+        await self._parts.spool.stop()
         await self._parts.audit.stop()
         await self._parts.recordings.stop()
         await self._store.close()

@@ -101,7 +101,7 @@ class SessionReview:
         for session in self.live.of(user):
             if (session.visitor.issued, session.carried) != (issued, carried):
                 continue
-            node = evolve(session.node, labels=dict(session.tunnel.labels))
+            node = evolve(session.node, labels=dict(session.way.labels))
             ruling = self.access.judge(rights, node, session.login, address=session.visitor.address)
             if ruling.allowed:
                 session.roles = ruling.roles

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -24,12 +24,14 @@ from mezite.hub.error import AccessRefused, SessionLimitReached, UnknownNode
 from mezite.hub.livesessions import LiveSession, LiveSessions, Visitor
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory, did_you_mean, shown
+from mezite.hub.openssh.servers import OpenSshServers
+from mezite.hub.ways import TunnelWay
 from mezite.identity.roles import Decision
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
 from mezite.store.records import NodeRecord
 from mezite.tasks import background, within
-from mezite.wire.splice import Spliceable, Spliced, splice
+from mezite.wire.splice import Spliceable, Spliced
 
 # Three look-ups in the database; whoever waits longer is told so.
 _OPENING_SECONDS: Final = 10.0
@@ -46,6 +48,7 @@ class SessionOpener:
         directory: NodeDirectory,
         access: AccessService,
         live: LiveSessions,
+        servers: OpenSshServers,
         trail: AuditTrail,
         metrics: HubMetrics,
         clock: IReactorTime,
@@ -54,6 +57,7 @@ class SessionOpener:
         self._directory = directory
         self._access = access
         self._live = live
+        self._servers = servers
         self._trail = trail
         self._metrics = metrics
         self._clock = clock
@@ -115,25 +119,31 @@ class SessionOpener:
         await self._check_number(visitor, record, ruling)
         # From here to the end nothing waits, so that nothing is decided on what was.
         self._live.check_room()
-        tunnel = self._directory.tunnel_to(record, self._wall_clock())
+        session_id = str(uuid.uuid4())
         session = LiveSession(
-            session_id=str(uuid.uuid4()),
+            session_id=session_id,
             visitor=visitor,
             node=record,
-            tunnel=tunnel,
-            stream=tunnel.open_stream(visitor.user),
+            way=self._way(session_id, visitor, record),
             since=self._wall_clock(),
             roles=ruling.roles,
         )
+        self._live.add(session)
+        return session
+
+    def _way(self, session_id: str, visitor: Visitor, record: NodeRecord) -> Any:
+        if not record.has_agent:
+            return self._servers.way(session_id, visitor, record)
+        tunnel = self._directory.tunnel_to(record, self._wall_clock())
+        stream = tunnel.open_stream(visitor.user)
         header = StreamHeader(
             service="ssh",
-            session_id=session.session_id,
+            session_id=session_id,
             user=visitor.user.text,
             client_address=visitor.address,
         )
-        session.stream.write(encode(header))
-        self._live.add(session)
-        return session
+        stream.write(encode(header))
+        return TunnelWay(tunnel, stream)
 
     async def _check_number(self, visitor: Visitor, record: NodeRecord, ruling: Ruling) -> None:
         most = ruling.options.max_sessions
@@ -154,15 +164,15 @@ class SessionOpener:
 
     async def carry(self, session: LiveSession, transport: Spliceable) -> None:
         """Join a session with its person, until both have gone."""
-        relayed = None
+        relayed: Spliced | None = None
         try:
-            relayed = await splice(transport, session.stream)
+            relayed = await session.way.carry(transport)
         finally:
             self._over(session, relayed)
 
     def abandon(self, session: LiveSession) -> None:
         """Nobody came for this session."""
-        session.stream.abortConnection()
+        session.way.cut()
         self._over(session, None)
 
     async def close(self) -> None:

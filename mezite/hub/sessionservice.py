@@ -4,7 +4,7 @@ The auth service's methods about sessions: begun by agents, seen and ended by pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from attrs import frozen
@@ -20,6 +20,7 @@ from mezite.hub.authservice import Handler, page
 from mezite.hub.callers import Subject
 from mezite.hub.livesessions import LiveSession, LiveSessions
 from mezite.identity.locks import check_message
+from mezite.identity.roles import Decision
 from mezite.identity.rolesdoc import Recording
 from mezite.names import LoginName, UserName
 from mezite.rpc.proto import auth_pb2 as pb
@@ -72,26 +73,35 @@ class SessionMethods:
         if session is None or not _is_open_to(session, who.node, user):
             await self._note_forgery(who, user, login, request.session_id)
             return pb.AuthorizeSessionResponse(allowed=False, reason=_NO_SESSION)
+        ruling = await self.begin(session, login, request.request_ids)
+        if not ruling.allowed:
+            return pb.AuthorizeSessionResponse(allowed=False, reason=ruling.sentence)
+        return _permission(ruling)
+
+    async def begin(self, session: LiveSession, login: LoginName, carried: Iterable[str]) -> Ruling:
+        """
+        Let a session begin that nobody began, once it is in the audit.
+
+        :param carried: the access requests in the user's SSH certificate.
+        """
         # From now on locks of this login end it, and it cannot be begun again.
-        session.login, session.carried = login, frozenset(request.request_ids)
+        session.login, session.carried = login, frozenset(carried)
         ruling = await self.access.authorize_session(
-            user,
+            session.user,
             login,
-            who.node.agent_id,
+            session.node.agent_id,
             session_id=session.session_id,
             address=session.visitor.address,
             issued=session.visitor.issued,
             carried=session.carried,
         )
         if not ruling.allowed:
-            return pb.AuthorizeSessionResponse(allowed=False, reason=ruling.sentence)
+            return ruling
         session.roles = ruling.roles
         await self._note_start(session, login, ruling.options.record_session)
         if session.ending is not None or self.live.find(session.session_id) is None:
-            return pb.AuthorizeSessionResponse(
-                allowed=False, reason=session.ending or "the session has ended"
-            )
-        return _permission(ruling)
+            return Ruling(Decision(False, session.ending or "the session has ended"))
+        return ruling
 
     async def _note_start(
         self, session: LiveSession, login: LoginName, recording: Recording | None

@@ -116,6 +116,7 @@ def issue_user(
     extensions: Collection[str] = DEFAULT_EXTENSIONS,
     critical_options: Mapping[str, bytes] = MappingProxyType({}),
     requests: Sequence[str] = (),
+    key_id: str | None = None,
 ) -> str:
     """
     A certificate line for this person's key; the logins are its principals.
@@ -126,13 +127,15 @@ def issue_user(
     login must be given.
 
     :param requests: the ids of the access requests that it carries.
+    :param key_id: what it is known by in logs; the user's name, which is what
+        agents and hubs take it for, if nothing is said.
     :raises BadPublicKey: the key cannot be read or gets no certificate.
     """
     fields = CertificateFields(
         public_blob=subject_blob(public_line, tokens=True),
         serial=serial,
         kind=CertificateKind.USER,
-        key_id=user.text.encode(),
+        key_id=(user.text if key_id is None else key_id).encode(),
         principals=tuple(sorted({login.text.encode() for login in logins})),
         valid_after=max(0, int(now - CLOCK_SKEW)),
         valid_before=int(now + lifetime),
@@ -270,6 +273,27 @@ def check_host(
         valid_before=certificate.valid_before,
         public_blob=certificate.public_blob,
     )
+
+
+def check_server(
+    blob: bytes, *, trusted: Collection[bytes], now: float, principals: Collection[str]
+) -> bytes:
+    """
+    The key in a host certificate of others' making, if it is good for any of these names.
+
+    :param trusted: the blobs of the keys that may have signed it.
+    :raises CertificateRefused: for any other certificate.
+    """
+    certificate = _check(blob, CertificateKind.HOST, trusted, now)
+    if certificate.critical_options:
+        raise _unknown_options(certificate.critical_options)
+    names = _principals(certificate)
+    if names.isdisjoint(principals):
+        raise CertificateRefused(
+            f"the host certificate is for {', '.join(sorted(names))[:200]}",
+            reason=f"it is not for {', '.join(sorted(principals))}",
+        )
+    return certificate.public_blob
 
 
 def _issue(authority: SshAuthority, fields: CertificateFields) -> str:

@@ -162,7 +162,8 @@ class SessionRecordings:
 
     _log = Logger()
 
-    spooled: SpooledRecordings
+    # Begins recordings, as SpooledRecordings do.
+    spooled: Any
     record: SessionRecord
     about: Header
     _count: list[int] = field(init=False, factory=lambda: [0])
@@ -188,11 +189,12 @@ class SessionRecordings:
         is_strict = self.mode is Recording.STRICT
         header = evolve(self.about, number=number, has_input=self.record.has_input, **about)
         try:
-            return await self.spooled.begin(
+            recorder: Recorder = await self.spooled.begin(
                 header,
                 is_lossy=not is_strict,
                 on_failed=on_lost if is_strict else lambda error: None,
             )
+            return recorder
         except RecordingFailed as error:
             self._log.warn(
                 "session {session} cannot be recorded: {error}", session=header.session, error=error

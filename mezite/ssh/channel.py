@@ -16,6 +16,7 @@ import enum
 from collections import deque
 from typing import Any, Final
 
+from twisted.conch.ssh import connection as conch
 from twisted.conch.ssh.channel import SSHChannel
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.logger import Logger
@@ -23,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mezite.ssh.error import OutgoingOverflow, SshProtocolError
+from mezite.ssh.fields import uint32
 
 # As OpenSSH: 64 packets of 32 KiB keep a line of 100 ms at 160 Mbit/s full.
 WINDOW: Final = 2 * 1024 * 1024
@@ -126,6 +128,14 @@ class FlowChannel(SSHChannel):
             self._receiving = Receiving.ENDED
             self.eofReceived()
         self.closeReceived()
+
+    def asked(self, name: bytes, data: bytes, *, wants_reply: bool) -> None:
+        """The peer requests something; whether it is done is known at once."""
+        done = self.requestReceived(name, data)
+        remote = self.conn.channelsToRemoteChannel.get(self)
+        if wants_reply and remote is not None:
+            answer = conch.MSG_CHANNEL_SUCCESS if done else conch.MSG_CHANNEL_FAILURE
+            self.conn.transport.sendPacket(answer, uint32(remote))
 
     def _give(self, kind: int, data: bytes) -> None:
         if kind == 0:

@@ -24,8 +24,9 @@ fires when the connection is gone, with the error that says why.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
+from typing import Protocol as TypingProtocol
 
 from attrs import field, frozen
 from twisted.conch.ssh.service import SSHService
@@ -64,6 +65,24 @@ SECONDS: Final = 40.0
 BANNERS: Final = 8
 
 
+class Proved(TypingProtocol):
+    """What a host key was found to be."""
+
+    @property
+    def public_blob(self) -> bytes: ...
+
+
+class HostCheck(TypingProtocol):
+    """Whom we take for the server that we mean."""
+
+    @property
+    def algorithms(self) -> Sequence[bytes]:
+        """What it is asked to prove itself by, best first."""
+
+    def check(self, blob: bytes, /) -> Proved:
+        """:raises HostNotVerified: for a key that is not the server's."""
+
+
 @frozen
 class HostTrust:
     """
@@ -75,6 +94,10 @@ class HostTrust:
     authorities: Collection[bytes]
     principals: Collection[str]
     wall_clock: Callable[[], float]
+
+    @property
+    def algorithms(self) -> Sequence[bytes]:
+        return [name + algorithms.CERTIFICATE for name in algorithms.SIGNATURES]
 
     def check(self, blob: bytes) -> sshcert.HostCertificate:
         """:raises HostNotVerified: with a sentence that names the node."""
@@ -114,11 +137,10 @@ class ClientTransport(PacketTransport, SSHClientTransport):
     our_strict_marker = STRICT_CLIENT
     their_half = MSG_KEX_DH_GEX_GROUP
     supportedKeyExchanges = list(algorithms.KEY_EXCHANGES)
-    supportedPublicKeys = [name + algorithms.CERTIFICATE for name in algorithms.SIGNATURES]
 
     def __init__(
         self,
-        trust: HostTrust,
+        trust: HostCheck,
         user_key: UserKey,
         login: LoginName,
         connection: FlowConnection,
@@ -127,6 +149,7 @@ class ClientTransport(PacketTransport, SSHClientTransport):
         on_banner: Callable[[str], None] | None = None,
     ) -> None:
         self._trust = trust
+        self.supportedPublicKeys = list(trust.algorithms)
         self._user_key = user_key
         self._login = login
         self._connection = connection
@@ -137,7 +160,7 @@ class ClientTransport(PacketTransport, SSHClientTransport):
         self._watching: list[Deferred[Exception]] = []
         self._is_in = False
         self._is_lost = False
-        self.host_certificate: sshcert.HostCertificate | None = None
+        self.host: Proved | None = None
 
     def authenticated(self) -> Deferred[None]:
         """Fires once channels may be opened."""
@@ -204,7 +227,7 @@ class ClientTransport(PacketTransport, SSHClientTransport):
         host_key, their_half, signature = reader.string(), reader.string(), reader.string()
         reader.end()
         try:
-            certificate = self._trust.check(host_key)
+            proved = self._trust.check(host_key)
         except HostNotVerified as error:
             self.fail(error, HOST_KEY_NOT_VERIFIABLE)
             return
@@ -223,13 +246,13 @@ class ClientTransport(PacketTransport, SSHClientTransport):
         digest.update(secret)
         exchange_hash = digest.digest()
         if not is_signed(
-            certificate.public_blob,
+            proved.public_blob,
             signature,
             exchange_hash,
             algorithm=self.keyAlg.removesuffix(algorithms.CERTIFICATE),
         ):
             raise SshProtocolError("the node's signature is wrong", KEY_EXCHANGE_FAILED)
-        self.host_certificate = certificate
+        self.host = proved
         self._keySetup(secret, exchange_hash)
 
     def _keySetup(self, sharedSecret: bytes, exchangeHash: bytes) -> None:

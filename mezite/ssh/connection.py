@@ -289,7 +289,7 @@ class FlowConnection(SSHConnection):
         if channel.localClosed:
             self.channelClosed(channel)
 
-    # Requests. They are answered in the order they came, so an answer is known at once.
+    # Requests. They are answered in the order they came, which is the channel's to see to.
 
     def ssh_CHANNEL_REQUEST(self, packet: bytes) -> None:
         reader = FieldReader(packet)
@@ -297,10 +297,7 @@ class FlowConnection(SSHConnection):
         name, wants_reply = reader.string(), reader.boolean()
         if channel.localClosed:
             return
-        done = channel.requestReceived(name, reader.rest())
-        if wants_reply and channel in self.channelsToRemoteChannel:
-            answer = conch.MSG_CHANNEL_SUCCESS if done else conch.MSG_CHANNEL_FAILURE
-            self.transport.sendPacket(answer, uint32(self.channelsToRemoteChannel[channel]))
+        channel.asked(name, reader.rest(), wants_reply=wants_reply)
 
     def ssh_CHANNEL_SUCCESS(self, packet: bytes) -> None:
         self._answered(packet).callback(None)

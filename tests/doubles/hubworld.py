@@ -30,6 +30,7 @@ from mezite.config.hub import HubConfig
 from mezite.config.recordings import RecordingsConfig
 from mezite.hub.livesessions import LiveSession, Visitor
 from mezite.hub.service import HubService
+from mezite.hub.ways import TunnelWay
 from mezite.identity.authorities import Authorities
 from mezite.identity.authority import SshAuthority, X509Authority
 from mezite.identity.roles import LabelSelector
@@ -253,8 +254,7 @@ class HubWorld:
             session_id=str(uuid.uuid4()),
             visitor=visitor,
             node=record,
-            tunnel=tunnel,
-            stream=tunnel.open_stream(visitor.user),
+            way=TunnelWay(tunnel, tunnel.open_stream(visitor.user)),
             since=now,
         )
         self.hub.live.add(session)

@@ -40,7 +40,7 @@ class ClientTests(SynchronousTestCase):
         self.successResultOf(pair.client.authenticated())
         [avatar] = pair.certificates.avatars
         self.assertEqual(str(avatar.certificate.user), "ada")
-        self.assertEqual(pair.client.host_certificate.principals, {"db1"})
+        self.assertEqual(pair.client.host.principals, {"db1"})
         self.assertFalse(avatar.is_out)
 
     def test_each_kind_of_key(self) -> None:
@@ -82,14 +82,14 @@ class ClientTests(SynchronousTestCase):
     def test_renewed_host_key(self) -> None:
         """A renewed host key is for new connections; one that stands keeps its own."""
         first = Pair().connect()
-        old = first.client.host_certificate
+        old = first.client.host
         first.host.replace(host_key())
         first.client.sendKexInit()
         first.pump.flush()
-        self.assertEqual(first.client.host_certificate, old)
+        self.assertEqual(first.client.host, old)
         second = Pair(host=first.host).connect()
         self.successResultOf(second.client.authenticated())
-        self.assertNotEqual(second.client.host_certificate, old)
+        self.assertNotEqual(second.client.host, old)
 
     def test_expired_person(self) -> None:
         """The server says what is wrong with a certificate."""

@@ -1,0 +1,1 @@
+"""Servers without an agent: the hub ends the user's SSH, dials their sshd, and records."""
