@@ -41,6 +41,8 @@ DIAL_SECONDS: Final = 10.0
 # Only a tunnel that stayed up for so long makes the next wait short again; a
 # hub that falls over under its agents is not to be hurried.
 STABLE_SECONDS: Final = 30.0
+# No hub sends an agent away for longer: whoever must wait that long has lost it.
+LONGEST_TOLD: Final = 120.0
 # Bytes that nobody acknowledged for so long mean a dead connection (tcp(7)),
 # which the mux's own keepalive would notice as late.
 _USER_TIMEOUT_MS: Final = 25_000
@@ -75,6 +77,7 @@ class TunnelFactory(ReconnectingClientFactory):
         on_up: Callable[[MuxProtocol], None],
         on_down: Callable[[MuxProtocol, Failure], None],
         on_failed: Callable[[BaseException | None], None],
+        on_go_away: Callable[[MuxProtocol], None] = lambda mux: None,
         explain: Callable[[BaseException | None], str] = str,
         condition: Condition | None = None,
         addresses: Callable[[], Awaitable[Sequence[HostPort]]] | None = None,
@@ -90,6 +93,7 @@ class TunnelFactory(ReconnectingClientFactory):
         self._on_up = on_up
         self._on_down = on_down
         self._on_failed = on_failed
+        self._on_go_away = on_go_away
         self._explain = explain
         self._uniform = uniform
         self._condition = condition or Condition()
@@ -101,12 +105,18 @@ class TunnelFactory(ReconnectingClientFactory):
         self._stable: IDelayedCall | None = None
         # The wait before the next dial, in seconds.
         self.wait = 0.0
+        # What the hub wants it to be.
+        self._told: float | None = None
 
     def start(self) -> None:
         """Dial now."""
         self.continueTrying = 1
         self.connector = _Connector(self, self._attempt)
         self.connector.connect()
+
+    def come_back_after(self, seconds: float) -> None:
+        """The hub wants the next dial to be so long after the end of this tunnel."""
+        self._told = min(max(0.0, seconds), LONGEST_TOLD)
 
     def stop(self) -> None:
         """Dial no more; a tunnel that is up stays up."""
@@ -145,6 +155,7 @@ class TunnelFactory(ReconnectingClientFactory):
             accept=self._accept,
             on_up=lambda: self._up(mux),
             on_down=lambda reason: self._down(mux, reason),
+            on_go_away=lambda: self._on_go_away(mux),
         )
         return mux
 
@@ -195,7 +206,12 @@ class TunnelFactory(ReconnectingClientFactory):
             self._log.warn("{why}; dialing again in {wait:.1f} s", why=why, wait=self.wait)
 
     def retry(self, connector: IConnector | None = None) -> None:
-        """Full jitter, in place of Twisted's few percent."""
+        """Full jitter, in place of Twisted's few percent; or what the hub said, once."""
+        told, self._told = self._told, None
+        if told is not None:
+            self.delay = self.wait = told
+            super().retry(connector)
+            return
         most = backoff.ceiling(self.retries, was_refused=self._was_refused)
         self.delay = self.wait = self._uniform(0, most)
         super().retry(connector)

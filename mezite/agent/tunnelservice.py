@@ -15,6 +15,7 @@ from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -84,6 +85,7 @@ class TunnelService(Service):
             on_up=self._up,
             on_down=self._down,
             on_failed=self._failed,
+            on_go_away=self._hub_leaves,
             explain=self._explain,
             condition=self.condition,
             addresses=None if self.hubs is None else self.hubs.round,
@@ -177,6 +179,22 @@ class TunnelService(Service):
         elif self.running and self._unwelcome >= _UNWELCOME:
             self.on_unwelcome()
 
+    def _sent_away(self, header: StreamHeader) -> IProtocol:
+        seconds = header.come_back_after_ms / 1000
+        self._log.info(
+            "the hub is being stopped; it is dialed again {seconds:.1f} s after its end",
+            seconds=seconds,
+        )
+        self._factory.come_back_after(seconds)
+        return _Heard()
+
+    def _hub_leaves(self, mux: MuxProtocol) -> None:
+        """Let go of the tunnel; what others do in it goes on until it ends."""
+        registration, self._registration = self._registration, None
+        if registration is not None and self._factory.mux is mux:
+            self._unwelcome = 0 if registration.was_registered else self._unwelcome
+            registration.stop()
+
     def _failed(self, error: BaseException | None) -> None:
         if is_another_hub(error):
             self.on_unwelcome()
@@ -185,9 +203,19 @@ class TunnelService(Service):
         stream.attach(Opening(self.clock, self._choose))
 
     def _choose(self, header: StreamHeader) -> IProtocol | None:
+        if header.service == "drain":
+            return self._sent_away(header)
         serve = self.services.get(header.service)
         return None if serve is None else serve(header)
 
     def _explain(self, error: BaseException | None) -> str:
         membership = self.current.membership
         return explain(error, membership.hub, self.wall_clock(), membership)
+
+
+class _Heard(Protocol):
+    """A stream that has said all in its header."""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()

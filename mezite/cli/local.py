@@ -124,6 +124,8 @@ class LocalCluster:
             "PATH": path,
             "MSH_HOME": str(self.directory / "msh"),
             "PYTHONUNBUFFERED": "1",
+            # Whoever stops a hub of ours does not wait for sessions.
+            "MEZITE_PROXY_DRAIN_GRACE": "0",
             **self.environment,
         }
 

@@ -34,6 +34,8 @@ _FALLBACK_CLUSTER: Final = "mezite"
 
 # A node's own certificate ends then, so that it could not come back by itself anyway.
 DEFAULT_KEEP_OFFLINE: Final = 30 * 86400.0
+# A command or a copy may come to its end; whoever restarts a hub does not wait much longer.
+DEFAULT_DRAIN_GRACE: Final = 30.0
 
 
 @frozen
@@ -57,6 +59,8 @@ class HubConfig:
     log_format: LogFormat | None = None
     ca_key_passphrase: str | None = field(default=None, repr=False)
     balancers: Networks = ()
+    # Seconds that sessions have to end when the hub is stopped.
+    drain_grace: float = DEFAULT_DRAIN_GRACE
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     second_factor: SecondFactorPolicy = SecondFactorPolicy.OPTIONAL
@@ -133,6 +137,7 @@ def load_hub(
         log_level=settings.get(keys.LOG_LEVEL, LogLevel.INFO),
         log_format=settings.get(keys.LOG_FORMAT, None),
         ca_key_passphrase=settings.get(keys.CA_KEY_PASSPHRASE, None),
+        drain_grace=settings.get(keys.DRAIN_GRACE, DEFAULT_DRAIN_GRACE),
         balancers=settings.get(keys.BALANCERS, ()),
         tls_cert_file=certificate.value if certificate is not None else None,
         tls_key_file=key.value if key is not None else None,

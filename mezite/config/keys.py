@@ -177,6 +177,11 @@ def _keep_offline(value: Value) -> float | None:
     return None if text == "forever" else parse_duration_between(text, "1h", "3650d")
 
 
+def _grace(value: Value) -> float:
+    text = one_text(value)
+    return 0.0 if text in ("0", "0s") else parse_duration_between(text, "1s", "1h")
+
+
 def _window(text: str) -> float:
     return parse_duration_between(text, "1m", "24h")
 
@@ -195,6 +200,7 @@ CA_KEY_PASSPHRASE: Final = Setting("ca_key_passphrase", _passphrase, is_secret=T
 LISTEN: Final = Setting("proxy.listen_addr", text_as(_listen), "listen")
 PUBLIC: Final = Setting("proxy.public_addr", text_as(_public), "public-addr")
 BALANCERS: Final = Setting("proxy.proxy_protocol_sources", _balancers)
+DRAIN_GRACE: Final = Setting("proxy.drain_grace", _grace)
 TLS_CERT_FILE: Final = Setting("proxy.tls_cert_file", a_path)
 TLS_KEY_FILE: Final = Setting("proxy.tls_key_file", a_path)
 KEEP_OFFLINE: Final = Setting("nodes.keep_offline", _keep_offline)
@@ -235,6 +241,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     LISTEN,
     PUBLIC,
     BALANCERS,
+    DRAIN_GRACE,
     TLS_CERT_FILE,
     TLS_KEY_FILE,
     KEEP_OFFLINE,

@@ -42,6 +42,13 @@ class SessionLimitReached(LimitReached):
         )
 
 
+class HubStopping(Unavailable):
+    """Sessions under way may come to their end; there are no new ones."""
+
+    def __init__(self) -> None:
+        super().__init__("the hub is being stopped: try again in a minute")
+
+
 class TunnelRefused(Denied):
     """A tunnel whose certificate does not lead to a node that is known."""
 

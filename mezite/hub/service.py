@@ -25,6 +25,7 @@ from mezite.hub import adminsocket
 from mezite.hub.adminservice import Expiries
 from mezite.hub.assembly import Setting, assemble
 from mezite.hub.certificates import OwnCertificates
+from mezite.hub.draining import Draining
 from mezite.hub.error import HubCannotStart
 from mezite.hub.recordings import THREADS as RECORDING_THREADS
 from mezite.hub.rotationclock import RotationClock
@@ -99,6 +100,7 @@ class HubService(Service):
         self.registry = self._parts.registry
         self.live = self._parts.live
         self.router = self._parts.router
+        self._draining = Draining(self.registry, self.live, reactor, config.drain_grace)
         self._rotation_clock = RotationClock(self._parts.services.rotation, reactor, wall_clock)
 
     @property
@@ -140,6 +142,11 @@ class HubService(Service):
             address=listen,
         )
 
+    def hurry(self) -> None:
+        """Asked to stop a second time: wait for nobody."""
+        self._log.warn("asked to stop again: sessions end now")
+        self._draining.hurry()
+
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
@@ -153,9 +160,12 @@ class HubService(Service):
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         self._parts.attendance.stop()
+        self._parts.opener.refuse_all()
+        await self._draining.run()
         for grpc in self._parts.grpc:
+            seconds = 0.0 if self._draining.is_hurried else _DRAIN_SECONDS
             try:
-                await within(self._reactor, _DRAIN_SECONDS, grpc.drain(), doing="draining gRPC")
+                await within(self._reactor, seconds, grpc.drain(), doing="draining gRPC")
             except MeziteError as error:
                 self._log.info("{error}", error=error)
         try:

@@ -20,7 +20,7 @@ from mezite.audit.events import EventType
 from mezite.auth.access import AccessService, Ruling
 from mezite.auth.trail import AuditTrail
 from mezite.error import MeziteError
-from mezite.hub.error import AccessRefused, SessionLimitReached, UnknownNode
+from mezite.hub.error import AccessRefused, HubStopping, SessionLimitReached, UnknownNode
 from mezite.hub.livesessions import LiveSession, LiveSessions, Visitor
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory, did_you_mean, shown
@@ -62,6 +62,7 @@ class SessionOpener:
         self._metrics = metrics
         self._clock = clock
         self._wall_clock = wall_clock
+        self._is_stopping = False
 
     async def open(self, visitor: Visitor, wanted: str) -> LiveSession:
         """
@@ -117,6 +118,8 @@ class SessionOpener:
             others = await self._access.reachable(visitor.user, await self._directory.stored())
             raise out_of_reach(wanted, others, ruling.hint)
         await self._check_number(visitor, record, ruling)
+        if self._is_stopping:
+            raise HubStopping()
         # From here to the end nothing waits, so that nothing is decided on what was.
         self._live.check_room()
         session_id = str(uuid.uuid4())
@@ -161,6 +164,10 @@ class SessionOpener:
             )
         )
         raise error
+
+    def refuse_all(self) -> None:
+        """The hub is being stopped: open no more sessions."""
+        self._is_stopping = True
 
     async def carry(self, session: LiveSession, transport: Spliceable) -> None:
         """Join a session with its person, until both have gone."""

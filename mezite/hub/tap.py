@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import sys
 import time
@@ -106,7 +107,20 @@ class _Hub(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._notices.stopService()
+        self._watch_for_impatience()
         return self._hub.stopService().addBoth(lambda _: self._lock.release())
+
+    def _watch_for_impatience(self) -> None:
+        """Twisted takes a second signal for a mistake; it means that somebody cannot wait."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Only where the reactor has its own: tests and other hosts keep theirs.
+            if callable(signal.getsignal(number)):
+                signal.signal(number, self._hurry)
+
+    def _hurry(self, *_: object) -> None:
+        from twisted.internet import reactor
+
+        reactor.callFromThread(self._hub.hurry)  # type: ignore[attr-defined]
 
 
 def makeService(options: Options) -> Service:

@@ -33,6 +33,7 @@ from mezite.mux.events import (
     DataReceived,
     Event,
     FinishSent,
+    GoAwayReceived,
     PingAnswered,
     SendBufferDrained,
     StreamEnded,
@@ -79,7 +80,8 @@ class MuxProtocol(Protocol):
     ``accept`` is called with each stream that the peer offers, and attaches a
     protocol, now or later, or aborts it. ``on_up`` is called once the tunnel
     can be used, ``on_down`` once with the reason, after every stream has been
-    told. All calls must come from the reactor's thread.
+    told, ``on_go_away`` when the peer takes no new streams. All calls must come
+    from the reactor's thread.
     """
 
     transport: ICarrier
@@ -94,6 +96,7 @@ class MuxProtocol(Protocol):
         limits: MuxLimits | None = None,
         on_up: Callable[[], None] | None = None,
         on_down: Callable[[Failure], None] | None = None,
+        on_go_away: Callable[[], None] | None = None,
     ) -> None:
         self.connection = Connection(role, limits)
         # The last measured round trip in seconds, once there is one.
@@ -102,6 +105,7 @@ class MuxProtocol(Protocol):
         self._accept = accept
         self._on_up = on_up
         self._on_down = on_down
+        self._on_go_away = on_go_away
         self._life = _Life.NEW
         self._is_paused = False
         self._is_leaving = False
@@ -394,6 +398,10 @@ class MuxProtocol(Protocol):
             del self._lingering[oldest]
             self.connection.reset(oldest)
 
+    def _on_peer_leaves(self, event: GoAwayReceived) -> None:
+        if self._on_go_away is not None:
+            self._on_go_away()
+
     def _on_silence(self) -> None:
         self._log.warn("tunnel from {peer} is silent and presumed dead", peer=self._peer)
         self._reason = Failure(TimedOut("the other end of the tunnel is silent"))
@@ -422,4 +430,5 @@ class MuxProtocol(Protocol):
         SendBufferDrained: _on_drained,
         FinishSent: _on_finish_sent,
         PingAnswered: _on_ping_answered,
+        GoAwayReceived: _on_peer_leaves,
     }

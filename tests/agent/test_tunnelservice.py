@@ -22,6 +22,7 @@ from mezite.agent.hubaddresses import HubAddresses, SrvAnswer
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.report import MachineFacts, NodeReport
 from mezite.agent.state import StateDirectory
+from mezite.agent.tunnel import LONGEST_TOLD
 from mezite.agent.tunnelservice import TunnelService
 from mezite.config.hubplaces import SrvName
 from mezite.error import Denied
@@ -355,6 +356,51 @@ class TunnelServiceTests(SynchronousTestCase):
         self.hub.refusals = [Silence()]
         self.start()
         self.stop()
+        self.assertEqual(len(self.hub.dials), 1)
+
+    # --- a hub that is being stopped
+
+    def send_away(self, milliseconds: int) -> None:
+        self.open(encode(StreamHeader(service="drain", come_back_after_ms=milliseconds)))
+        self.hub.tunnels[-1].go_away()
+        self.hub.advance()
+
+    def test_sent_away(self) -> None:
+        """The agent lets go of the tunnel, waits as long as it was told, and dials."""
+        self.start()
+        self.send_away(7500)
+        self.assertFalse(self.service.is_registered)
+        self.assertFalse(self.hub.tunnels[-1].is_up)
+        self.hub.clock.advance(7.4)
+        self.assertEqual((len(self.hub.dials), self.ceilings), (1, []))
+        self.hub.clock.advance(0.2)
+        self.hub.advance()
+        self.assertTrue(self.service.is_registered)
+        self.assertEqual(self.unwelcome, 0)
+
+    def test_sent_away_once(self) -> None:
+        """What the hub said counts for one dial; after that it is as ever."""
+        self.start()
+        self.send_away(1000)
+        self.hub.refusals = [HandshakeFailed("no")]
+        self.hub.advance(1.1)
+        self.assertEqual(self.ceilings, [ceiling(1)])
+
+    def test_sent_away_for_ever(self) -> None:
+        """No hub keeps an agent away for longer than two minutes."""
+        self.start()
+        self.send_away(2**32 - 1)
+        self.hub.advance(LONGEST_TOLD + 1)
+        self.assertEqual(len(self.hub.tunnels), 2)
+
+    def test_sessions_stay(self) -> None:
+        """Sessions in the tunnel go on after the hub has taken its leave."""
+        self.start()
+        client = self.open(encode(StreamHeader(service="ssh")))
+        self.send_away(1000)
+        client.transport.write(b"ls")  # type: ignore[union-attr]
+        self.hub.flush()
+        self.assertEqual(client.heard, b"LS")
         self.assertEqual(len(self.hub.dials), 1)
 
     # --- the end

@@ -101,6 +101,7 @@ class HubWorld:
                 recordings=self.recordings,
                 listen=HostPort("127.0.0.1", 3080),
                 public_addr=HostPort("hub.example.com", 443),
+                drain_grace=0.0,
             ),
             store=self.store,
             authorities=authorities,

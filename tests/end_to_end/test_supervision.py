@@ -69,3 +69,19 @@ def test_agent_status(tmp_path: Path) -> None:
         assert b"no agent runs with the data directory" in answer.stderr
     finally:
         cluster.stop()
+
+
+def test_draining(tmp_path: Path) -> None:
+    """An agent that was sent away comes back to the next hub when it was told to."""
+    cluster = LocalCluster(tmp_path)
+    try:
+        hub = cluster.start_hub()
+        agent = cluster.start_agent("db1")
+        agent.wait_for("tunnel up")
+        hub.stop()
+        agent.wait_for("the hub is being stopped")
+        agent.wait_for("dialing again in 2.0 s")
+        cluster.start_hub()
+        cluster.wait_online("db1")
+    finally:
+        cluster.stop()

@@ -118,7 +118,11 @@ class StoppingTests(HostileTests):
             "touch",
             lambda agent_id, word, **rest: fail(StoreUnavailable("the disk is full")),
         )
-        self.world.done(self.world.hub.stopService())
+        stopping = self.world.hub.stopService()
+        for _ in range(20):
+            self.world.clock.advance(0.5)
+            self.world.flush()
+        self.successResultOf(stopping)
         self.world.flush()
         self.assertEqual(closed, [True])
         self.assertFalse(tunnel.is_up)

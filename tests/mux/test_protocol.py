@@ -124,6 +124,17 @@ class LifeTests(SynchronousTestCase):
         at_agent.protocol.lost[0].trap(ConnectionDone)
         self.assertEqual([len(pair.at_hub.downs), len(pair.at_agent.downs)], [1, 1])
 
+    def test_peer_leaves(self) -> None:
+        """Who asked for it is told, once, that the other end takes no new streams."""
+        told: list[str] = []
+        pair = Pair(agent_accepts=Listener)
+        pair.agent._on_go_away = lambda: told.append("gone")
+        pair.stream()
+        pair.hub.go_away()
+        pair.hub.go_away()
+        pair.flush()
+        self.assertEqual(told, ["gone"])
+
     def test_graceful_when_idle(self) -> None:
         """A tunnel without streams goes away at once."""
         pair = Pair()

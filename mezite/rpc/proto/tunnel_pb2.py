@@ -24,13 +24,13 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmezite/rpc/proto/tunnel.proto\x12\x10mezite.tunnel.v1\"i\n\x0cStreamHeader\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmezite/rpc/proto/tunnel.proto\x12\x10mezite.tunnel.v1\"\x85\x01\n\x0cStreamHeader\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x1a\n\x12\x63ome_back_after_ms\x18\x06 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mezite.rpc.proto.tunnel_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STREAMHEADER']._serialized_start=51
-  _globals['_STREAMHEADER']._serialized_end=156
+  _globals['_STREAMHEADER']._serialized_start=52
+  _globals['_STREAMHEADER']._serialized_end=185
 # @@protoc_insertion_point(module_scope)

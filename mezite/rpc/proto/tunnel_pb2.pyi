@@ -36,6 +36,7 @@ class StreamHeader(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    COME_BACK_AFTER_MS_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """"ssh": hub to agent, an SSH connection with the node's SSH server follows.
     "auth": agent to hub, HTTP/2 with mezite.v1.AuthService follows.
@@ -44,6 +45,9 @@ class StreamHeader(_message.Message):
     "end-session": hub to agent, the session is to end. Nothing follows; the
     agent shows the reason to the person, ends the session's SSH connection and
     closes the stream. A session that is not there is no error.
+    "drain": hub to agent, the hub is being stopped. Nothing follows; the agent
+    closes the stream, and when its tunnel has ended it dials again after
+    come_back_after_ms.
     A stream for a service that the receiver does not have is reset.
     """
     session_id: _builtins.str
@@ -60,6 +64,10 @@ class StreamHeader(_message.Message):
     """
     reason: _builtins.str
     """Why a session is ended, in a sentence for the person; for "end-session"."""
+    come_back_after_ms: _builtins.int
+    """How long the agent waits, once its tunnel has ended, before it dials again,
+    in milliseconds; for "drain". An agent waits for two minutes at most.
+    """
     def __init__(
         self,
         *,
@@ -68,10 +76,11 @@ class StreamHeader(_message.Message):
         user: _builtins.str = ...,
         client_address: _builtins.str = ...,
         reason: _builtins.str = ...,
+        come_back_after_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "reason", b"reason", "service", b"service", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "come_back_after_ms", b"come_back_after_ms", "reason", b"reason", "service", b"service", "session_id", b"session_id", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
