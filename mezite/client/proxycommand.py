@@ -179,7 +179,11 @@ def dial(target: Target, deadline: float) -> Connection:
                 raise
             try:
                 return _dial(target, context, where, deadline, is_upgraded=True)
-            except (MeziteError, OSError):
+            except (MeziteError, OSError) as second:
+                from mezite.wire.websocket import NoHubBehind
+
+                if isinstance(second, NoHubBehind):
+                    raise
                 raise first from None
     except TimeoutError:
         raise HubUnreachable(

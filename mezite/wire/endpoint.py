@@ -28,6 +28,7 @@ from mezite.wire.outbound import way_to
 from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
 from mezite.wire.upgrade import UpgradeEndpoint
 from mezite.wire.ways import WAYS, Ways, may_be_a_balancer
+from mezite.wire.websocket import NoHubBehind
 
 _log: Final = Logger()
 
@@ -84,7 +85,8 @@ class TlsClientEndpoint:
 
     The way there is direct, or through the proxy that the environment names.
     Where something on the way ends TLS, such as a load balancer, the same TLS
-    goes through it in a WebSocket; what fails then is told as it failed directly.
+    goes through it in a WebSocket; what fails then is told as it failed directly,
+    unless the balancer says that it does not reach the hub.
 
     :raises HubUnreachable: no TCP connection came about.
     :raises ProxyRefused: the proxy on the way has other ideas; or ProxyBroken.
@@ -119,6 +121,8 @@ class TlsClientEndpoint:
     ) -> IProtocol:
         try:
             return await self._upgrade(inner)
+        except NoHubBehind:
+            raise
         except (RemoteError, Unavailable, TimedOut) as error:
             _log.debug("{hub} takes no upgrade: {error}", hub=self._address, error=error)
             # What ends TLS may be a captive portal, or an impostor: the first error tells more.

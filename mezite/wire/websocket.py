@@ -37,6 +37,8 @@ SILENCE_SECONDS = 50.0
 
 # The answer to an upgrade is a status line and a few fields.
 _ANSWER_LENGTH = 16 * 1024
+# What load balancers answer for those behind them who do not (RFC 9110, section 15.6).
+_AWAY = ("502", "503", "504")
 # RFC 6455, section 1.3.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _FIN, _RESERVED, _OPCODE, _MASKED, _LENGTH = 0x80, 0x70, 0x0F, 0x80, 0x7F
@@ -46,6 +48,10 @@ _XOR = [bytes(octet ^ key for octet in range(256)) for key in range(256)]
 
 class UpgradeRefused(Unavailable):
     """What answered does not let a WebSocket through, or the hub behind it does not answer."""
+
+
+class NoHubBehind(UpgradeRefused):
+    """A load balancer answered that the hub behind it does not answer."""
 
 
 class BrokenFrames(RemoteError):
@@ -89,7 +95,7 @@ class Opening:
         """
         Take the next bytes of the answer.
 
-        :raises UpgradeRefused: it answers something else.
+        :raises UpgradeRefused: it answers something else; NoHubBehind, for the hub.
         """
         self._buffer += data
         if not b"HTTP/1.1 ".startswith(self._buffer[:9]):
@@ -100,8 +106,13 @@ class Opening:
         if not end:
             return
         status, *lines = head.decode("latin-1").split("\r\n")
-        if status.split(" ", 2)[1] != "101":
+        code = status.split(" ", 2)[1]
+        if code != "101":
             said = _printable(status.partition(" ")[2])
+            if code in _AWAY:
+                raise NoHubBehind(
+                    f"the load balancer at {self._host} does not reach the hub: it says {said}"
+                )
             raise UpgradeRefused(f"{self._host} does not upgrade to a WebSocket: it says {said}")
         fields: dict[str, str] = {}
         for line in lines:

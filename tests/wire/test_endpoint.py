@@ -32,6 +32,7 @@ from mezite.wire.error import (
     TlsBroken,
     why_unreachable,
 )
+from mezite.wire.websocket import NoHubBehind
 from tests.doubles.certificates import HUB_NAME, certificate_set
 from tests.doubles.link import Link, link
 from tests.wire.test_transport import Speaker, contexts
@@ -128,6 +129,20 @@ class DialTests(DialTestCase):
         error = self.failureResultOf(dialed, AlpnLost).value
         self.assertIn("load balancer", str(error))
         self.assertIn("hung up when asked to upgrade", str(error))
+
+    def test_hub_is_away(self) -> None:
+        """A balancer that does not reach the hub is believed that, whatever its certificate."""
+        theirs = certificate_set("theirs")
+        balancer = HubContexts(hub_names=[HUB_NAME], authorities_pem=theirs.ca_pem, hub=theirs.hub)
+        dialed = self.dial()
+        self.answer(balancer)
+        self.reactor.advance(0)
+        self.served = Speaker()
+        wire = self.answer(balancer)
+        self.served.transport.write(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
+        wire.flush()
+        error = self.failureResultOf(dialed, NoHubBehind).value
+        self.assertIn("does not reach the hub: it says 503", str(error))
 
     def test_silence(self) -> None:
         """A port that accepts and says nothing is given up after the deadline."""

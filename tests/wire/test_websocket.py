@@ -19,6 +19,7 @@ from mezite.wire.websocket import (
     TOO_BIG,
     BrokenFrames,
     ClientFrames,
+    NoHubBehind,
     Opening,
     UpgradeRefused,
     is_key,
@@ -103,8 +104,14 @@ class OpeningTests(SynchronousTestCase):
     def test_says_status(self) -> None:
         """What it says instead is told, and no terminal obeys it."""
         with self.assertRaises(UpgradeRefused) as caught:
-            Opening("lb:443").receive(b"HTTP/1.1 503 Service \x1b[2J\r\n\r\n")
-        self.assertIn("503 Service ?[2J", str(caught.exception))
+            Opening("lb:443").receive(b"HTTP/1.1 404 Not \x1b[2J\r\n\r\n")
+        self.assertIn("404 Not ?[2J", str(caught.exception))
+
+    def test_no_hub(self) -> None:
+        """What a balancer says of a hub that does not answer is told apart."""
+        for status in (502, 503, 504):
+            with self.assertRaises(NoHubBehind):
+                Opening("lb:443").receive(b"HTTP/1.1 %d x\r\n\r\n" % status)
 
     def test_fresh_keys(self) -> None:
         """No two requests have one key."""
