@@ -126,16 +126,28 @@ def end_session(session_id: str, message: str, output_format: str) -> None:
 def print_sessions(
     ask: Callable[[Callable[[AuthClient], Coroutine[Any, Any, list[admin.Row]]]], Any],
     output_format: str,
+    *,
+    with_recordings: bool = False,
 ) -> None:
-    """The live sessions that ``ask`` gets to see."""
+    """The live sessions that ``ask`` gets to see, and of which recordings go on, if wanted."""
 
     async def question(client: AuthClient) -> list[admin.Row]:
-        return [_session_row(each) for each in await client.list_sessions()]
+        rows = [_session_row(each) for each in await client.list_sessions()]
+        if with_recordings:
+            from mezite.client.hubrecordings import live_recordings
+
+            live = await live_recordings(client)
+            for row in rows:
+                row["recordings"] = live.get(str(row["session_id"]), [])
+        return rows
 
     now = time.time()
     columns: list[str | tables.Column] = ["session_id", "user", "node", "login", "client_address"]
     columns.append(tables.Column("started", text=tables.ago(now)))
     columns.append(tables.Column("certificate_expires", text=tables.until(now)))
+    if with_recordings:
+        can_be_watched = tables.Column("recordings", "watch", lambda ids: "yes" if ids else "no")
+        columns.append(can_be_watched if output_format == "text" else "recordings")
     if output_format == "json":
         columns.insert(3, "agent_id")
     tables.print_rows(ask(question), columns, output_format)

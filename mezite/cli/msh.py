@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,12 @@ from mezite.cli.mfacommands import mfa, passwd
 from mezite.cli.nodetables import status_column
 from mezite.cli.options import Address, Duration, debug_option, format_option
 from mezite.cli.playcommand import play
+from mezite.cli.recordinggrep import grep
+from mezite.cli.recordingviews import recordings
 from mezite.cli.requestcommands import requests_of
 from mezite.cli.sshcommand import SshLike, ssh
 from mezite.cli.tokens import read_token
+from mezite.cli.watchcommand import sessions
 from mezite.client.error import NotLoggedIn
 from mezite.client.profile import Profiles
 from mezite.names import HostPort, UserName, parse_labels
@@ -209,35 +211,8 @@ def ls(proxy: HostPort | None, labels: tuple[str, ...], output_format: str) -> N
     tables.print_rows(rows, columns, output_format)
 
 
-@msh.group()
-def sessions() -> None:
-    """Your sessions that are open now."""
-
-
-@sessions.command(name="ls", epilog="\b\nExamples:\n  msh sessions ls")
-@proxy_option
-@format_option
-def list_sessions(proxy: HostPort | None, output_format: str) -> None:
-    """Show your live sessions, from wherever they were begun."""
-    from mezite.cli.lockcommands import print_sessions
-    from mezite.client.dialer import dial_auth
-
-    profile = valid_profile(proxy)
-
-    def ask(question: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-        async def work(reactor: Any) -> Any:
-            client = await dial_auth(reactor, profile)
-            try:
-                return await question(client)
-            finally:
-                client.close()
-
-        return main.run(work)
-
-    print_sessions(ask, output_format)
-
-
-for command in (ssh, scp, sftp, mfa, passwd, play, requests_of("msh")):
+recordings.add_command(grep)
+for command in (ssh, scp, sftp, mfa, passwd, play, recordings, sessions, requests_of("msh")):
     msh.add_command(command)
 
 

@@ -19,6 +19,7 @@ from mezite.names import HostPort
 
 if TYPE_CHECKING:
     from mezite.recording.tape import Tape
+    from mezite.rpc.client import AuthClient
 
 _FORMATS: Final = ("terminal", "text", "json", "asciicast")
 _COPY: Final = 1024 * 1024
@@ -93,11 +94,19 @@ def play(
 
 
 async def _opened(reactor: Any, recording: str, proxy: HostPort | None) -> IO[bytes]:
-    from mezite.client.recordings import open_file
+    from mezite.cli.recordingviews import progress, with_client
+    from mezite.client.hubrecordings import find_recording, reader_of
+    from mezite.client.recordings import open_file, spooled
 
     if is_file(recording):
         return await open_file(Path(recording))
-    raise BadInput(f"there is no file {recording!r}")
+
+    async def fetch(reactor: Any, client: AuthClient) -> IO[bytes]:
+        found = await find_recording(client, recording)
+        with progress(found.id, found.size) as advance:
+            return await spooled(reader_of(client, found.id), advance)
+
+    return await with_client(reactor, proxy, fetch)
 
 
 def is_file(text: str) -> bool:
