@@ -28,6 +28,8 @@ def chromium() -> Iterator[Browser]:
             executable_path=shutil.which("chromium"),
             args=[
                 "--no-sandbox",
+                "--disable-gpu",
+                "--disable-software-rasterizer",
                 "--host-resolver-rules=MAP *.example.com 127.0.0.1",
                 # Or a page that a test makes up might not ask a hub on this machine at all.
                 "--disable-features=LocalNetworkAccessChecks",
