@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mezite.auth.inviting import NewInvite
 from mezite.hub.proofservice import invite_message
 from mezite.hub.web import pages
+from mezite.hub.web.connectionupgrade import ConnectionUpgrade
 from mezite.hub.web.pages import WEB_PAGES
 from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import HubFacts, build_site
@@ -33,9 +34,14 @@ class PageTests(SynchronousTestCase):
             pass
 
         clock = Clock()
-        api = RestApi({}, clock=clock, wall_clock=clock.seconds)
-        metrics = CollectorRegistry()
-        self.site = build_site(FACTS, check=check, metrics=metrics, api=api, reactor=clock)
+        self.site = build_site(
+            FACTS,
+            check=check,
+            metrics=CollectorRegistry(),
+            api=RestApi({}, clock=clock, wall_clock=clock.seconds),
+            upgrade=ConnectionUpgrade(lambda client: None, clock=clock),
+            reactor=clock,
+        )
         self.site.startFactory()
         self.addCleanup(self.site.stopFactory)
 
