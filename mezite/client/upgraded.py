@@ -30,6 +30,9 @@ from mezite.wire.websocket import (
 
 # What one read may open to: itself, and the record that the read before left incomplete.
 _READ = CHUNK - 20 * 1024
+# Behind the answer may come a ping; a hub's TLS waits for ours. With more than that, a read
+# could open to more than there is room for.
+_EARLY = 1024
 
 
 class UpgradedSocket:
@@ -210,6 +213,8 @@ def upgraded(
     connected.sendall(outer.outgoing.read())
     while not opening.is_open:
         opening.receive(_read_plain(outer, deadline))
+    if len(opening.rest) > _EARLY:
+        raise UpgradeRefused("it speaks before it is spoken to")
     frames = ClientFrames()
     frames.receive(opening.rest)
     return UpgradedConnection(UpgradedSocket(outer, frames), context, server_name)

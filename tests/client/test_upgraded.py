@@ -13,7 +13,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from mezite.client import upgraded
 from mezite.client.upgraded import UpgradedSocket
 from mezite.hub.web.connectionupgrade import HubFrames
-from mezite.wire.websocket import BINARY, CLOSE, PING, PONG, ClientFrames, close_payload
+from mezite.wire.websocket import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    ClientFrames,
+    Opening,
+    UpgradeRefused,
+    close_payload,
+)
 
 
 @define(eq=False)
@@ -42,6 +51,9 @@ class FakeSocket:
 
     def setblocking(self, flag: bool) -> None:
         pass
+
+    def sendall(self, data: bytes) -> None:
+        self.sent += data
 
     def close(self) -> None:
         pass
@@ -72,6 +84,9 @@ class PlainOuter:
     @property
     def tls(self) -> PlainOuter:
         return self
+
+    def handshake(self, deadline: float) -> None:
+        pass
 
     def write(self, data: bytes) -> None:
         self.outgoing.write(bytes(data))
@@ -173,3 +188,24 @@ class UpgradedSocketTests(SynchronousTestCase):
         self.socket.tend()
         self.now = 90.0
         self.assertRaises(TimeoutError, self.socket.tend)
+
+
+class EarlyTests(SynchronousTestCase):
+    def test_speaks_too_early(self) -> None:
+        """What sends much behind its answer is no hub, and a ping there is one."""
+        for rest, is_hub in ((b"\x89\x00", True), (b"\x82\x7e\xff\xff" + bytes(2000), False)):
+            outer = PlainOuter()
+            self.patch(upgraded, "Connection", lambda *rest, outer=outer: outer)
+            self.patch(upgraded, "UpgradedConnection", lambda carrying, *rest: carrying)
+            self.patch(upgraded, "Opening", lambda host: Opening(host, b"the sample nonce"))
+            outer.incoming.data = (
+                b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+                b"Sec-WebSocket-Protocol: mezite-tls\r\n\r\n" + rest
+            )
+            try:
+                upgraded.upgraded(outer.socket, "lb", "lb:443", None, "db1", 10.0)  # type: ignore[arg-type]
+            except UpgradeRefused:
+                self.assertFalse(is_hub)
+            else:
+                self.assertTrue(is_hub)
