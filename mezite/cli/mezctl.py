@@ -24,6 +24,7 @@ from mezite.cli.msh import login
 from mezite.cli.nodecommands import nodes
 from mezite.cli.opensshcommands import openssh
 from mezite.cli.options import Address, debug_option, format_option
+from mezite.cli.recordingcommands import recordings
 from mezite.cli.requestcommands import requests_of
 from mezite.cli.rolecommands import access, roles
 from mezite.cli.tokencommands import tokens
@@ -115,6 +116,7 @@ mezctl.add_command(roles)
 mezctl.add_command(access)
 mezctl.add_command(requests_of("mezctl"))
 mezctl.add_command(audit)
+mezctl.add_command(recordings)
 mezctl.add_command(tokens)
 mezctl.add_command(lock)
 mezctl.add_command(locks)

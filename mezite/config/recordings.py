@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -23,6 +22,7 @@ _LEAST_SIZE: Final = 1 << 20
 # As S3 has them, and a prefix that stands in keys as it is.
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9!_.*'()/-]{0,512}")
+_URL: Final = re.compile(r"https?://[A-Za-z0-9._\[\]:-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -68,8 +68,7 @@ def _storage(text: str) -> Bucket:
 
 
 def _endpoint(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+    if not _URL.fullmatch(text):
         raise ValueError("write the URL of an S3 service, such as https://minio.example.com")
     return text
 

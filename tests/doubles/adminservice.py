@@ -39,6 +39,8 @@ class AdminDouble:
     roles: dict[str, pb.Role] = field(factory=dict)
     locks: dict[str, pb.Lock] = field(factory=dict)
     sessions: dict[str, pb.Session] = field(factory=dict)
+    recordings: dict[str, pb.Recording] = field(factory=dict)
+    recordings_asked: list[pb.ListRecordingsRequest] = field(factory=list)
     api_tokens: dict[str, pb.ApiToken] = field(factory=dict)
     explained: list[pb.ExplainAccessRequest] = field(factory=list)
     explanation: pb.ExplainAccessResponse = field(factory=pb.ExplainAccessResponse)
@@ -82,6 +84,23 @@ class AdminDouble:
         if self.sessions.pop(request.session_id, None) is None:
             raise NotFound(f"there is no live session {request.session_id!r}")
         return pb.EndSessionResponse()
+
+    async def list_recordings(self, call: Call, request: pb.ListRecordingsRequest) -> Message:
+        self.recordings_asked.append(request)
+        return pb.ListRecordingsResponse(recordings=self.recordings.values())
+
+    async def hold_recording(self, call: Call, request: pb.HoldRecordingRequest) -> Message:
+        self.recordings[request.id].held_reason = request.reason
+        return pb.HoldRecordingResponse(recording=self.recordings[request.id])
+
+    async def release_recording(self, call: Call, request: pb.ReleaseRecordingRequest) -> Message:
+        self.recordings[request.id].held_reason = ""
+        return pb.ReleaseRecordingResponse(recording=self.recordings[request.id])
+
+    async def delete_recording(self, call: Call, request: pb.DeleteRecordingRequest) -> Message:
+        if self.recordings.pop(request.id, None) is None:
+            raise NotFound(f"there is no recording {request.id!r}")
+        return pb.DeleteRecordingResponse()
 
     async def list_audit_events(self, call: Call, request: pb.ListAuditEventsRequest) -> Message:
         return await self.audit.list_audit_events(Subject(), call, request)
