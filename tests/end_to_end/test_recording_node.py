@@ -1,4 +1,4 @@
-"""What a node records of real sessions, read from its own disk."""
+"""What a node records of real sessions, read from the hub's disk."""
 
 from __future__ import annotations
 
@@ -27,34 +27,46 @@ PATIENCE = 30.0
 
 
 class Node:
-    """The node db1, stock ssh to it, and what it has on its disk."""
+    """The node db1, stock ssh to it, and what the hub has of its recordings."""
 
     def __init__(self, cluster: LocalCluster, ssh_config: Path) -> None:
-        self.place = cluster.directory / "db1" / "recordings"
+        self.place = cluster.hub_data / "recordings"
         self.config = ssh_config
-        self.seen = set(self.place.glob("*/*.chunks"))
+        self.seen = self.names()
 
     def ssh(self, *command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         words = ["ssh", "-F", str(self.config), "-oBatchMode=yes", f"{LOGIN}@db1", *command]
         return subprocess.run(words, check=True, capture_output=True, timeout=300, **options)
 
-    def recording(self) -> tuple[Path, bytes]:
-        """The file of the one session since, as far as there is one."""
+    def names(self) -> set[str]:
+        return {path.name for path in self.place.glob("*/*.mzr")}
+
+    def recording(self) -> tuple[str, bytes]:
+        """The one recording since, by name, as far as the hub has it."""
         deadline = time.monotonic() + PATIENCE
-        while not (new := set(self.place.glob("*/*.chunks")) - self.seen):
+        while not (new := self.names() - self.seen):
             assert time.monotonic() < deadline, "nothing was recorded"
             time.sleep(0.05)
-        [path] = new
-        return path, read(path)
+        [name] = new
+        return name, content_of(self.journal(name)[1])
 
-    def whole(self, path: Path | None = None) -> tuple[Header, list[Any], bytes]:
-        """The recording of the session since, once it is finished."""
-        path = path or self.recording()[0]
+    def journal(self, name: str) -> tuple[JournalReader, list[Any]]:
+        """What the hub has of a recording, which it puts away once it is whole."""
+        while True:
+            for path in self.place.glob(f"*/{name}"):
+                try:
+                    return journal(path, path.stem)
+                except FileNotFoundError:
+                    continue
+
+    def whole(self, name: str | None = None) -> tuple[Header, list[Any], bytes]:
+        """The recording since, once it is finished."""
+        name = name or self.recording()[0]
         deadline = time.monotonic() + PATIENCE
-        while not is_finished(path):
+        while not (found := self.journal(name))[0].found.is_finished:
             assert time.monotonic() < deadline, "the recording is not finished"
             time.sleep(0.1)
-        content = read(path)
+        content = content_of(found[1])
         decoder = Decoder()
         header, *events = decoder.receive(content)
         decoder.finish()
@@ -62,17 +74,13 @@ class Node:
         return header, events, content
 
 
-def journal(path: Path) -> tuple[JournalReader, list[Any]]:
-    reader = JournalReader(f"{path.parent.name}.{path.stem}")
+def journal(path: Path, recording: str) -> tuple[JournalReader, list[Any]]:
+    reader = JournalReader(recording)
     return reader, reader.receive(path.read_bytes())
 
 
-def is_finished(path: Path) -> bool:
-    return journal(path)[0].found.is_finished
-
-
-def read(path: Path) -> bytes:
-    return b"".join(chunk.content() for chunk in journal(path)[1])
+def content_of(chunks: list[Any]) -> bytes:
+    return b"".join(chunk.content() for chunk in chunks)
 
 
 def output(events: list[Any]) -> bytes:
@@ -134,13 +142,13 @@ class TerminalTests:
             deadline = time.monotonic() + PATIENCE
             while True:
                 time.sleep(0.5)
-                path, content = node.recording()
+                name, content = node.recording()
                 there, recorded = shown(tmux), rendered(content)
                 if there == recorded and any(there):
                     break
                 assert time.monotonic() < deadline, f"{there}\n{recorded}"
         tmux("send-keys", "-t", "s", ":q!", "Enter")
-        header, events, _ = node.whole(path)
+        header, events, _ = node.whole(name)
         assert (header.user, header.login, header.node) == ("ada", LOGIN, "db1")
         assert header.has_terminal
         assert isinstance(events[-1], Exited)
@@ -249,9 +257,9 @@ class KilledTests:
             agent.kill()
             client.communicate()
         [path] = (cluster.directory / "db9" / "recordings").glob("*/*.chunks")
-        reader, chunks = journal(path)
+        reader, chunks = journal(path, f"{path.parent.name}.{path.stem}")
         assert not reader.found.is_finished
         assert reader.found.length == path.stat().st_size
         assert len(chunks) > 2
-        assert Decoder().receive(read(path))
+        assert Decoder().receive(content_of(chunks))
         shutil.rmtree(path.parent)
