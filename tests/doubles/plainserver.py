@@ -23,7 +23,7 @@ from mezite.ssh.fields import FieldReader, string, uint32
 from mezite.ssh.hostkeys import HostKey, HostKeys, ReplaceableHostKey
 from mezite.ssh.server import SshServerFactory
 from mezite.ssh.userauth import IAvatar, IUserCertificates
-from tests.doubles.link import link
+from tests.doubles import link as links
 
 
 @implementer(IAvatar)
@@ -156,6 +156,8 @@ class PlainServer:
     sessions: list[PlainSession] = field(factory=list)
     connections: list[PlainConnection] = field(factory=list)
     dialed: int = 0
+    # That of the latest who dialed.
+    link: Any = None
 
     def connect(self, factory: Any) -> Deferred[Any]:
         self.dialed += 1
@@ -166,7 +168,8 @@ class PlainServer:
         )
         client = factory.buildProtocol(None)
         server: Any = Protocol() if self.is_silent else own.buildProtocol(None)
-        self.links.append(link(client, server, self.clock))
+        self.link = links.link(client, server, self.clock)
+        self.links.append(self.link)
         return succeed(client)
 
     def _serve(self, guest: Guest) -> PlainConnection:

@@ -29,6 +29,7 @@ from mezite.ssh.fields import string, uint32
 from mezite.ssh.hostkeys import HostKey, HostKeys
 from mezite.ssh.sftpfields import Attributes
 from mezite.ssh.signatures import public_blob
+from mezite.store.recordings import RecordingQuery, RecordingState
 from mezite.store.records import AuditQuery
 from tests.doubles.hubworld import HubWorld
 from tests.doubles.plainserver import PlainServer
@@ -429,6 +430,27 @@ class RelayTests(PlainServerTestCase):
         self.assertIn("moved", str(self.successResultOf(client.ended())))
         self.assertEqual(len(self.world.hub.live), 0)
 
+    def test_server_that_is_gone(self) -> None:
+        """A server that answers nothing any more is given up."""
+        client = self.connect()
+        self.session(client)
+        self.sshd.link.server.is_reading = False
+        for _ in range(12):
+            self.wait(10)
+        self.assertIn("does not answer any more", str(self.successResultOf(client.ended())))
+        self.assertEqual(len(self.world.hub.live), 0)
+
+    def test_malformed(self) -> None:
+        """What cannot be read ends the connection, and reaches no server."""
+        client = self.connect()
+        self.successResultOf(client.authenticated())
+        channel = HearingChannel()
+        channel.name = b"direct-tcpip"
+        client.service.openChannel(channel, string(b"h") + b"\0")
+        self.wait()
+        self.successResultOf(client.ended())
+        self.assertEqual(self.sshd.opened, [])
+
 
 class OptionTests(PlainServerTestCase):
     """What a certificate does not permit, the hub refuses."""
@@ -551,6 +573,30 @@ class RecordTests(PlainServerTestCase):
         self.wait(2)
         self.assertIn(b"its recording cannot go on", session.extra)
         self.assertIn("closed", session.happened)
+
+    def test_hub_that_was_killed(self) -> None:
+        """What it left behind is taken in at the next start, as interrupted."""
+        # Nothing is taken in meanwhile, so that all of it is left.
+        self.world.hub._parts.spool.feeder.stop()
+        session = self.session(self.connect())
+        session.ask(b"shell")
+        self.wait()
+        session.write(b"last words")
+        self.wait()
+        self.assertEqual(self.recordings(), {})
+        after = HubWorld(
+            clock=self.world.clock,
+            store=self.world.store,
+            data_dir=self.data_dir,
+            starts_with=self.world.authorities,
+        )
+        after.hub._parts.spool.start()
+        after.flush()
+        (record,) = after.done(self.world.store.recordings.list(RecordingQuery(), 10))
+        self.assertIs(record.state, RecordingState.INTERRUPTED)
+        (events,) = self.recordings().values()
+        text = b"".join(each.data for each in events if isinstance(each, Output))
+        self.assertEqual(text, b"last words")
 
     def test_no_sftp(self) -> None:
         """A transfer that is none cannot be recorded, and ends."""

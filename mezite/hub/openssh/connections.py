@@ -12,23 +12,31 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from mezite.error import TimedOut
 from mezite.hub.openssh.relay import RelayedChannel
 from mezite.hub.openssh.session import SessionHalf, SessionSetting
 from mezite.identity.grants import PORT_FORWARDING
 from mezite.recording.forwardrecord import Flow, ForwardRecord
 from mezite.ssh.channel import FlowChannel
 from mezite.ssh.connection import FlowConnection
-from mezite.ssh.error import OPEN_RESOURCE_SHORTAGE, OPEN_UNKNOWN_TYPE, ChannelRefused
+from mezite.ssh.error import (
+    BY_APPLICATION,
+    OPEN_RESOURCE_SHORTAGE,
+    OPEN_UNKNOWN_TYPE,
+    ChannelRefused,
+)
 from mezite.ssh.fields import FieldReader, printable
 from mezite.ssh.sessionwatch import SessionBounds, say_goodbye
-from mezite.ssh.watchedconnection import WatchedConnection
+from mezite.ssh.watchedconnection import ALIVE_SECONDS, WatchedConnection
 
 # As an agent's: VS Code holds some ten.
 SESSIONS: Final = 64
 # As an agent's.
 LISTENERS: Final = 32
+# As ssh's ServerAliveCountMax: a server that is gone is noticed within 100 s.
+UNHEARD: Final = 3
 _NOT_PERMITTED: Final = "your certificate does not permit port forwarding"
 _BY_SERVER: Final = {
     b"forwarded-tcpip": "forwarded-tcpip",
@@ -59,10 +67,9 @@ class ForwardHalf(RelayedChannel):
         self._flow: Flow | None = None
 
     def open_requested(self, data: bytes) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._open(data))
+        return Deferred.fromCoroutine(self._open(data, *_ends(self.name, data)))
 
-    async def _open(self, data: bytes) -> None:
-        kind, target, origin = _ends(self.name, data)
+    async def _open(self, data: bytes, kind: str, target: str, origin: str) -> None:
         await self._record.ready()
         across = RelayedChannel(self.name)
         await self.open_across(across, self._back, data)
@@ -84,10 +91,36 @@ class ForwardHalf(RelayedChannel):
 class ServerConnection(FlowConnection):
     """The hub's connection to a server; ``user`` is set once both are there."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         super().__init__()
         self.user: UserConnection | None = None
         self.passed = 0
+        self._clock = clock
+        self._alive: IDelayedCall | None = None
+        # How many questions are not answered yet.
+        self._unheard = 0
+
+    def serviceStarted(self) -> None:
+        super().serviceStarted()
+        self._alive = self._clock.callLater(ALIVE_SECONDS, self._ask)
+
+    def serviceStopped(self) -> None:
+        if self._alive is not None and self._alive.active():
+            self._alive.cancel()
+        super().serviceStopped()
+
+    def _ask(self) -> None:
+        """Whether the server is there, and that whatever stands between does not forget us."""
+        if self._unheard >= UNHEARD:
+            self.transport.fail(TimedOut("it does not answer any more"), BY_APPLICATION)
+            return
+        self._unheard += 1
+        asked: Deferred[Any] = self.sendGlobalRequest(b"keepalive@openssh.com", b"", wantReply=1)
+        asked.addBoth(self._heard)
+        self._alive = self._clock.callLater(ALIVE_SECONDS, self._ask)
+
+    def _heard(self, _: Any) -> None:
+        self._unheard = 0
 
     def make_channel(self, kind: bytes) -> FlowChannel:
         user = self.user
@@ -119,7 +152,6 @@ class UserConnection(WatchedConnection):
         super().__init__(setting.certificate.valid_before, bounds, clock, wall_clock)
         self._setting = setting
         self._back = back
-        self._sessions = 0
         self._takes_sessions = True
         self.has_agent = False
         # How many ports and sockets the server listens on for this person.
@@ -165,6 +197,7 @@ class UserConnection(WatchedConnection):
         if _LISTENING[name] > 0 and self.listeners >= LISTENERS:
             self.tell_why(f"a connection has {LISTENERS} forwarded ports at most")
             return None
+        _address(name, data, b"")  # as it should be read
         # Counted from now on: what connects may be faster than the answer.
         self.listeners += max(0, _LISTENING[name])
         return Deferred.fromCoroutine(self._listen(name, data))

@@ -105,7 +105,9 @@ class ServerDialer:
         names = (facts.address.host, node.name.text)
         refused: list[WrongHostKey] = []
         for trust in questions(facts, names, self.wall_clock):
-            transport = ClientTransport(trust, user_key, login, ServerConnection(), self.clock)
+            transport = ClientTransport(
+                trust, user_key, login, ServerConnection(self.clock), self.clock
+            )
             try:
                 await self._connect(transport, facts.address)
                 return transport

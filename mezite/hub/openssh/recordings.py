@@ -207,14 +207,21 @@ class HubSpool:
 
     def start(self) -> None:
         """Bring what a hub before left behind."""
-        background(self._recover(), doing="looking at the recordings that were left behind")
-
-    async def _recover(self) -> None:
-        spool, threads = self.recordings.spool, self.recordings.threads
-        if not await threads.run(spool.path.is_dir):
+        spool = self.recordings.spool
+        # Before there is any session, so this once the reactor may wait for the disk.
+        if not spool.path.is_dir():
+            return
+        try:
+            found = spool.prepare()
+        except RecordingFailed as error:
+            self._log.error("{error}; sessions that have to be recorded are refused", error=error)
             return
         self._is_prepared = True
-        for recording in await threads.run(spool.prepare):
+        background(self._recover(found), doing="looking at the recordings that were left behind")
+
+    async def _recover(self, recordings: list[str]) -> None:
+        spool, threads = self.recordings.spool, self.recordings.threads
+        for recording in recordings:
             try:
                 found = await threads.run(lambda: spool.recover(recording))  # noqa: B023
             except RecordingFailed as error:

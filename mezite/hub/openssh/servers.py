@@ -23,10 +23,12 @@ from zope.interface import implementer
 from mezite.auth.access import host_of
 from mezite.auth.nodenames import principals_of
 from mezite.error import Denied
+from mezite.hub.error import TooManySessions
 from mezite.hub.livesessions import LiveSession, LiveSessions, Visitor
 from mezite.hub.openssh.connections import ServerConnection, UserConnection
 from mezite.hub.openssh.dialing import ServerDialer
 from mezite.hub.openssh.session import SessionSetting
+from mezite.hub.tunnels import STREAMS_OF_ONE_USER
 from mezite.hub.ways import IWay
 from mezite.identity import sshcert
 from mezite.identity.authorities import Authorities
@@ -195,7 +197,16 @@ class OpenSshServers:
     _key: Ed25519PrivateKey = field(init=False, factory=Ed25519PrivateKey.generate, repr=False)
 
     def way(self, session_id: str, visitor: Visitor, node: NodeRecord) -> ServerWay:
-        """The way to this node, of a session that is about to be live."""
+        """
+        The way to this node, of a session that is about to be live.
+
+        :raises TooManySessions: at the user's share.
+        """
+        theirs = [
+            each for each in self.live.of(visitor.user) if each.node.agent_id == node.agent_id
+        ]
+        if len(theirs) >= STREAMS_OF_ONE_USER:
+            raise TooManySessions(visitor.user, node.name, STREAMS_OF_ONE_USER)
         factory = _ServerFactory(
             ReplaceableHostKey(self._host_key(node)),
             _Gate(self, session_id, visitor),

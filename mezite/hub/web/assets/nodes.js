@@ -9,13 +9,15 @@ let who;
 
 function card(node) {
   const isOnline = node.status === "NODE_STATUS_ONLINE";
-  const state = make("span", { className: isOnline ? "state good" : "state" }, isOnline ? "online" : "offline");
+  const isAgentless = node.status === "NODE_STATUS_AGENTLESS";
+  const word = isOnline ? "online" : isAgentless ? "agentless" : "offline";
+  const state = make("span", { className: isOnline ? "state good" : "state" }, word);
   const seen = make("span", { className: "soft" });
   if (isOnline) {
     seen.append("connected ", timeText(node.online_since));
   } else if (node.last_seen) {
     seen.append("last seen ", timeText(node.last_seen));
-  } else {
+  } else if (!isAgentless) {
     seen.append("never seen");
   }
   const labels = make("ul", { className: "labels", "aria-label": "Labels" });
