@@ -132,8 +132,10 @@ class ServerDialer:
         raise await self._not_proved(session, login, facts, refused)
 
     async def _connect(self, transport: ClientTransport, address: HostPort) -> None:
+        factory = Factory.forProtocol(lambda: transport)
+        factory.noisy = False
         try:
-            await self.endpoint(address).connect(Factory.forProtocol(lambda: transport))
+            await self.endpoint(address).connect(factory)
             await transport.authenticated()
         except BaseException:
             if transport.transport is not None:
