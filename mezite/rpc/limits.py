@@ -6,7 +6,7 @@ Each number says what it stops; ``docs/protocols/grpc.rst`` lists them.
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 
 @frozen
@@ -48,3 +48,19 @@ class GrpcLimits:
     # A connection without calls. Users' programs call and go; agents call
     # every few seconds.
     idle_seconds: float = 600
+
+    # Connections of callers who have proved nothing yet, by address (or network of IPv6).
+    strangers_at_one_address: int = 256
+
+    def for_strangers(self) -> GrpcLimits:
+        """
+        The same for callers without a certificate.
+
+        What they ask for is a login, a node's certificates, or with an API token a
+        role, which has 64 KiB at most.
+        """
+        return evolve(
+            self,
+            request_bytes=min(self.request_bytes, 256 * 1024),
+            pending_request_bytes=min(self.pending_request_bytes, 512 * 1024),
+        )

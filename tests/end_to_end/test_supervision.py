@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 from mezite.cli.local import LocalCluster
@@ -82,6 +83,9 @@ def test_draining(tmp_path: Path) -> None:
         agent.wait_for("the hub is being stopped")
         agent.wait_for("dialing again in 2.0 s")
         cluster.start_hub()
-        cluster.wait_online("db1")
+        deadline = time.monotonic() + 30
+        while agent.text().count("tunnel up") < 2:
+            assert time.monotonic() < deadline, agent.text()
+            time.sleep(0.1)
     finally:
         cluster.stop()

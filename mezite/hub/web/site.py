@@ -11,12 +11,14 @@ from __future__ import annotations
 import html
 from collections.abc import Awaitable, Callable
 from string import Template
-from typing import Final
+from typing import Any, Final
 
 from attrs import define
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -33,7 +35,12 @@ from mezite.wire.websocket import PATH as UPGRADE_PATH
 # The largest request with a body that makes sense is a role, of some hundred bytes to some KiB.
 BODY_LENGTH: Final = 64 * 1024
 # A browser keeps a connection open between two pages; nothing here takes longer.
-IDLE_SECONDS: Final = 60
+IDLE_SECONDS: Final = 15
+# From a request's first byte to the end of its headers, and from there to the end of its
+# body. Twisted's own timer begins anew with each byte, so that one every ten seconds
+# would hold a connection for ever.
+HEADER_SECONDS: Final = 10
+BODY_SECONDS: Final = 20
 
 
 @define(eq=False)
@@ -50,11 +57,16 @@ class BoundedRequest(Request):
     """A request whose body stays below :data:`BODY_LENGTH`, declared or not."""
 
     _received = 0
+    _deadline: IDelayedCall | None = None
 
     def gotLength(self, length: int | None) -> None:
         if length is not None and length > BODY_LENGTH:
             self._refuse()
             length = 0
+        self._stop_waiting()
+        # Either that of HTTP/1.1, below, or a stream of HTTP/2.
+        channel: Any = self.channel
+        self._deadline = channel.site.reactor.callLater(BODY_SECONDS, self._too_late)
         super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -67,11 +79,26 @@ class BoundedRequest(Request):
         super().handleContentChunk(data)
 
     def process(self) -> None:
+        self._stop_waiting()
         if self._received > BODY_LENGTH:
             self.setHeader(b"connection", b"close")
             answer_failure(self, BodyTooLarge(BODY_LENGTH))
             return
         super().process()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_waiting()
+        super().connectionLost(reason)
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        channel: Any = self.channel
+        channel.abortConnection()
+
+    def _stop_waiting(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.cancel()
 
     def _refuse(self) -> None:
         self._received = BODY_LENGTH + 1
@@ -116,11 +143,48 @@ class _WebApi(Resource):
         return answer
 
 
+class _Channel(http.HTTPChannel):
+    """A connection of HTTP/1.1, whose requests' headers come to an end in time."""
+
+    _header_deadline: IDelayedCall | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._header_deadline is None and not self.requests:
+            self._header_deadline = self.callLater(HEADER_SECONDS, self._headers_too_late)
+        super().dataReceived(data)
+
+    def allHeadersReceived(self) -> None:
+        self._stop_waiting()
+        super().allHeadersReceived()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_waiting()
+        super().connectionLost(reason)
+
+    def abortConnection(self) -> None:
+        """As of a stream of HTTP/2."""
+        self.forceAbortClient()
+
+    def _headers_too_late(self) -> None:
+        self._header_deadline = None
+        self.forceAbortClient()
+
+    def _stop_waiting(self) -> None:
+        deadline, self._header_deadline = self._header_deadline, None
+        if deadline is not None:
+            deadline.cancel()
+
+
 class _QuietSite(Site):
     """A site that logs no request: a page that was read does not change the world."""
 
     displayTracebacks = False
     noisy = False
+
+    @staticmethod
+    def protocol() -> http._GenericHTTPChannelProtocol:
+        """HTTP/1.1 until ALPN says otherwise."""
+        return http._GenericHTTPChannelProtocol(_Channel())
 
     def log(self, request: http.Request) -> None:
         pass
