@@ -13,6 +13,10 @@ from tests.end_to_end.conftest import LOGIN
 
 @pytest.fixture(scope="module")
 def jump_config(cluster: LocalCluster) -> Path:
+    return write_jump_config(cluster)
+
+
+def write_jump_config(cluster: LocalCluster) -> Path:
     """A configuration without msh: the hub through openssl, the nodes through the hub."""
     (home,) = (path.parent for path in (cluster.directory / "msh").glob("*/profile.json"))
     config = cluster.directory / "jump_config"

@@ -22,6 +22,7 @@ from mezite.recording.format import Decoder
 from tests.end_to_end.conftest import LOGIN, PASSWORD, USER
 from tests.end_to_end.screen import screen_with
 from tests.end_to_end.stock import PATIENCE, StockSsh, ask, reversing, wait_for_port, wait_until
+from tests.end_to_end.test_jumphost import through, write_jump_config
 
 NODE = f"{LOGIN}@plain1"
 LIMITED = "eve"
@@ -93,6 +94,11 @@ def stock(empty_cluster: LocalCluster, plain: Path) -> StockSsh:
     return StockSsh(config)
 
 
+@pytest.fixture(scope="module")
+def jump_config(empty_cluster: LocalCluster) -> Path:
+    return write_jump_config(empty_cluster)
+
+
 def recordings(cluster: LocalCluster, text: bytes) -> list[list[object]]:
     """The header and the events of each recording in which this stands."""
     found = {}
@@ -148,6 +154,11 @@ class PlainServerTests:
             screen.wait_for("ready> ")
             screen.type("exit 5\n")
             assert screen.ends() == 5
+
+    def test_jump_host(self, jump_config: Path, plain: Path) -> None:
+        """Through the jump host it is reached as any node is."""
+        done = through(jump_config, "-J", "demo", "plain1", "head -c 300000 /dev/zero; exit 7")
+        assert (done.returncode, len(done.stdout)) == (7, 300_000), done.stderr
 
     def test_signal(self, stock: StockSsh) -> None:
         """Who is killed is told as killed."""
