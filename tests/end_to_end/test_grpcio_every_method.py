@@ -29,6 +29,8 @@ from mezite.rpc.proto import auth_pb2 as pb
 
 BAD: Final = grpc.StatusCode.INVALID_ARGUMENT
 PASSWORD: Final = "correct horse battery"
+# Nobody has a session here, so there is none of these.
+RECORDING: Final = "9d3c7a52-11aa-4b0e-93f2-6f0b1f0e8f11.1"
 ROLE: Final = (
     "{kind: role, version: v1, metadata: {name: ops}, spec: {allow: {logins: [root],"
     " node_labels: {'*': '*'}, request_roles: [access], review_roles: [access]}}}"
@@ -266,6 +268,32 @@ CALLS: Final[tuple[CallLine, ...]] = (
     ),
     CallLine("ListLocks", lambda s: pb.ListLocksRequest()),
     CallLine("DeleteLock", lambda s: pb.DeleteLockRequest(lock_id=s.known["lock"])),
+    CallLine("ListRecordings", lambda s: pb.ListRecordingsRequest(user="ada")),
+    CallLine(
+        "GetRecording",
+        lambda s: pb.GetRecordingRequest(id=RECORDING),
+        code=grpc.StatusCode.NOT_FOUND,
+    ),
+    CallLine(
+        "ReadRecording",
+        lambda s: pb.ReadRecordingRequest(id=RECORDING),
+        code=grpc.StatusCode.NOT_FOUND,
+    ),
+    CallLine(
+        "HoldRecording",
+        lambda s: pb.HoldRecordingRequest(id=RECORDING, reason="a case"),
+        code=grpc.StatusCode.NOT_FOUND,
+    ),
+    CallLine(
+        "ReleaseRecording",
+        lambda s: pb.ReleaseRecordingRequest(id=RECORDING),
+        code=grpc.StatusCode.NOT_FOUND,
+    ),
+    CallLine(
+        "DeleteRecording",
+        lambda s: pb.DeleteRecordingRequest(id=RECORDING),
+        code=grpc.StatusCode.NOT_FOUND,
+    ),
     CallLine("ListSessions", lambda s: pb.ListSessionsRequest()),
     CallLine(
         "EndSession",
