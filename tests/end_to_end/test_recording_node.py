@@ -249,7 +249,7 @@ class KilledTests:
         """What was recorded stays, up to its last whole chunk, and nothing is broken."""
         agent = cluster.start_agent("db9")
         cluster.wait_online("db9")
-        ssh = ["ssh", "-F", str(ssh_config), f"{LOGIN}@db9", "while :; do date; sleep 0.01; done"]
+        ssh = ["ssh", "-F", str(ssh_config), f"{LOGIN}@db9", "while date; do sleep 0.01; done"]
         with subprocess.Popen(ssh, stdout=subprocess.PIPE) as client:
             assert client.stdout is not None
             client.stdout.readline()
