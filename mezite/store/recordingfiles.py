@@ -310,6 +310,8 @@ class FileRecordings:
 def _make_directory(path: Path) -> None:
     if path.is_dir():
         return
+    # Each by itself: what is made on the way would be open to other accounts.
+    _make_directory(path.parent)
     try:
         make_private_directory(path)
         sync_directory(path.parent)

@@ -26,11 +26,17 @@ from mezite.client.node import (
 )
 from mezite.error import TimedOut, Unavailable
 from mezite.names import AgentId, InvalidName, LoginName, NodeName
+from mezite.ssh.client import HostTrust
 from mezite.ssh.error import PeerDisconnected
 from mezite.wire.error import TlsBroken
 from tests.doubles.logins import Cluster
 from tests.ssh import pair
 from tests.ssh.pair import Pair
+
+
+def trusting() -> HostTrust:
+    """Nobody is trusted, since nobody gets so far."""
+    return HostTrust([], [], lambda: 0.0)
 
 
 class ParseNodeTests(SynchronousTestCase):
@@ -92,7 +98,7 @@ class NodeTransportTests(SynchronousTestCase):
 
     def test_what_tls_said(self) -> None:
         """A certificate that the hub refuses after the handshake is what is told."""
-        client: Any = NodeTransport(*[None] * 5)  # type: ignore[arg-type]
+        client: Any = NodeTransport(trusting(), *[None] * 4)  # type: ignore[arg-type]
         client._clock = self.pair.clock
         client.makeConnection(self.pair.client_io.__class__(client, isServer=False))
         failed = client.authenticated()
@@ -101,7 +107,7 @@ class NodeTransportTests(SynchronousTestCase):
 
     def test_what_the_hub_said(self) -> None:
         """A sentence of the hub's comes first."""
-        client: Any = NodeTransport(*[None] * 5)  # type: ignore[arg-type]
+        client: Any = NodeTransport(trusting(), *[None] * 4)  # type: ignore[arg-type]
         client._clock = self.pair.clock
         client.makeConnection(self.pair.client_io.__class__(client, isServer=False))
         failed = client.authenticated()

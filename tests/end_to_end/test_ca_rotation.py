@@ -242,8 +242,10 @@ class RollbackTests:
         rows = working.admin("ca", "rollback", "--type=all")
         assert {row["phase"] for row in rows} == {"rollback"}
         assert [row["fingerprint"] for row in rows] == [row["other_fingerprint"] for row in before]
-        working.admin("ca", "rotate", "--type=all", "--phase=standby")
         working.wait_online("db1")
+        # Before the authorities are forgotten that it was to have.
+        wait_until(lambda: not nodes_behind(working), "db1 did not learn of it")
+        working.admin("ca", "rotate", "--type=all", "--phase=standby")
         done = working.run("msh", "ssh", f"{LOGIN}@db1", "echo as before")
         assert done.stdout == b"as before\n", done.stderr
 

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from mezite.client.pump import Pump
+from mezite.client.pump import Connection, Pump
 
 
 class Plain:
@@ -35,7 +35,7 @@ class Plain:
         """Say nothing."""
 
 
-class Connected:
+class Connected(Connection):
     """What the pump takes for a connection."""
 
     def __init__(self, connected: socket.socket) -> None:
@@ -67,17 +67,17 @@ class BrokenTests:
             def __init__(self) -> None:
                 self.real = real()
 
-            def poll(self) -> list[tuple[int, int]]:
+            def poll(self, timeout: int | None) -> list[tuple[int, int]]:
                 nonlocal polls
                 polls += 1
-                return self.real.poll()
+                return self.real.poll(timeout)
 
             def __getattr__(self, name: str) -> Any:
                 return getattr(self.real, name)
 
         real, select.poll = select.poll, Counting  # type: ignore[misc]
         try:
-            pump = threading.Thread(target=_run, args=(Pump(Connected(near), source, sink),))  # type: ignore[arg-type]
+            pump = threading.Thread(target=_run, args=(Pump(Connected(near), source, sink),))
             pump.start()
             far.setblocking(False)
             end = time.monotonic() + 1
@@ -92,6 +92,9 @@ class BrokenTests:
             before = polls
             time.sleep(0.5)
             assert polls - before < 20
+            # It was there all the time, and turned before that.
+            assert pump.is_alive()
+            assert before
         finally:
             select.poll = real  # type: ignore[misc]
             os.close(reader)

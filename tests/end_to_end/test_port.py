@@ -132,7 +132,7 @@ class OfferTests:
              f"https://{empty_cluster.address}/v1/webapi/ping"],
             capture_output=True, timeout=30, check=False,
         )  # fmt: skip
-        assert b'"cluster_name": "demo"' in done.stdout, done.stderr
+        assert b'"cluster_name":"demo"' in done.stdout, done.stderr
         assert done.stdout.endswith(b"2" if version == "--http2" else b"1.1")
 
 
