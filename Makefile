@@ -28,7 +28,7 @@ docs: .venv/developing
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 tests: .venv/developing system
-	$(BIN)/pytest -q -n auto --maxprocesses=4 --dist=loadfile --hypothesis-profile=ci
+	$(BIN)/pytest -q -n 4 --dist=loadfile --hypothesis-profile=ci
 
 bench: .venv/developing system
 	$(BIN)/python -m tests.benchmarks
