@@ -25,6 +25,7 @@ import pytest
 from mezite.cli.local import LocalCluster, local_cluster
 from tests.end_to_end.conftest import LOGIN
 from tests.end_to_end.screen import screen_with
+from tests.end_to_end.slow import slow
 
 PASSWORD = "correct horse battery staple"
 WINDOW = float(os.environ.get("MEZITE_WALK_WINDOW", "0"))
@@ -125,6 +126,7 @@ def is_in_order(wanted: Sequence[str], types: list[str]) -> str | None:
     return next((each for each in wanted if each not in rest), None)
 
 
+@slow
 class AccessWalkTests:
     """Everything that this release says about who may do what."""
 

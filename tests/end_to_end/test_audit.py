@@ -19,6 +19,7 @@ import pytest
 
 from mezite.cli.local import LocalCluster, Program, ProgramFailed, local_cluster
 from tests.end_to_end.conftest import LOGIN, PASSWORD, USER
+from tests.end_to_end.slow import slow
 
 
 @pytest.fixture
@@ -160,6 +161,7 @@ class VerifiedTests:
         assert (code, answer["broken_seq"]) == (1, 2)
         assert "event 2 is missing" in str(answer["broken"])
 
+    @slow
     def test_copy(self, audited: LocalCluster, tmp_path: Path) -> None:
         """The copy in a file verifies by itself, over rotations and kill -9, without a gap."""
         path = tmp_path / "audit.jsonl"

@@ -15,6 +15,7 @@ from attrs import define, field
 
 from mezite.cli.local import LocalCluster, local_cluster
 from tests.end_to_end.conftest import LOGIN, PASSWORD, USER
+from tests.end_to_end.slow import slow
 from tests.end_to_end.stock import PATIENCE, StockSsh, wait_until
 
 # How much is copied while it happens; 1 GB by hand.
@@ -199,6 +200,7 @@ class RotationTests:
         assert shell.close() == 7
         assert online_since(working) == since
 
+    @slow
     def test_tls(self, working: LocalCluster) -> None:
         """The same for TLS: the tunnel is not dropped, and who looked in time needs no pin."""
         stock = config_of(working)
@@ -228,6 +230,7 @@ class RotationTests:
 class RollbackTests:
     """Back again."""
 
+    @slow
     def test_hub_killed(self, working: LocalCluster) -> None:
         """A hub that is killed in the middle comes back in its phase, and goes back from there."""
         working.admin("ca", "rotate", "--type=all", "--phase=prepare")
