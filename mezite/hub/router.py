@@ -22,7 +22,6 @@ from mezite.identity.networks import Networks, lies_in
 from mezite.names import network_of
 from mezite.wire.alpn import Route, route_of
 from mezite.wire.contexts import HubContexts
-from mezite.wire.secured import Secured
 from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
 
 # An unfinished handshake takes about 60 KB: 2,048 of them stay below 128 MB, and are as many
@@ -164,7 +163,7 @@ class Router(Factory):
 
         def secured(transport: TLSTransport) -> None:
             self._ended(network, ended)
-            self.route(transport, closed)
+            self._route(transport, closed)
 
         def failed(failure: Failure) -> None:
             self._ended(network, ended)
@@ -188,8 +187,7 @@ class Router(Factory):
         if not self._handshakes_of[network]:
             del self._handshakes_of[network]
 
-    def route(self, transport: Secured, closed: frozenset[Route] = frozenset()) -> None:
-        """Give a connection that has finished its handshake to the listener of its route."""
+    def _route(self, transport: TLSTransport, closed: frozenset[Route]) -> None:
         route = route_of(
             transport.negotiatedProtocol, transport.server_name, self._contexts.hub_names
         )

@@ -1,4 +1,8 @@
-"""All benchmarks in one run: ``python -m tests.benchmarks``, ``make bench``, ``tox -e bench``."""
+"""
+All benchmarks in one run: ``python -m tests.benchmarks``, ``make bench``, ``tox -e bench``.
+
+Names choose some of them; options, such as ``--format=json``, are given to each.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,12 @@ _ALL = (
 def main() -> int:
     """One after the other, each in a process of its own; the worst status."""
     worst = 0
-    for name in sys.argv[1:] or _ALL:
-        done = subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"], check=False)
+    names = [word for word in sys.argv[1:] if not word.startswith("-")]
+    options = [word for word in sys.argv[1:] if word.startswith("-")]
+    for name in names or _ALL:
+        done = subprocess.run(
+            [sys.executable, "-m", f"tests.benchmarks.{name}", *options], check=False
+        )
         worst = max(worst, done.returncode)
         print(flush=True)
     return worst

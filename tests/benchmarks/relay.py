@@ -3,14 +3,16 @@ What it costs to relay a gigabyte, in CPU seconds of the relaying process.
 
 ``python -m tests.benchmarks.relay`` runs the relays side by side on the
 loopback, each a process of its own, and the same client against each in turn,
-in many short rounds: Twisted's own TLS with its port forwarder, our TLS
-transports with our splice, and our TLS transport spliced to a stream of a
-tunnel. The last is the hub's work. All of them agree on the same cipher, except
-for Twisted's TLS as it comes, which is there to be told apart from it.
+in many short rounds: haproxy with one thread, Twisted's own TLS with its port
+forwarder, our TLS transports with our splice, our TLS transport spliced to a
+stream of a tunnel, and an OpenSSH bastion. The last but one is the hub's work.
+All of them agree on the same cipher, except for Twisted's TLS as it comes, which
+is there to be told apart from it.
 
 A row is the median of its rounds; a ratio is the median of the ratios to the
 relay beside it in the same round, so that what else the machine does weighs on
-both. User and system time come from the kernel's ticks over all rounds.
+both. User and system time come from the kernel's ticks over all rounds. Of the bastion
+both processes count, the one for the client and the one for the node.
 """
 
 from __future__ import annotations
@@ -25,23 +27,30 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
 
+from tests.benchmarks.relaypeers import SSH_CIPHER, Peer, haproxy, openssh
 from tests.doubles.certificates import certificate_set
 
 ROLES = "tests.benchmarks.relayroles"
 _BLOCK = b"\0" * (256 * 1024)
 # The measure of the others.
-BASE = "twisted"
+BASE = "haproxy"
 KINDS = {
+    "haproxy": "haproxy, TLS to TLS, one thread",
     "twisted-as-is": "Twisted TLS to Twisted TLS, its own cipher",
     "twisted": "Twisted TLS to Twisted TLS",
     "tls": "TLSTransport to TLSTransport",
     "mux": "TLSTransport to a tunnel's stream",
+    "openssh": "OpenSSH bastion, -L to -R",
 }
+# Twisted's TLS ends the handshake over a name that it does not know.
+_WITHOUT_ALPN = ("haproxy", "twisted-as-is", "twisted")
 
 
 @frozen
@@ -95,30 +104,41 @@ def write_certificates(folder: Path) -> None:
         (folder / f"{name}.key").write_bytes(credentials.key_pem)
 
 
-def cpu_seconds(process: subprocess.Popen[str]) -> float:
+def cpu_seconds(relay: Peer) -> float:
     """User and system time so far: Linux has a clock for each process, named by its id."""
-    return time.clock_gettime((~process.pid << 3) | 2)
+    return sum(time.clock_gettime((~pid << 3) | 2) for pid in relay.pids)
 
 
-def user_seconds(process: subprocess.Popen[str]) -> float:
+def user_seconds(relay: Peer) -> float:
     """User time so far, in the kernel's ticks."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+    ticks = 0
+    for pid in relay.pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def connected(port: int, kind: str) -> Iterator[tuple[socket.socket, str]]:
+    """A client's connection to this kind of relay, and the cipher."""
+    with socket.create_connection(("127.0.0.1", port)) as plain:
+        if kind == "openssh":
+            yield plain, SSH_CIPHER
+            return
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        if kind not in _WITHOUT_ALPN:
+            context.set_alpn_protocols(["mezite-ssh"])
+        with context.wrap_socket(plain) as connection:
+            cipher = connection.cipher()
+            assert cipher is not None
+            yield connection, cipher[0]
 
 
 def transfer(port: int, kind: str, way: str, count: int) -> tuple[float, str]:
     """Move so many bytes through the relay on this port; the seconds it took, and the cipher."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    if not kind.startswith("twisted"):  # which ends the handshake over a name it does not know
-        context.set_alpn_protocols(["mezite-ssh"])
-    with (
-        socket.create_connection(("127.0.0.1", port)) as plain,
-        context.wrap_socket(plain) as connection,
-    ):
-        cipher = connection.cipher()
-        assert cipher is not None
+    with connected(port, kind) as (connection, cipher):
         started = time.monotonic()
         connection.sendall(f"{way} {count}\n".encode())
         if way == "up":
@@ -132,42 +152,51 @@ def transfer(port: int, kind: str, way: str, count: int) -> tuple[float, str]:
                 received = connection.recv_into(buffer)
                 assert received, f"{left} bytes are missing"
                 left -= received
-        return time.monotonic() - started, cipher[0]
+        return time.monotonic() - started, cipher
 
 
-def one_round(
-    number: int, relay: tuple[subprocess.Popen[str], int], kind: str, way: str, count: int
-) -> Round:
-    process, port = relay
-    before, user_before = cpu_seconds(process), user_seconds(process)
-    took, cipher = transfer(port, kind, way, count)
-    spent, user = cpu_seconds(process) - before, user_seconds(process) - user_before
+def one_round(number: int, relay: Peer, kind: str, way: str, count: int) -> Round:
+    before, user_before = cpu_seconds(relay), user_seconds(relay)
+    took, cipher = transfer(relay.port, kind, way, count)
+    spent, user = cpu_seconds(relay) - before, user_seconds(relay) - user_before
     gigabytes = count / 1e9
     return Round(number, kind, way, cipher, spent / gigabytes, user / gigabytes, count / took / 1e6)
+
+
+@contextmanager
+def relays_of(kinds: list[str]) -> Iterator[dict[str, Peer]]:
+    """All relays of these kinds, with what is on their far sides."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        processes = Processes(folder)
+        stack.callback(processes.stop)
+        write_certificates(folder)
+        far_port = int(processes.start("far")[1])
+        relays: dict[str, Peer] = {}
+        for kind in kinds:
+            if kind == "haproxy":
+                relays[kind] = stack.enter_context(haproxy(folder, far_port))
+            elif kind == "openssh":
+                plain_port = int(processes.start("plain")[1])
+                relays[kind] = stack.enter_context(openssh(folder, plain_port))
+            else:
+                process, port = processes.start(kind, far_port)
+                relays[kind] = Peer(int(port), (process.pid,))
+                if kind == "mux":
+                    assert processes.start("tunnel", int(port))[1] == "ready"
+        yield relays
 
 
 def measure(rounds: int, megabytes: int, kinds: list[str]) -> list[Round]:
     count = megabytes * 1_000_000
     measured: list[Round] = []
-    with tempfile.TemporaryDirectory() as folder:
-        processes = Processes(Path(folder))
-        try:
-            write_certificates(Path(folder))
-            _, far_port = processes.start("far")
-            relays: dict[str, tuple[subprocess.Popen[str], int]] = {}
-            for kind in kinds:
-                process, port = processes.start(kind, int(far_port))
-                relays[kind] = process, int(port)
-                if kind == "mux":
-                    assert processes.start("tunnel", int(port))[1] == "ready"
-            for number in range(rounds + 1):
-                for way in ("up", "down"):
-                    for kind, relay in relays.items():
-                        done = one_round(number, relay, kind, way, count)
-                        if number:  # the first only warms up
-                            measured.append(done)
-        finally:
-            processes.stop()
+    with relays_of(kinds) as relays:
+        for number in range(rounds + 1):
+            for way in ("up", "down"):
+                for kind, relay in relays.items():
+                    done = one_round(number, relay, kind, way, count)
+                    if number:  # the first only warms up
+                        measured.append(done)
     return measured
 
 
@@ -203,7 +232,7 @@ def summary(rounds: list[Round]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--relay", action="append", choices=list(KINDS))
     parser.add_argument("--format", choices=["text", "json"], default="text")

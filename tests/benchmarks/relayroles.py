@@ -26,8 +26,7 @@ from mezite.mux.transport import StreamTransport
 from mezite.names import HostPort
 from mezite.tasks import background
 from mezite.wire.alpn import Route
-from mezite.wire.contexts import HubContexts, client_context
-from mezite.wire.credentials import Credentials
+from mezite.wire.contexts import Credentials, HubContexts, client_context
 from mezite.wire.endpoint import TlsClientEndpoint, TlsServerFactory
 from mezite.wire.splice import splice
 
@@ -231,6 +230,7 @@ def main(role: str, folder: str, port: str = "0") -> None:
         case _:
             factory = {
                 "far": lambda: far(reactor, files),
+                "plain": lambda: Factory.forProtocol(FarSide),
                 "tls": lambda: tls_relay(reactor, files, int(port)),
                 "mux": lambda: mux_relay(reactor, files),
             }[role]()
