@@ -8,6 +8,7 @@ The hub's parts, and how they are joined.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -68,6 +69,7 @@ from mezite.hub.sessionreview import SessionReview
 from mezite.hub.sessions import SessionOpener
 from mezite.hub.sessionservice import SessionMethods
 from mezite.hub.sshproxy import SshProxyFactory
+from mezite.hub.strangers import Strangers
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.tunnelserver import TunnelServerFactory
 from mezite.hub.upkeep import NodeUpkeep
@@ -218,7 +220,10 @@ def assemble(setting: Setting) -> HubParts:
         clock=clock,
         wall_clock=setting.wall_clock,
     )
-    grpc = GrpcServerFactory(table, caller_of=_tls_caller, clock=clock)
+    strangers = Strangers()
+    grpc = GrpcServerFactory(
+        table, caller_of=lambda transport: _tls_caller(transport, strangers), clock=clock
+    )
     admin_listener = GrpcServerFactory(table, caller_of=adminsocket.socket_caller, clock=clock)
     tunnels = TunnelServerFactory(
         cluster=setting.cluster,
@@ -236,12 +241,16 @@ def assemble(setting: Setting) -> HubParts:
         setting.facts,
         check=Readiness(store, clock).check,
         metrics=metrics.registry,
-        api=RestApi(table, clock=clock, wall_clock=setting.wall_clock),
+        api=RestApi(
+            table, clock=clock, wall_clock=setting.wall_clock, recognize=strangers.recognize
+        ),
         upgrade=ConnectionUpgrade(
             lambda client: router.upgraded(client),
             clock=clock,
             balancers=setting.config.balancers,
+            release=strangers.release,
         ),
+        strangers=strangers,
         reactor=clock,
     )
     router = Router(
@@ -249,11 +258,12 @@ def assemble(setting: Setting) -> HubParts:
             Route.WEB: site,
             Route.AUTH: grpc,
             Route.TUNNEL: tunnels,
-            Route.SSH: _ssh(setting, services.rotation, opener),
+            Route.SSH: _ssh(setting, services.rotation, opener, strangers),
         },
         contexts=setting.contexts,
         clock=clock,
         balancers=setting.config.balancers,
+        strangers=strangers,
     )
     metrics.watch(router)
     upkeep = NodeUpkeep(
@@ -506,7 +516,9 @@ def _servers(
     )
 
 
-def _ssh(setting: Setting, rotation: RotationService, opener: SessionOpener) -> SshProxyFactory:
+def _ssh(
+    setting: Setting, rotation: RotationService, opener: SessionOpener, strangers: Strangers
+) -> SshProxyFactory:
     """The listener of ``mezite-ssh``, with the jump host behind the hub's own name."""
     return SshProxyFactory(
         cluster=setting.cluster,
@@ -519,12 +531,13 @@ def _ssh(setting: Setting, rotation: RotationService, opener: SessionOpener) -> 
             opener=opener,
             clock=setting.reactor,
             wall_clock=setting.wall_clock,
+            let_in=strangers.release,
         ),
         clock=setting.reactor,
     )
 
 
-def _tls_caller(transport: ITransport) -> Caller:
+def _tls_caller(transport: ITransport, strangers: Strangers) -> Caller:
     """Who called, as the certificate says that TLS has verified."""
     peer: Any = transport.getPeer()
     certificate = getattr(transport, "peer_certificate", None)
@@ -534,4 +547,5 @@ def _tls_caller(transport: ITransport) -> Caller:
         address=f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', 0)}",
         tls_key=None if certificate is None else key_hash(certificate.public_key()),
         certificate=certificate,
+        recognize=partial(strangers.recognize, transport),
     )

@@ -220,6 +220,8 @@ class Callers:
             # The admin socket is nobody's: there is always a way to take a lock away.
             user = subject.user
             await self._locks.check(Attempt(user=user.name, roles=role_names(user)))
+            if call.caller.recognize is not None:
+                call.caller.recognize(str(user.name))
         return subject
 
     async def _node(self, call: Call) -> Subject:

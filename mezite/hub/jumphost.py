@@ -84,6 +84,7 @@ class _Way:
 
     opener: SessionOpener
     hub_names: Collection[str]
+    let_in: Callable[[Any], None]
 
 
 class _JumpConnection(FlowConnection):
@@ -93,6 +94,10 @@ class _JumpConnection(FlowConnection):
         super().__init__()
         self._way = way
         self._certificate = certificate
+
+    def serviceStarted(self) -> None:
+        super().serviceStarted()
+        self._way.let_in(self.transport.transport)
 
     def make_channel(self, kind: bytes) -> FlowChannel:
         if kind != b"direct-tcpip":
@@ -189,11 +194,12 @@ def jump_host(
     opener: SessionOpener,
     clock: IReactorTime,
     wall_clock: Callable[[], float],
+    let_in: Callable[[Any], None],
 ) -> SshServerFactory:
-    """The virtual listener of the jump host."""
+    """The virtual listener of the jump host; ``let_in`` is told each transport that logged in."""
     return _JumpHost(
         host_key,
         _Passport(user_authorities, wall_clock),
-        lambda avatar: _JumpConnection(_Way(opener, hub_names), avatar.certificate),
+        lambda avatar: _JumpConnection(_Way(opener, hub_names, let_in), avatar.certificate),
         clock,
     )

@@ -111,3 +111,13 @@ class _Connections(Collector):
             "Connections refused because too many handshakes were unfinished.",
             self._router.handshakes_refused,
         )
+        yield GaugeMetricFamily(
+            "mezite_strangers",
+            "Connections whose peer has shown no certificate and is not logged in.",
+            self._router.strangers.count,
+        )
+        yield CounterMetricFamily(
+            "mezite_strangers_dropped",
+            "Connections without a certificate that were dropped to make room for newer ones.",
+            self._router.strangers.dropped,
+        )

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mezite.hub.proxied import ProxiedConnection
+from mezite.hub.strangers import Strangers
 from mezite.identity.networks import Networks, lies_in
 from mezite.names import network_of
 from mezite.wire.alpn import Route, route_of
@@ -43,7 +44,8 @@ class Router(Factory):
     counts as coming from the client that the header names. A route without a
     listener is closed after the handshake. A new connection above the bound on
     unfinished handshakes, of all together or of one address, is closed before
-    its own begins.
+    its own begins; what finishes it and shows no certificate is told to the
+    ``strangers``.
     """
 
     noisy = False
@@ -58,7 +60,9 @@ class Router(Factory):
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
         handshakes_at_once: int = HANDSHAKES_AT_ONCE,
         balancers: Networks = (),
+        strangers: Strangers | None = None,
     ) -> None:
+        self.strangers = Strangers() if strangers is None else strangers
         self._routes = dict(routes)
         self._contexts = contexts
         self._clock = clock
@@ -163,6 +167,8 @@ class Router(Factory):
 
         def secured(transport: TLSTransport) -> None:
             self._ended(network, ended)
+            if transport.peer_certificate is None:
+                self.strangers.admit(transport)
             self._route(transport, closed)
 
         def failed(failure: Failure) -> None:
@@ -176,6 +182,7 @@ class Router(Factory):
             failed=failed,
             handshake_timeout=self._handshake_timeout,
             peer=None if through is None else addr,
+            over=self.strangers.release,
         )
 
     def _ended(self, network: str, tell: Callable[[], None] | None) -> None:

@@ -29,6 +29,8 @@ class Caller:
     tls_key: bytes | None = None
     # What the identity stands in.
     certificate: Certificate | None = field(default=None, repr=False)
+    # Told the user whose bearer came with a call, once it has been found good.
+    recognize: Callable[[str], None] | None = field(default=None, eq=False, repr=False)
 
 
 @frozen

@@ -49,9 +49,6 @@ class GrpcLimits:
     # every few seconds.
     idle_seconds: float = 600
 
-    # Connections of callers who have proved nothing yet, by address (or network of IPv6).
-    strangers_at_one_address: int = 256
-
     def for_strangers(self) -> GrpcLimits:
         """
         The same for callers without a certificate.

@@ -7,7 +7,6 @@ Owns the set of connections, and their end; each of them is a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -47,8 +46,6 @@ class GrpcServerFactory(Factory):
         self.clock = clock
         self.limits = GrpcLimits() if limits is None else limits
         self.connections: set[GrpcServerProtocol] = set()
-        # Those of callers without identity, by network.
-        self.strangers: Counter[str] = Counter()
         self._draining = False
 
     def buildProtocol(self, addr: IAddress | None) -> GrpcServerProtocol | None:

@@ -8,7 +8,6 @@ the factory's, :class:`mezite.rpc.server.GrpcServerFactory`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Any, cast
@@ -24,7 +23,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mezite.error import LimitReached, LocalError, MeziteError, TimedOut
-from mezite.names import network_of
 from mezite.rpc.calls import Call, Caller, Method
 from mezite.rpc.error import MessageTooLarge, RemoteRpcError, Unimplemented
 from mezite.rpc.exchange import Exchange, Phase
@@ -61,7 +59,6 @@ class _Factory(TypingProtocol):
     caller_of: Callable[[ITransport], Caller]
     clock: IReactorTime
     limits: GrpcLimits
-    strangers: Counter[str]
     connections: set[GrpcServerProtocol]
 
 
@@ -90,8 +87,6 @@ class GrpcServerProtocol(Protocol):
         self._idle: IDelayedCall | None = None
         self._stalled: IDelayedCall | None = None
         self.closed: Deferred[None] = Deferred()
-        # The network that this connection counts for, if its caller has proved nothing.
-        self._stranger: str | None = None
 
     # What the transport calls.
 
@@ -101,8 +96,8 @@ class GrpcServerProtocol(Protocol):
             self._caller = self._factory.caller_of(self.transport)
         except MeziteError as error:
             self._caller = error
-        if not self._let_in():
-            return
+        if not self._is_proved():
+            self._limits = self._limits.for_strangers()
         self._idle = self._clock.callLater(self._limits.greeting_seconds, self._no_calls)
         # A streaming producer, which is told when the transport's buffer is full.
         cast(Any, self.transport).registerProducer(self, True)
@@ -132,29 +127,11 @@ class GrpcServerProtocol(Protocol):
         for exchange in tuple(self._exchanges.values()):
             self._drop(exchange)
         self._factory.connections.discard(self)
-        if self._stranger is not None:
-            self._factory.strangers[self._stranger] -= 1
-            if not self._factory.strangers[self._stranger]:
-                del self._factory.strangers[self._stranger]
         self.closed.callback(None)
 
-    def _let_in(self) -> bool:
-        """Whether there is room for this caller; who has proved nothing gets less of it."""
+    def _is_proved(self) -> bool:
         caller = self._caller
-        if isinstance(caller, Caller) and (caller.identity is not None or caller.is_local_admin):
-            return True
-        self._limits = self._limits.for_strangers()
-        network = network_of(str(getattr(cast(Any, self.transport).getPeer(), "host", "")))
-        strangers = self._factory.strangers
-        if network and strangers[network] >= self._limits.strangers_at_one_address:
-            # No warning: whoever floods the port does not flood the log.
-            self._log.debug("{network} has too many connections", network=network)
-            self._state = _State.OVER
-            cast(Any, self.transport).abortConnection()
-            return False
-        self._stranger = network
-        strangers[network] += 1
-        return True
+        return isinstance(caller, Caller) and (caller.identity is not None or caller.is_local_admin)
 
     def pauseProducing(self) -> None:
         # Who does not take answers gives no more questions: what is read now

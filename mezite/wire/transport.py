@@ -93,6 +93,8 @@ class TLSTransport(Protocol):
     _handshake_timeout: float = HANDSHAKE_TIMEOUT
     # Whom a load balancer speaks for, if the TCP connection is a balancer's.
     _peer: Any = None
+    # Called when a connection is lost that was secured.
+    _over: Callable[[TLSTransport], None] | None = None
     transport: Any = field(init=False, default=None)
     negotiatedProtocol: bytes | None = field(init=False, default=None)
     server_name: str | None = field(init=False, default=None)
@@ -177,6 +179,8 @@ class TLSTransport(Protocol):
             reason = Failure(ConnectionLost("the peer hung up without saying so"))
         self._tell_inner(reason)
         self._pending.clear()
+        if self._over is not None and was is not State.HANDSHAKING:
+            self._over(self)
 
     # --- the handshake
 

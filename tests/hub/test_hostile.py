@@ -20,6 +20,7 @@ from twisted.web.resource import Resource
 from mezite.hub import adminsocket
 from mezite.hub.error import TooManySessions
 from mezite.hub.router import Router
+from mezite.hub.strangers import Strangers
 from mezite.hub.tunnels import STREAMS_OF_ONE_USER
 from mezite.hub.tunnelserver import AUTH_STREAMS
 from mezite.hub.web.site import HubFacts, build_site
@@ -219,6 +220,7 @@ class ReadinessTests(SynchronousTestCase):
             metrics=CollectorRegistry(),
             api=Resource(),
             upgrade=Resource(),
+            strangers=Strangers(),
             reactor=MemoryReactorClock(),
         )
         self.site.startFactory()

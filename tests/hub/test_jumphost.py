@@ -20,6 +20,7 @@ class JumpPair(Pair):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        self.let_in: list[Any] = []
         opener: Any = Opener()
         self.factory = jump_host(
             host_key=self.host,
@@ -28,6 +29,7 @@ class JumpPair(Pair):
             opener=opener,
             clock=self.clock,
             wall_clock=lambda: NOW,
+            let_in=self.let_in.append,
         )
         self.server = self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 4711))
         self.server_io = PressedTransport(self.server, isServer=True)
@@ -36,9 +38,11 @@ class JumpPair(Pair):
         )
 
 
-def come_in(**options: bytes) -> Pair:
+def come_in(**options: bytes) -> JumpPair:
     named = {name.replace("_", "-"): value for name, value in options.items()}
-    return JumpPair(key=user_key(critical_options=named)).connect()
+    pair = JumpPair(key=user_key(critical_options=named))
+    pair.connect()
+    return pair
 
 
 class JumpHostTests(SynchronousTestCase):
@@ -52,6 +56,13 @@ class JumpHostTests(SynchronousTestCase):
             come_in(source_address=b"198.51.100.0/24").client.authenticated()
         )
         self.assertIn("not good from where you are", str(refused.value))
+
+    def test_known(self) -> None:
+        """A connection is told of once its person is in, and not before."""
+        pair = come_in()
+        self.successResultOf(pair.client.authenticated())
+        self.assertEqual(pair.let_in, [pair.server.transport])
+        self.assertEqual(come_in(source_address=b"198.51.100.0/24").let_in, [])
 
     def test_forced_command(self) -> None:
         """A forced command is the node's matter: here nothing runs at all."""

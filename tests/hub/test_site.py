@@ -8,6 +8,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.error import Unavailable
+from mezite.hub.strangers import Strangers
 from mezite.hub.web.connectionupgrade import ConnectionUpgrade
 from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import BODY_LENGTH, HubFacts, build_site
@@ -33,6 +34,7 @@ class SiteTests(SynchronousTestCase):
             metrics=registry,
             api=api,
             upgrade=ConnectionUpgrade(lambda client: None, clock=clock),
+            strangers=Strangers(),
             reactor=clock,
         )
         self.site.startFactory()

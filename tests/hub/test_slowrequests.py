@@ -13,6 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from mezite.hub.strangers import Strangers
 from mezite.hub.web.connectionupgrade import ConnectionUpgrade
 from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import BODY_SECONDS, HEADER_SECONDS, IDLE_SECONDS, build_site
@@ -45,6 +46,7 @@ class SlowRequestTests(SynchronousTestCase):
             metrics=CollectorRegistry(),
             api=RestApi({}, clock=self.clock, wall_clock=self.clock.seconds),
             upgrade=ConnectionUpgrade(lambda client: None, clock=self.clock),
+            strangers=Strangers(),
             reactor=self.clock,
         )
         self.site.startFactory()

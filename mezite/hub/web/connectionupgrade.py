@@ -77,6 +77,7 @@ class ConnectionUpgrade(Resource):
     :param admit: what is spoken inside with a client at this address; None if
         there are too many already.
     :param balancers: whose ``X-Forwarded-For`` is believed.
+    :param release: told each connection that is taken over, and is the inner one's from then on.
     """
 
     isLeaf = True
@@ -87,8 +88,10 @@ class ConnectionUpgrade(Resource):
         *,
         clock: IReactorTime,
         balancers: Networks = (),
+        release: Callable[[Any], None] = lambda transport: None,
     ) -> None:
         super().__init__()
+        self._release = release
         self._admit = admit
         self._clock = clock
         self._balancers = balancers
@@ -146,6 +149,7 @@ class ConnectionUpgrade(Resource):
         transport = _transport(request)
         # HTTP is over: it hears nothing more, and is not asked to slow down.
         transport.unregisterProducer()
+        self._release(transport)
         transport.attach(UpgradedConnection(frames, inner, self._clock, greeting, client))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 from twisted.web import http
 from twisted.web.error import UnsupportedMethod
@@ -89,6 +89,12 @@ class Folder(Resource):
 
     def render(self, request: Request) -> bytes | int:
         return Missing().render(request)
+
+
+def connection_of(request: Request) -> Any:
+    """The transport that a request came on, alone or in a stream of HTTP/2."""
+    channel = request.channel
+    return getattr(channel, "_conn", channel).transport
 
 
 def text_of(*path: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from attrs import frozen
@@ -35,6 +36,7 @@ from mezite.hub.web.cookies import (
 )
 from mezite.hub.web.openapi import document
 from mezite.hub.web.operations import Operation, Operations
+from mezite.hub.web.resources import connection_of
 from mezite.hub.web.routes import SessionUse
 from mezite.names import network_of
 from mezite.rpc.calls import Call, Caller, Method
@@ -86,8 +88,11 @@ class RestApi(Resource):
         *,
         clock: IReactorTime,
         wall_clock: Callable[[], float],
+        recognize: Callable[[Any, str], None] = lambda transport, user: None,
     ) -> None:
+        """``recognize`` is told whose the connection of a request with a good bearer is."""
         super().__init__()
+        self._recognize = recognize
         self._methods = methods
         self._clock = clock
         self._wall_clock = wall_clock
@@ -154,7 +159,12 @@ class RestApi(Resource):
         body = _body(request)
         message = operation.request(match.path, _query(request), body)
         call = Call(
-            Caller(identity=None, is_local_admin=False, address=_address(request)),
+            Caller(
+                identity=None,
+                is_local_admin=False,
+                address=_address(request),
+                recognize=partial(self._recognize, connection_of(request)),
+            ),
             proof.metadata,
             self._clock.seconds() + CALL_SECONDS,
         )

@@ -25,9 +25,10 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from mezite import __version__
 from mezite.error import MeziteError
+from mezite.hub.strangers import Strangers
 from mezite.hub.web.answers import answer_failure
 from mezite.hub.web.pages import HTML, pages
-from mezite.hub.web.resources import PLAIN, Fixed, Folder, Page, text_of
+from mezite.hub.web.resources import PLAIN, Fixed, Folder, Page, connection_of, text_of
 from mezite.rpc.httpstatus import BodyTooLarge
 from mezite.tasks import background
 from mezite.wire.websocket import PATH as UPGRADE_PATH
@@ -80,6 +81,8 @@ class BoundedRequest(Request):
 
     def process(self) -> None:
         self._stop_waiting()
+        channel: Any = self.channel
+        channel.site.strangers.active(connection_of(self))
         if self._received > BODY_LENGTH:
             self.setHeader(b"connection", b"close")
             answer_failure(self, BodyTooLarge(BODY_LENGTH))
@@ -180,6 +183,7 @@ class _QuietSite(Site):
 
     displayTracebacks = False
     noisy = False
+    strangers: Strangers
 
     @staticmethod
     def protocol() -> http._GenericHTTPChannelProtocol:
@@ -251,6 +255,7 @@ def build_site(
     metrics: CollectorRegistry,
     api: Resource,
     upgrade: Resource,
+    strangers: Strangers,
     reactor: IReactorTime,
 ) -> Site:
     """
@@ -272,4 +277,6 @@ def build_site(
     webapi = _WebApi(api)
     webapi.putChild(UPGRADE_PATH.rpartition("/")[2].encode(), upgrade)
     v1.putChild(b"webapi", webapi)
-    return _QuietSite(root, requestFactory=BoundedRequest, timeout=IDLE_SECONDS, reactor=reactor)
+    site = _QuietSite(root, requestFactory=BoundedRequest, timeout=IDLE_SECONDS, reactor=reactor)
+    site.strangers = strangers
+    return site

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.auth.inviting import NewInvite
 from mezite.hub.proofservice import invite_message
+from mezite.hub.strangers import Strangers
 from mezite.hub.web import pages
 from mezite.hub.web.connectionupgrade import ConnectionUpgrade
 from mezite.hub.web.pages import WEB_PAGES
@@ -40,6 +41,7 @@ class PageTests(SynchronousTestCase):
             metrics=CollectorRegistry(),
             api=RestApi({}, clock=clock, wall_clock=clock.seconds),
             upgrade=ConnectionUpgrade(lambda client: None, clock=clock),
+            strangers=Strangers(),
             reactor=clock,
         )
         self.site.startFactory()
