@@ -31,7 +31,8 @@ from mezite.names import HostPort, NodeName, is_address
 from mezite.rpc.channel import open_channel
 from mezite.tasks import within
 from mezite.wire import alpn
-from mezite.wire.contexts import client_context, load_certificates
+from mezite.wire.contexts import client_context
+from mezite.wire.credentials import load_certificates
 from mezite.wire.endpoint import TlsClientEndpoint
 from mezite.wire.trust import fetch_authority, publicly_trusted_pin
 

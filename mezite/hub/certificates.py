@@ -31,7 +31,8 @@ from mezite.identity.error import AuthorityExpired
 from mezite.identity.x509 import HubIdentity, hub_dns_names, issue_hub
 from mezite.names import ClusterName, is_address
 from mezite.ssh.hostkeys import HostKey, ReplaceableHostKey
-from mezite.wire.contexts import Credentials, HubContexts
+from mezite.wire.contexts import HubContexts
+from mezite.wire.credentials import Credentials
 
 # A hub that could not renew for a month would still serve; renewal is at half of it.
 LIFETIME: Final = 60 * 86400.0

@@ -24,7 +24,6 @@ from twisted.python.failure import Failure
 from mezite.error import MeziteError
 from mezite.hub.livesessions import GOODBYE_SECONDS, LiveSessions
 from mezite.hub.tunnels import Tunnel, TunnelRegistry
-from mezite.mux.transport import StreamTransport
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
 
@@ -105,7 +104,7 @@ class Draining:
         header = StreamHeader(service=SERVICE, come_back_after_ms=round(seconds * 1000))
         telling = self._told[tunnel] = _Telling(self.clock.seconds() + ANSWER_SECONDS)
         try:
-            stream: StreamTransport = tunnel.mux.open_stream()
+            stream = tunnel.mux.open_stream()
             stream.write(encode(header))
         except MeziteError:
             # The tunnel is going, or full.

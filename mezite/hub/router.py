@@ -23,6 +23,7 @@ from mezite.identity.networks import Networks, lies_in
 from mezite.names import network_of
 from mezite.wire.alpn import Route, route_of
 from mezite.wire.contexts import HubContexts
+from mezite.wire.secured import Secured
 from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
 
 # An unfinished handshake takes about 60 KB: 2,048 of them stay below 128 MB, and are as many
@@ -169,7 +170,7 @@ class Router(Factory):
             self._ended(network, ended)
             if transport.peer_certificate is None:
                 self.strangers.admit(transport)
-            self._route(transport, closed)
+            self.route(transport, closed)
 
         def failed(failure: Failure) -> None:
             self._ended(network, ended)
@@ -194,7 +195,8 @@ class Router(Factory):
         if not self._handshakes_of[network]:
             del self._handshakes_of[network]
 
-    def _route(self, transport: TLSTransport, closed: frozenset[Route]) -> None:
+    def route(self, transport: Secured, closed: frozenset[Route] = frozenset()) -> None:
+        """Give a connection that has finished its handshake to the listener of its route."""
         route = route_of(
             transport.negotiatedProtocol, transport.server_name, self._contexts.hub_names
         )

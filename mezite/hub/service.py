@@ -23,18 +23,19 @@ from mezite.config.hub import HubConfig
 from mezite.error import MeziteError
 from mezite.hub import adminsocket
 from mezite.hub.adminservice import Expiries
-from mezite.hub.assembly import Setting, assemble
+from mezite.hub.assembly import assemble
 from mezite.hub.certificates import OwnCertificates
 from mezite.hub.draining import Draining
 from mezite.hub.error import HubCannotStart
 from mezite.hub.recordings import THREADS as RECORDING_THREADS
 from mezite.hub.rotationclock import RotationClock
+from mezite.hub.services import Setting
 from mezite.hub.web.site import HubFacts
 from mezite.identity.authorities import Authorities
 from mezite.store.interfaces import IStore
 from mezite.store.transactions import PoolThreads, Threads
 from mezite.tasks import background, within
-from mezite.wire.contexts import Credentials
+from mezite.wire.credentials import Credentials
 
 # Certificates are renewed and what has expired is forgotten this often.
 _UPKEEP_SECONDS: Final = 3600.0

@@ -102,7 +102,6 @@ class _Connection(Protocol):
             self.transport.abortConnection()
             raise
         self._opening = None
-        self.transport.resumeProducing()
         await self._factory.opener.carry(session, self.transport)
 
     def _visitor(self) -> Visitor:

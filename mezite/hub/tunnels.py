@@ -9,7 +9,8 @@ It owns the map and nothing else: tunnels close themselves, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
+from typing import Protocol as TypingProtocol
 from weakref import WeakKeyDictionary
 
 from attrs import define, field
@@ -17,14 +18,41 @@ from twisted.logger import Logger
 
 from mezite.hub.error import TooManySessions
 from mezite.identity.x509 import NodeIdentity
-from mezite.mux.protocol import MuxProtocol
-from mezite.mux.transport import StreamTransport
 from mezite.names import AgentId, NodeName, UserName
 from mezite.store.records import NodeWord
+from mezite.wire.splice import Spliceable
 
 # A tunnel has 1,024 streams. One user has a quarter of them, so that nobody who may
 # reach a node keeps the others from it, nor its agent from asking the hub.
 STREAMS_OF_ONE_USER: Final = 256
+
+
+class TunnelStream(Spliceable, TypingProtocol):
+    """A stream of a tunnel, as :class:`~mezite.mux.transport.StreamTransport` is one."""
+
+    @property
+    def disconnecting(self) -> bool: ...
+
+
+class TunnelMux(TypingProtocol):
+    """
+    The mux of a tunnel, of which :class:`~mezite.mux.protocol.MuxProtocol` says more.
+
+    The other kind is :class:`~mezite.hub.workers.fartunnels.FarMux`, whose tunnel
+    another process holds.
+    """
+
+    # With the agent's certificate, as ``peer_certificate``.
+    transport: Any
+
+    @property
+    def is_up(self) -> bool: ...
+    @property
+    def stream_count(self) -> int: ...
+    def open_stream(self) -> TunnelStream: ...
+    def go_away(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 @define(eq=False)
@@ -40,7 +68,7 @@ class Tunnel:
     """
 
     identity: NodeIdentity
-    mux: MuxProtocol = field(repr=False)
+    mux: TunnelMux = field(repr=False)
     address: str
     since: float
     labels: Mapping[str, str]
@@ -54,7 +82,7 @@ class Tunnel:
     # That of the authorities its agent has certificates of; 0 until it says so.
     generation: int = 0
     # Whose each stream is, for as long as it is somebody's.
-    _users: WeakKeyDictionary[StreamTransport, UserName] = field(
+    _users: WeakKeyDictionary[TunnelStream, UserName] = field(
         init=False, factory=WeakKeyDictionary, repr=False
     )
 
@@ -62,7 +90,7 @@ class Tunnel:
     def _word_of_labels(self) -> NodeWord:
         return NodeWord(self.labels, self.version)
 
-    def open_stream(self, user: UserName) -> StreamTransport:
+    def open_stream(self, user: UserName) -> TunnelStream:
         """
         A new stream towards the agent, for this user.
 

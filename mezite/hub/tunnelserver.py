@@ -10,7 +10,8 @@ while. What the agent's streams ask for is answered by the auth service.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
@@ -24,7 +25,7 @@ from mezite.hub.attendance import Attendance
 from mezite.hub.error import TunnelRefused
 from mezite.hub.presence import Presence
 from mezite.hub.recordinguploads import HeldBytes, RecordingReceiver
-from mezite.hub.tunnels import Tunnel, TunnelRegistry
+from mezite.hub.tunnels import Tunnel, TunnelMux, TunnelRegistry
 from mezite.identity.x509 import NodeIdentity, identity_of, key_hash
 from mezite.mux.frames import Role
 from mezite.mux.protocol import MuxProtocol
@@ -37,6 +38,7 @@ from mezite.store.error import NodeKeyReplaced
 from mezite.store.interfaces import INodes
 from mezite.tasks import background, within
 
+M = TypeVar("M", bound=TunnelMux)
 # The look-up of one row; a database that takes longer is not one to trust a tunnel to.
 _ADMISSION_SECONDS = 10.0
 # An agent needs one, and another while the one before ends. Each may hold 4 MiB of
@@ -79,13 +81,25 @@ class TunnelServerFactory(Factory):
         self.held = HeldBytes()
 
     def buildProtocol(self, addr: IAddress | None) -> MuxProtocol:
-        return _Arrival(self, addr).mux
+        return self.arrive(addr, partial(MuxProtocol, role=Role.SERVER, clock=self.clock))
+
+    def arrive(self, address: IAddress | None, mux_with: Callable[..., M]) -> M:
+        """
+        Let an agent come; what its tunnel is.
+
+        :param mux_with: makes it, told ``accept``, ``on_up`` and ``on_down`` as
+            :class:`~mezite.mux.protocol.MuxProtocol` knows them.
+        """
+        arrival = _Arrival(self, address)
+        arrival.mux = mux = mux_with(accept=arrival.accept, on_up=arrival.up, on_down=arrival.down)
+        return mux
 
 
 class _Arrival:
     """One agent's connection, from its first byte to its last."""
 
     _log = Logger()
+    mux: TunnelMux
 
     def __init__(self, factory: TunnelServerFactory, address: IAddress | None) -> None:
         self._factory = factory
@@ -96,20 +110,13 @@ class _Arrival:
         self._auth: GrpcServerFactory | None = None
         self._receivers: WeakSet[RecordingReceiver] = WeakSet()
         self._tls_key: bytes | None = None
-        self.mux = MuxProtocol(
-            role=Role.SERVER,
-            clock=factory.clock,
-            accept=self._accept,
-            on_up=self._up,
-            on_down=self._down,
-        )
 
     @property
     def _place(self) -> str:
         host, port = getattr(self._address, "host", "?"), getattr(self._address, "port", "?")
         return f"{host}:{port}"
 
-    def _up(self) -> None:
+    def up(self) -> None:
         background(self._admit(), doing=f"admitting the tunnel from {self._place}")
 
     async def _admit(self) -> None:
@@ -152,9 +159,9 @@ class _Arrival:
         self._factory.attendance.came(identity, self._place, record.last_seen)
         waiting, self._waiting = self._waiting, []
         for stream in waiting:
-            self._accept(stream)
+            self.accept(stream)
 
-    def _accept(self, stream: StreamTransport) -> None:
+    def accept(self, stream: StreamTransport) -> None:
         if self._tunnel is None:
             # What an agent says before that would be about no tunnel that we know.
             self._waiting.append(stream)
@@ -201,7 +208,7 @@ class _Arrival:
         self._receivers.add(receiver)
         return receiver
 
-    def _down(self, reason: Failure) -> None:
+    def down(self, reason: Failure) -> None:
         self._waiting.clear()
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is None:

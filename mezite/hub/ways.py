@@ -17,8 +17,7 @@ from twisted.internet.protocol import Protocol
 from zope.interface import Attribute, Interface, implementer
 
 from mezite.error import MeziteError
-from mezite.hub.tunnels import Tunnel
-from mezite.mux.transport import StreamTransport
+from mezite.hub.tunnels import Tunnel, TunnelStream
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
 from mezite.wire.splice import Spliceable, Spliced, splice
@@ -30,7 +29,11 @@ class IWay(Interface):
     labels: Mapping[str, str] = Attribute("the node's, as they are now")
 
     def carry(transport: Spliceable) -> Deferred[Spliced]:
-        """Join the person's transport with the node; fires when both have gone."""
+        """
+        Join the person's transport with the node; fires when both have gone.
+
+        The transport may be paused, and is resumed.
+        """
 
     def ask_to_end(session_id: str, reason: str) -> Callable[[], None] | None:
         """
@@ -49,7 +52,7 @@ class TunnelWay:
     """A stream to a node's SSH server."""
 
     tunnel: Tunnel = field(repr=False)
-    stream: StreamTransport = field(repr=False)
+    stream: TunnelStream = field(repr=False)
 
     @property
     def labels(self) -> Mapping[str, str]:

@@ -8,14 +8,11 @@ moving bytes is :mod:`mezite.wire.transport`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, frozen
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
@@ -25,6 +22,13 @@ from mezite.identity.x509 import HubIdentity, Identity, NodeIdentity, UserIdenti
 from mezite.names import ClusterName
 from mezite.wire import alpn
 from mezite.wire.alpn import Demand, Role
+from mezite.wire.credentials import (
+    Credentials,
+    PortCredentials,
+    load_certificates,
+    trust,
+    use_credentials,
+)
 from mezite.wire.error import BadCredentials, HandshakeFailed
 
 # SSL_MODE_ENABLE_PARTIAL_WRITE of openssl/ssl.h, which pyOpenSSL sets and does not name. With it
@@ -54,14 +58,6 @@ _WHY_UNTRUSTED: Final = {
 _log = Logger()
 # bytes, or SSL.NO_OVERLAPPING_PROTOCOLS, whose class pyOpenSSL keeps to itself.
 AlpnAnswer = Any
-
-
-@frozen
-class Credentials:
-    """A certificate, with what is to be sent after it, and its private key; all in PEM."""
-
-    certificate_pem: bytes
-    key_pem: bytes = field(repr=False)
 
 
 @define(eq=False)
@@ -111,18 +107,13 @@ class HubContexts:
         links_pem: bytes = b"",
     ) -> None:
         """
-        :param authorities_pem: the cluster's authorities, which are sent after
-            the hub's certificate.
-        :param links_pem: where there are two, their word for each other, which
-            is sent as well; see :mod:`mezite.wire.trust`.
+        The rest is what :class:`PortCredentials` have.
+
         :raises BadCredentials: something of this cannot be used.
         """
         self.hub_names = frozenset(name.lower().rstrip(".") for name in hub_names)
-        self._authorities = load_certificates(authorities_pem)
-        self._links = load_certificates(links_pem) if links_pem else ()
-        self._hub = hub
-        self._web = web
-        self._contexts = self._build(hub, web)
+        self._watchers: list[Callable[[], None]] = []
+        self.use(PortCredentials(hub, web, authorities_pem, links_pem))
 
     def replace(self, *, hub: Credentials | None = None, web: Credentials | None = None) -> None:
         """
@@ -130,9 +121,8 @@ class HubContexts:
 
         :raises BadCredentials: they cannot be used; the present ones stay.
         """
-        new_hub, new_web = hub or self._hub, web or self._web
-        self._contexts = self._build(new_hub, new_web)
-        self._hub, self._web = new_hub, new_web
+        now = self.credentials
+        self.use(evolve(now, hub=hub or now.hub, web=web or now.web))
 
     def rotate(self, *, hub: Credentials, authorities_pem: bytes, links_pem: bytes) -> None:
         """
@@ -140,9 +130,23 @@ class HubContexts:
 
         :raises BadCredentials: they cannot be used.
         """
-        self._authorities = load_certificates(authorities_pem)
-        self._links = load_certificates(links_pem) if links_pem else ()
-        self.replace(hub=hub)
+        web = self.credentials.web
+        self.use(PortCredentials(hub, web, authorities_pem, links_pem))
+
+    def use(self, credentials: PortCredentials) -> None:
+        """
+        Show and believe these from the next handshake on.
+
+        :raises BadCredentials: they cannot be used; the present ones stay.
+        """
+        self._contexts = self._build(credentials)
+        self.credentials = credentials
+        for watcher in self._watchers:
+            watcher()
+
+    def when_changed(self, call: Callable[[], None]) -> None:
+        """Call this whenever there are other :attr:`credentials`."""
+        self._watchers.append(call)
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
         context = self._contexts.web
@@ -151,12 +155,12 @@ class HubContexts:
         connection.set_accept_state()
         return connection
 
-    def _build(self, hub: Credentials, web: Credentials | None) -> _Contexts:
-        mezite = self._context(hub, send_authority=True)
-        if web is None:
-            contexts = _Contexts(web=mezite, mezite=mezite)
-        else:
-            contexts = _Contexts(web=self._context(web, send_authority=False), mezite=mezite)
+    def _build(self, credentials: PortCredentials) -> _Contexts:
+        trusted = load_certificates(credentials.authorities_pem)
+        links = load_certificates(credentials.links_pem) if credentials.links_pem else ()
+        mezite = _server_context(credentials.hub, trusted, (*trusted, *links))
+        web = mezite if credentials.web is None else _server_context(credentials.web, trusted, ())
+        contexts = _Contexts(web=web, mezite=mezite)
 
         def select(connection: SSL.Connection, offered: list[bytes]) -> AlpnAnswer:
             return self._select(contexts.mezite, connection, offered)
@@ -166,18 +170,6 @@ class HubContexts:
         for context in {contexts.web, contexts.mezite}:
             context.set_alpn_select_callback(select)
         return contexts
-
-    def _context(self, credentials: Credentials, *, send_authority: bool) -> SSL.Context:
-        context = _new_context(SSL.TLS_SERVER_METHOD)
-        context.set_options(SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE)
-        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        sent = (*self._authorities, *self._links) if send_authority else ()
-        _use_credentials(context, credentials, sent)
-        _trust(context, self._authorities)
-        # No certificate is asked for until the ALPN name says so; the callback stays in force.
-        context.set_verify(SSL.VERIFY_NONE, _admit_client)
-        context.set_verify_depth(_VERIFY_DEPTH)
-        return context
 
     def _select(
         self, mezite: SSL.Context, connection: SSL.Connection, offered: list[bytes]
@@ -245,8 +237,8 @@ def client_context(
     if certificate_pem is not None:
         if key_pem is None:
             raise BadCredentials("the certificate has no private key beside it")
-        _use_credentials(context, Credentials(certificate_pem, key_pem), ())
-    _trust(context, load_certificates(ca_pems))
+        use_credentials(context, Credentials(certificate_pem, key_pem), ())
+    trust(context, load_certificates(ca_pems))
 
     def admit_hub(
         connection: SSL.Connection, certificate: crypto.X509, code: int, depth: int, ok: int
@@ -283,16 +275,20 @@ def outer_context() -> ClientContext:
     return ClientContext(context, alpn.HTTP_1_1)
 
 
-def load_certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
-    """
-    The certificates in this PEM, at least one.
-
-    :raises BadCredentials: there is none, or one cannot be read.
-    """
-    try:
-        return tuple(x509.load_pem_x509_certificates(pem))
-    except ValueError as error:
-        raise BadCredentials("this is not a certificate in PEM") from error
+def _server_context(
+    credentials: Credentials,
+    trusted: Iterable[x509.Certificate],
+    sent: Iterable[x509.Certificate],
+) -> SSL.Context:
+    context = _new_context(SSL.TLS_SERVER_METHOD)
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    use_credentials(context, credentials, sent)
+    trust(context, trusted)
+    # No certificate is asked for until the ALPN name says so; the callback stays in force.
+    context.set_verify(SSL.VERIFY_NONE, _admit_client)
+    context.set_verify_depth(_VERIFY_DEPTH)
+    return context
 
 
 def _new_context(method: int) -> SSL.Context:
@@ -313,38 +309,6 @@ def _client_context(protocol: bytes) -> SSL.Context:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_alpn_protos([protocol])
     return context
-
-
-def _use_credentials(
-    context: SSL.Context, credentials: Credentials, authorities: Iterable[x509.Certificate]
-) -> None:
-    leaf, *chain = load_certificates(credentials.certificate_pem)
-    try:
-        key = load_pem_private_key(credentials.key_pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BadCredentials("this is not a private key in PEM without a passphrase") from error
-    if not isinstance(
-        key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-    ):
-        raise BadCredentials("the private key is of a kind that TLS does not use")
-    for authority in authorities:
-        if authority not in chain and authority.subject == leaf.issuer:
-            chain.append(authority)
-    try:
-        context.use_certificate(leaf)
-        context.use_privatekey(key)
-        context.check_privatekey()
-        for certificate in chain:
-            context.add_extra_chain_cert(certificate)
-    except SSL.Error as error:
-        raise BadCredentials("the private key does not belong to the certificate") from error
-
-
-def _trust(context: SSL.Context, authorities: Iterable[x509.Certificate]) -> None:
-    store = context.get_cert_store()
-    assert store is not None
-    for authority in authorities:
-        store.add_cert(crypto.X509.from_cryptography(authority))
 
 
 def _admit_client(

@@ -31,7 +31,6 @@ from twisted.internet.interfaces import (
     IProtocol,
     IPushProducer,
     IReactorTime,
-    ISSLTransport,
     ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
@@ -43,6 +42,7 @@ from mezite.wire.carrier import Carrier, carrier_of
 from mezite.wire.error import HandshakeFailed, HandshakeTimedOut, TlsBroken, detail_of
 from mezite.wire.pressure import PullLoop
 from mezite.wire.records import Piece, PlainRecords, records_of
+from mezite.wire.secured import ISecured
 from mezite.wire.tlsstate import READABLE, TRANSITIONS, WRITABLE, Input, State
 
 HANDSHAKE_TIMEOUT: Final = 10.0
@@ -73,7 +73,7 @@ class _Ending(enum.Enum):
     ALL = "loseConnection"
 
 
-@implementer(IHalfCloseableProtocol, ISSLTransport, IConsumer, IPushProducer)
+@implementer(IHalfCloseableProtocol, ISecured, IConsumer, IPushProducer)
 # Without the hooks that attrs would call at each assignment, for the sake of one converter.
 @define(eq=False, on_setattr=NO_OP)
 class TLSTransport(Protocol):

@@ -26,7 +26,8 @@ from mezite.mux.transport import StreamTransport
 from mezite.names import HostPort
 from mezite.tasks import background
 from mezite.wire.alpn import Route
-from mezite.wire.contexts import Credentials, HubContexts, client_context
+from mezite.wire.contexts import HubContexts, client_context
+from mezite.wire.credentials import Credentials
 from mezite.wire.endpoint import TlsClientEndpoint, TlsServerFactory
 from mezite.wire.splice import splice
 

@@ -23,7 +23,7 @@ from mezite.identity.x509 import (
     issue_user,
 )
 from mezite.names import AgentId, ClusterName, NodeName, UserName
-from mezite.wire.contexts import Credentials
+from mezite.wire.credentials import Credentials
 
 HUB_NAME = "hub.example.com"
 CLUSTER = ClusterName("example.com")

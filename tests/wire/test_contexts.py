@@ -16,14 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.names import ClusterName
 from mezite.wire.alpn import Demand
-from mezite.wire.contexts import (
-    ClientContext,
-    Credentials,
-    HubContexts,
-    client_context,
-    load_certificates,
-    refusal_of,
-)
+from mezite.wire.contexts import ClientContext, HubContexts, client_context, refusal_of
+from mezite.wire.credentials import Credentials, load_certificates
 from mezite.wire.error import BadCredentials, HandshakeFailed
 from tests.doubles.certificates import HUB_NAME, certificate_set, hub_credentials, leaf_of
 

@@ -24,7 +24,8 @@ from mezite.identity.authority import X509Authority, pin_of
 from mezite.identity.error import BadPin
 from mezite.identity.x509 import HubIdentity, UserIdentity, issue_hub, issue_user
 from mezite.names import HostPort, UserName
-from mezite.wire.contexts import Credentials, HubContexts
+from mezite.wire.contexts import HubContexts
+from mezite.wire.credentials import Credentials
 from mezite.wire.error import AlpnLost, HubUnreachable, NotThisHub
 from mezite.wire.trust import fetch_authority, presented_authority, publicly_trusted_pin
 from tests.doubles.certificates import CLUSTER, HUB_NAME, certificate_set, leaf_of

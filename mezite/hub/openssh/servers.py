@@ -157,6 +157,7 @@ class ServerWay:
     def carry(self, transport: Spliceable) -> Deferred[Spliced]:
         self._transport = own = self._factory.buildProtocol(None)
         transport.attach(own)
+        transport.resumeProducing()
         return own.over.addCallback(lambda _: self._relayed())
 
     def _relayed(self) -> Spliced:

@@ -34,7 +34,7 @@ from mezite.hub.web.answers import answer_failure, answer_json
 from mezite.hub.web.cookies import check_origin
 from mezite.identity.networks import Networks, lies_in
 from mezite.rpc.httpstatus import MethodNotAllowed
-from mezite.wire.transport import TLSTransport
+from mezite.wire.secured import ISecured
 from mezite.wire.upgraded import UpgradedConnection
 from mezite.wire.websocket import (
     BINARY,
@@ -140,7 +140,7 @@ class ConnectionUpgrade(Resource):
             raise BadInput("the header Sec-WebSocket-Key is no key")
         if SUBPROTOCOL not in _words(request, b"sec-websocket-protocol"):
             raise BadInput(f"the WebSocket's subprotocol is not {SUBPROTOCOL}")
-        if not isinstance(_transport(request), TLSTransport):
+        if not ISecured.providedBy(_transport(request)):
             raise BadInput("a WebSocket is not begun here")
 
     def _take_over(self, request: Request, client: IAddress, inner: IProtocol) -> None:

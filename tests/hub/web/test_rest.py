@@ -8,7 +8,7 @@ from argon2 import PasswordHasher
 from twisted.internet.defer import Deferred, fail
 
 from mezite.error import Unavailable
-from mezite.hub import assembly
+from mezite.hub import services
 from mezite.hub.callers import PERMISSIONS, Permission
 from mezite.hub.web import rest
 from mezite.hub.web.cookies import csrf_token
@@ -27,7 +27,7 @@ class RestTests(HubTests):
 
     def setUp(self) -> None:
         cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        self.patch(assembly, "PasswordHasher", lambda: cheap)
+        self.patch(services, "PasswordHasher", lambda: cheap)
         super().setUp()
         self.anybody = WebClient(self.world)
         self.admin = self.with_bearer("grace")
