@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mezite.agent.uploads import RecordingUploads
-from mezite.config.agent import RecordingConfig
+from mezite.config.recordingbounds import RecordingConfig
 from mezite.recording.diskthreads import Threads
 from mezite.recording.error import RecordingFailed
 from mezite.recording.recorder import Caps

@@ -19,27 +19,12 @@ from mezite.config.hubplaces import HubPlace
 from mezite.config.keys import LogFormat, LogLevel
 from mezite.config.labelcommands import LabelCommand
 from mezite.config.machine import Machine
+from mezite.config.recordingbounds import DEFAULT_BOUNDS, RecordingConfig
 from mezite.config.settings import DEFAULT_FILE, Setting, Settings
 from mezite.names import LABELS_PER_NODE, InvalidName, NodeName
 
 # What ssh sends by default on Debian, and what no program takes orders from.
 _ACCEPT_ENV: Final = ("LANG", "LC_*")
-
-
-@frozen
-class RecordingConfig:
-    """
-    The bounds of what is recorded on this node, in bytes.
-
-    ``quota`` is of all recordings that the hub does not have yet; ``min_free``
-    of the disk is left to others. The last two are of a command without a
-    terminal, before it is only counted what it writes and reads.
-    """
-
-    quota: int = 10 << 30
-    min_free: int = 256 << 20
-    output_limit: int = 256 << 20
-    input_limit: int = 16 << 20
 
 
 @frozen
@@ -68,7 +53,7 @@ class AgentConfig:
     is_gateway: bool = False
     banner: str | None = None
     banner_file: Path | None = None
-    recording: RecordingConfig = RecordingConfig()
+    recording: RecordingConfig = DEFAULT_BOUNDS
     warnings: tuple[str, ...] = ()
 
 
@@ -114,18 +99,8 @@ def load_agent(
         is_gateway=settings.get(keys.GATEWAY_PORTS, False),
         banner=banner,
         banner_file=banner_file,
-        recording=_recording(settings),
+        recording=keys.RECORDING.load(settings),
         warnings=settings.warnings(keys.ALL),
-    )
-
-
-def _recording(settings: Settings) -> RecordingConfig:
-    default = RecordingConfig()
-    return RecordingConfig(
-        quota=settings.get(keys.RECORDING_QUOTA, default.quota),
-        min_free=settings.get(keys.RECORDING_MIN_FREE, default.min_free),
-        output_limit=settings.get(keys.RECORDING_OUTPUT, default.output_limit),
-        input_limit=settings.get(keys.RECORDING_INPUT, default.input_limit),
     )
 
 

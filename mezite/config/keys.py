@@ -20,8 +20,8 @@ from mezite.config.durations import parse_duration_between
 from mezite.config.hubplaces import DEFAULT_PORT as DEFAULT_PORT
 from mezite.config.hubplaces import hub_places
 from mezite.config.labelcommands import label_commands
+from mezite.config.recordingbounds import BoundsSettings
 from mezite.config.settings import Setting, a_path, one_of, one_text, text_as, texts
-from mezite.config.sizes import parse_size
 from mezite.config.webhooks import webhooks
 from mezite.identity.authority import parse_pin
 from mezite.identity.networks import Networks, parse_network
@@ -186,10 +186,6 @@ def _window(text: str) -> float:
     return parse_duration_between(text, "1m", "24h")
 
 
-def _size(value: Value) -> int:
-    return parse_size(one_text(value))
-
-
 CLUSTER_NAME: Final = Setting("cluster_name", text_as(ClusterName.parse), "cluster-name")
 DATA_DIR: Final = Setting("data_dir", a_path, "data-dir")
 # The agent's --data-dir is for its own directory, so it looks at this key without an option.
@@ -227,10 +223,7 @@ ACCEPT_ENV: Final = Setting("agent.accept_env", _env_patterns)
 GATEWAY_PORTS: Final = Setting("agent.gateway_ports", _gateway_ports)
 BANNER: Final = Setting("agent.banner", _banner)
 BANNER_FILE: Final = Setting("agent.banner_file", a_path)
-RECORDING_QUOTA: Final = Setting("agent.recording.quota", _size)
-RECORDING_MIN_FREE: Final = Setting("agent.recording.min_free", _size)
-RECORDING_OUTPUT: Final = Setting("agent.recording.output_limit", _size)
-RECORDING_INPUT: Final = Setting("agent.recording.input_limit", _size)
+RECORDING: Final = BoundsSettings.below("agent.recording")
 
 ALL: Final[tuple[Setting[Any], ...]] = (
     CLUSTER_NAME,
@@ -265,8 +258,5 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     GATEWAY_PORTS,
     BANNER,
     BANNER_FILE,
-    RECORDING_QUOTA,
-    RECORDING_MIN_FREE,
-    RECORDING_OUTPUT,
-    RECORDING_INPUT,
+    *RECORDING.all,
 )

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from mezite.config.document import Value
 from mezite.config.durations import parse_duration_between
+from mezite.config.recordingbounds import DEFAULT_BOUNDS, BoundsSettings, RecordingConfig
 from mezite.config.settings import Setting, Settings, a_path, one_text, text_as
 from mezite.config.sizes import parse_size
 
@@ -48,7 +49,8 @@ class RecordingsConfig:
 
     ``bucket`` is None for the data directory. ``keep`` is in seconds and
     ``max_size`` in bytes; None means for ever, and without a bound.
-    ``encrypt_to`` is a file with public keys.
+    ``encrypt_to`` is a file with public keys. ``openssh`` bounds what the hub
+    records of servers without an agent, until it is among the others.
     """
 
     bucket: Bucket | None = None
@@ -56,6 +58,7 @@ class RecordingsConfig:
     max_size: int | None = None
     abandon_after: float = DEFAULT_ABANDON_AFTER
     encrypt_to: Path | None = None
+    openssh: RecordingConfig = DEFAULT_BOUNDS
 
 
 def _storage(text: str) -> Bucket:
@@ -104,6 +107,7 @@ KEEP: Final = Setting("recordings.keep", _keep)
 MAX_SIZE: Final = Setting("recordings.max_size", text_as(_max_size))
 ABANDON_AFTER: Final = Setting("recordings.abandon_after", text_as(_abandon_after))
 ENCRYPT_TO: Final = Setting("recordings.encrypt_to", a_path)
+OPENSSH: Final = BoundsSettings.below("recordings.openssh")
 ALL: Final[tuple[Setting[Any], ...]] = (
     KEEP,
     MAX_SIZE,
@@ -112,6 +116,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     ENDPOINT,
     REGION,
     ENCRYPT_TO,
+    *OPENSSH.all,
 )
 
 
@@ -129,4 +134,5 @@ def load_recordings(settings: Settings) -> RecordingsConfig:
         max_size=settings.get(MAX_SIZE, None),
         abandon_after=settings.get(ABANDON_AFTER, DEFAULT_ABANDON_AFTER),
         encrypt_to=None if recipients is None else recipients.value,
+        openssh=OPENSSH.load(settings),
     )

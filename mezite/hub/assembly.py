@@ -111,7 +111,8 @@ def assemble(setting: Setting) -> HubParts:
     feeder = Feeder(
         recordings.intake, store.recordings, setting.cluster, setting.recording_threads, clock
     )
-    spool = HubSpool.below(setting.config.data_dir, feeder, wall_clock=setting.wall_clock)
+    bounds = setting.config.recordings.openssh
+    spool = HubSpool.below(setting.config.data_dir, feeder, bounds, wall_clock=setting.wall_clock)
     servers = _servers(setting, services, sessions, live, spool)
     opener = SessionOpener(
         directory=directory,

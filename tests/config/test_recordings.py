@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.config.error import ConfigError
 from mezite.config.hub import load_hub
+from mezite.config.recordingbounds import RecordingConfig
 from mezite.config.recordings import Bucket, RecordingsConfig
 
 
@@ -32,6 +33,10 @@ class RecordingsConfigTests(SynchronousTestCase):
             max_size="100GiB",
             abandon_after="2h",
             encrypt_to="/etc/mezite/auditors.pem",
+            openssh_quota="1GiB",
+            openssh_min_free="0",
+            openssh_output_limit="1MiB",
+            openssh_input_limit="64KiB",
         )
         self.assertEqual(
             found,
@@ -41,6 +46,7 @@ class RecordingsConfigTests(SynchronousTestCase):
                 100 << 30,
                 7200.0,
                 Path("/etc/mezite/auditors.pem"),
+                RecordingConfig(1 << 30, 0, 1 << 20, 64 << 10),
             ),
         )
         self.assertEqual(self.load(storage="s3://records").bucket, Bucket("records"))
@@ -62,6 +68,10 @@ class RecordingsConfigTests(SynchronousTestCase):
             "keep": ("1h", "0", "never"),
             "max_size": ("10", "0", "-1GiB", "1 PiB"),
             "abandon_after": ("1m", "31d", "forever"),
+            "openssh_quota": ("much", "-1", "1.5GiB", "9999999TiB"),
+            "openssh_min_free": ("5%",),
+            "openssh_output_limit": ("unlimited",),
+            "openssh_input_limit": ("",),
         }.items():
             for value in values:
                 with self.assertRaises(ConfigError, msg=f"{key} {value}"):

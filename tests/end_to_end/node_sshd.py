@@ -86,7 +86,7 @@ def main() -> None:
     from mezite.agent.error import TunnelDown
     from mezite.agent.recordingservice import RecordingService
     from mezite.agent.sshd import ISessionAuthorizer, NodeSshFactory
-    from mezite.config.agent import RecordingConfig
+    from mezite.config.recordingbounds import RecordingConfig
     from mezite.recording.diskthreads import DiskThreads
     from mezite.ssh.hostkeys import HostKey, HostKeys, ReplaceableHostKey
 

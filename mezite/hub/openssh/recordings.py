@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from mezite.config.recordingbounds import RecordingConfig
 from mezite.error import Denied, MeziteError, TimedOut
 from mezite.hub.recordingintake import Arrival, RecordingIntake
 from mezite.identity.x509 import NodeIdentity
@@ -34,10 +35,6 @@ from mezite.store.transactions import Threads
 from mezite.tasks import background, within
 
 _DIRECTORY: Final = "openssh-recordings"
-# As an agent has them if nothing else is said (mezite.config.agent).
-QUOTA: Final = 10 << 30
-MIN_FREE: Final = 256 << 20
-CAPS: Final = Caps(output=256 << 20, input=16 << 20)
 # So many chunks go over at once, of 256 KiB each.
 _AT_ONCE: Final = 8
 _RETRY_SECONDS: Final = 10.0
@@ -188,16 +185,18 @@ class HubSpool:
         cls,
         data_dir: Path,
         feeder: Feeder,
+        config: RecordingConfig,
         *,
         wall_clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> HubSpool:
         """The spool of the hub with this data directory."""
-        spool = Spool(data_dir / _DIRECTORY, SpoolLimits(QUOTA, MIN_FREE), where="the hub")
+        limits = SpoolLimits(config.quota, config.min_free)
+        spool = Spool(data_dir / _DIRECTORY, limits, where="the hub")
         made = SpooledRecordings(
             spool=spool,
             threads=feeder.threads,
-            caps=CAPS,
+            caps=Caps(config.output_limit, config.input_limit),
             uploads=feeder,
             clock=feeder.clock,
             wall_clock=wall_clock,
