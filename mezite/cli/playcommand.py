@@ -14,10 +14,13 @@ import click
 
 from mezite.cli import main
 from mezite.cli.options import Address, Duration
+from mezite.cli.recordingviews import identity_in, identity_option
 from mezite.error import BadInput
 from mezite.names import HostPort
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
     from mezite.recording.tape import Tape
     from mezite.rpc.client import AuthClient
 
@@ -50,6 +53,7 @@ _COPY: Final = 1024 * 1024
     type=click.Choice(_FORMATS),
     help="How it is shown; on a terminal it is played, elsewhere it is text.",
 )
+@identity_option
 @click.option("--raw", is_flag=True, help="Filter nothing out: for recordings that you trust.")
 def play(
     recording: str,
@@ -57,6 +61,7 @@ def play(
     speed: float,
     idle_limit: float | None,
     output_format: str | None,
+    identity: Path | None,
     raw: bool,
 ) -> None:
     """
@@ -64,6 +69,7 @@ def play(
 
     It is one of the hub's, by the id that msh recordings ls shows (or that of a
     session with one recording), or a file: an asciicast, or an export in chunks.
+    What is encrypted to a key of yours is opened with --identity.
 
     \b
     space         pause, go on         .         a step, while paused
@@ -80,8 +86,10 @@ def play(
     if output_format == "terminal" and not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise BadInput("this is no terminal: choose --format text, json or asciicast")
 
+    key = identity_in(identity)
+
     async def work(reactor: Any) -> bool:
-        with await _opened(reactor, recording, proxy) as file:
+        with await _opened(reactor, recording, proxy, key) as file:
             if output_format == "asciicast":
                 shutil.copyfileobj(file, sys.stdout.buffer, _COPY)
                 return False
@@ -93,18 +101,20 @@ def play(
         raise KeyboardInterrupt
 
 
-async def _opened(reactor: Any, recording: str, proxy: HostPort | None) -> IO[bytes]:
+async def _opened(
+    reactor: Any, recording: str, proxy: HostPort | None, identity: X25519PrivateKey | None
+) -> IO[bytes]:
     from mezite.cli.recordingviews import progress, with_client
     from mezite.client.hubrecordings import find_recording, reader_of
     from mezite.client.recordings import open_file, spooled
 
     if is_file(recording):
-        return await open_file(Path(recording))
+        return await open_file(Path(recording), identity)
 
     async def fetch(reactor: Any, client: AuthClient) -> IO[bytes]:
         found = await find_recording(client, recording)
         with progress(found.id, found.size) as advance:
-            return await spooled(reader_of(client, found.id), advance)
+            return await spooled(reader_of(client, found.id, identity), advance)
 
     return await with_client(reactor, proxy, fetch)
 

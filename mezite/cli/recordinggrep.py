@@ -23,6 +23,8 @@ from attrs import define, field
 from mezite.cli import main, tables
 from mezite.cli.playcommand import is_file
 from mezite.cli.recordingviews import (
+    identity_in,
+    identity_option,
     progress,
     proxy_option,
     query,
@@ -33,6 +35,8 @@ from mezite.error import BadInput, MeziteError
 from mezite.names import HostPort
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
     from mezite.recording.search import Found, LineSearch
     from mezite.rpc.client import AuthClient
     from mezite.rpc.proto import auth_pb2 as pb
@@ -66,6 +70,7 @@ _NOTHING_FOUND: Final = 1
     metavar="N",
     help="Show N lines before and after, too.",
 )
+@identity_option
 @proxy_option
 @click.option(
     "--format",
@@ -80,6 +85,7 @@ def grep(
     ignore_case: bool,
     fixed_strings: bool,
     context: int,
+    identity: Path | None,
     proxy: HostPort | None,
     output_format: str,
     **wanted: Any,
@@ -97,16 +103,17 @@ def grep(
     files = [Path(each) for each in among if is_file(each)]
     ids = [each for each in among if not is_file(each)]
     asked = query(**wanted)
+    key = identity_in(identity)
 
     async def work(reactor: Any) -> None:
         for path in files:
-            await _search_file(reactor, path, match, context, found)
+            await _search_file(reactor, path, match, context, found, key)
         if ids or not files:
             await with_client(reactor, proxy, search_hub)
 
     async def search_hub(reactor: Any, client: AuthClient) -> None:
         for recording in await _chosen(client, ids, asked):
-            await _search_hub(reactor, client, recording, match, context, found)
+            await _search_hub(reactor, client, recording, match, context, found, key)
 
     main.run(work)
     return 0 if found.count else _NOTHING_FOUND
@@ -176,13 +183,14 @@ async def _search_hub(
     match: BoundedPattern,
     context: int,
     results: _Results,
+    identity: X25519PrivateKey | None,
 ) -> None:
     from mezite.client.hubrecordings import reader_of
 
-    if recording.encrypted:
+    if recording.encrypted and identity is None:
         click.echo(f"msh: {recording.id} is encrypted, and was not searched", err=True)
         return
-    reader = reader_of(client, recording.id)
+    reader = reader_of(client, recording.id, identity)
     search = _Search(reactor, recording.id, match, context, results)
     try:
         with progress(recording.id, recording.size) as advance:
@@ -194,7 +202,7 @@ async def _search_hub(
                 before = reader.received
             search.finish()
     except BadInput as error:
-        if not _is_damage(error):
+        if not _is_its_own(error):
             raise
         click.echo(f"msh: {recording.id}: {error}", err=True)
     finally:
@@ -202,11 +210,16 @@ async def _search_hub(
 
 
 async def _search_file(
-    reactor: Any, path: Path, match: BoundedPattern, context: int, results: _Results
+    reactor: Any,
+    path: Path,
+    match: BoundedPattern,
+    context: int,
+    results: _Results,
+    identity: X25519PrivateKey | None,
 ) -> None:
     from mezite.client.recordings import open_file
 
-    with await open_file(path) as file:
+    with await open_file(path, identity) as file:
         search = _Search(reactor, str(path), match, context, results)
         while data := file.read(_SLICE):
             await search.receive(data)
@@ -217,10 +230,12 @@ async def _search_file(
 _SLICE: Final = 256 * 1024
 
 
-def _is_damage(error: MeziteError) -> bool:
+def _is_its_own(error: MeziteError) -> bool:
+    """Whether the others can be searched after it: one is damaged, or another's key opens it."""
     from mezite.recording.error import BadChunk, BadRecording
+    from mezite.recording.sealing import WrongIdentity
 
-    return isinstance(error, BadChunk | BadRecording)
+    return isinstance(error, BadChunk | BadRecording | WrongIdentity)
 
 
 class _Search:

@@ -23,6 +23,8 @@ from mezite.error import AlreadyExists, BadInput
 from mezite.names import HostPort
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
     from mezite.rpc.client import AuthClient
     from mezite.rpc.proto import auth_pb2 as pb
 
@@ -35,6 +37,21 @@ _COMMAND_SHOWN: Final = 40
 proxy_option = click.option(
     "--proxy", type=Address(), metavar="HOST:PORT", help="The hub; else that of the latest login."
 )
+
+
+identity_option = click.option(
+    "--identity",
+    type=click.Path(path_type=Path),
+    metavar="KEYFILE",
+    help="A private key, for what is encrypted to it.",
+)
+
+
+def identity_in(path: Path | None) -> X25519PrivateKey | None:
+    """The key in this file, if one was given."""
+    from mezite.client.recordings import read_identity
+
+    return None if path is None else read_identity(path)
 
 
 def at_hub(proxy: HostPort | None, work: Callable[[Any, AuthClient], Coroutine[Any, Any, T]]) -> T:
@@ -183,20 +200,30 @@ def _size(value: object) -> str:
     help="For players, or as the hub keeps it, with its chain.",
 )
 @click.option("--force", is_flag=True, help="Put it in the place of a file that is there.")
+@identity_option
 @proxy_option
 def export(
-    recording: str, target: str, output_format: str, force: bool, proxy: HostPort | None
+    recording: str,
+    target: str,
+    output_format: str,
+    force: bool,
+    identity: Path | None,
+    proxy: HostPort | None,
 ) -> None:
     """
     Write a recording to a file.
 
     It is checked on the way; a file appears only once it is whole. What is
-    encrypted to an administrator's key can be exported as chunks only.
+    encrypted is opened with --identity; without it, it is exported as chunks only,
+    as it is. Then give the file its id as its name, ID.mze, and msh play opens it.
     """
+    key = identity_in(identity)
     if target == "-":
         if sys.stdout.isatty():
             raise BadInput("a recording may harm a terminal: msh play shows it")
-        at_hub(proxy, lambda reactor, client: _fetch_to(client, recording, output_format, None))
+        at_hub(
+            proxy, lambda reactor, client: _fetch_to(client, recording, output_format, None, key)
+        )
         return
     path = Path(target)
     # Said before anything is fetched, and made sure of when it is put there.
@@ -204,7 +231,7 @@ def export(
         raise AlreadyExists(f"{target} is there already; --force replaces it")
 
     async def work(reactor: Any, client: AuthClient) -> tuple[str, str]:
-        return await _fetch_to(client, recording, output_format, (path, force))
+        return await _fetch_to(client, recording, output_format, (path, force), key)
 
     name, state = at_hub(proxy, work)
     note = "" if state == "complete" else f"; it is {state}"
@@ -212,13 +239,17 @@ def export(
 
 
 async def _fetch_to(
-    client: AuthClient, wanted: str, output_format: str, target: tuple[Path, bool] | None
+    client: AuthClient,
+    wanted: str,
+    output_format: str,
+    target: tuple[Path, bool] | None,
+    identity: X25519PrivateKey | None,
 ) -> tuple[str, str]:
     from mezite.client.hubrecordings import HubRecording, find_recording, reader_of
     from mezite.client.recordings import all_content
 
     found = await find_recording(client, wanted)
-    reader = reader_of(client, found.id)
+    reader = reader_of(client, found.id, identity)
     with _Destination(target) as out, progress(found.id, found.size) as advance:
         if output_format == "asciicast":
             before = 0
@@ -226,7 +257,7 @@ async def _fetch_to(
                 out.write(content)
                 advance(reader.received - before)
                 before = reader.received
-        elif found.encrypted:
+        elif found.encrypted and identity is None:
             source, offset = HubRecording(client, found.id), 0
             while data := (await source.read(offset)).data:
                 out.write(data)

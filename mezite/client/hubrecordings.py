@@ -14,6 +14,8 @@ from mezite.error import BadInput, NotFound
 from mezite.rpc.proto import auth_pb2 as pb
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
     from mezite.rpc.client import AuthClient
 
 # A state of a later hub is none that goes on.
@@ -39,8 +41,11 @@ class HubRecording:
         return Piece(answer.data, state, answer.encrypted)
 
 
-def reader_of(client: AuthClient, recording: str) -> RecordingReader:
-    return RecordingReader(recording, HubRecording(client, recording))
+def reader_of(
+    client: AuthClient, recording: str, identity: X25519PrivateKey | None = None
+) -> RecordingReader:
+    """:param identity: the key that opens it, if it is encrypted."""
+    return RecordingReader(recording, HubRecording(client, recording), identity)
 
 
 async def find_recording(client: AuthClient, text: str) -> pb.Recording:

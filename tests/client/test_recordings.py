@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,9 +21,10 @@ from mezite.client.recordings import (
     RecordingSealed,
     RecordingState,
     open_file,
+    read_identity,
     spooled,
 )
-from mezite.error import NotFound
+from mezite.error import BadInput, NotFound
 from mezite.recording.chunks import Packer, Position
 from mezite.recording.error import BadChunk, BadRecording
 from mezite.recording.events import (
@@ -37,8 +39,10 @@ from mezite.recording.events import (
     Resized,
     Stream,
 )
+from mezite.recording.sealing import WrongIdentity
 from mezite.recording.tape import Tape
 from tests.recording.tapes import HEADER, cast, tape, written
+from tests.recording.test_sealing import ADA, BOB, pem, private_pem, sealed
 
 ID = f"{HEADER.session}.{HEADER.number}"
 LINES = cast(written((0.0, "one\r\n"), (1.0, "two\r\n"), (2.0, "three\r\n")))
@@ -135,7 +139,88 @@ class RecordingReaderTests(ReaderCase):
         """One that is encrypted is not taken for damaged."""
         source = Source(b"age-encryption.org/v1", is_sealed=True)
         error = self.failure(RecordingReader(ID, source).more(), RecordingSealed)
-        self.assertIn("--format=chunks", str(error))
+        self.assertIn("--identity", str(error))
+
+
+class SealedTests(ReaderCase):
+    """Recordings that are encrypted, and the keys that open them."""
+
+    def read(self, source: Source, key: X25519PrivateKey = ADA) -> RecordingReader:
+        return RecordingReader(ID, source, key)
+
+    def content(self, coroutine: Any) -> bytes:
+        with self.result(coroutine) as file:
+            content: bytes = file.read()
+            return content
+
+    def test_opened(self) -> None:
+        """With its key one comes whole, in pieces of any size."""
+        data = sealed(b"".join(chunked()), BOB, ADA, recording=ID)
+        for size in (1, 53, 100_000):
+            source = Source(data, size=size, is_sealed=True)
+            self.assertEqual(self.content(spooled(self.read(source))), LINES)
+
+    def test_interrupted(self) -> None:
+        """One that was interrupted ends where it ends."""
+        data = sealed(b"".join(chunked(is_finished=False)[:3]), recording=ID)
+        source = Source(data, RecordingState.INTERRUPTED, is_sealed=True)
+        lines = b"".join(LINES.splitlines(keepends=True)[:3])
+        self.assertEqual(self.content(spooled(self.read(source))), lines)
+
+    def test_other_key(self) -> None:
+        """Another's key opens nothing."""
+        data = sealed(b"".join(chunked()), recording=ID)
+        self.failure(spooled(self.read(Source(data, is_sealed=True), BOB)), WrongIdentity)
+
+    def test_damaged(self) -> None:
+        """What is changed, cut, another's, or no longer sealed half-way is refused."""
+        whole = sealed(b"".join(chunked()), recording=ID)
+        for name, data in {
+            "changed": whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:],
+            "cut": whole[:-1],
+            "nothing": b"",
+            "in its header": whole[:50],
+            "another's": sealed(b"".join(chunked()), recording="another.1"),
+            "noise": b"\xff" * 200,
+        }.items():
+            with self.subTest(name):
+                self.failure(spooled(self.read(Source(data, is_sealed=True))), BadRecording)
+
+    def test_put_away_meanwhile(self) -> None:
+        """One that is encrypted, or is not any more, while it is read is to be begun anew."""
+        chunks = b"".join(chunked())
+        source = Source(chunks, size=200)
+        reader = self.read(source)
+        self.result(reader.more())
+        source.is_sealed = True
+        self.failure(reader.more(), BadRecording)
+        source = Source(sealed(chunks, recording=ID), size=100, is_sealed=True)
+        reader = self.read(source)
+        self.result(reader.more())
+        source.is_sealed = False
+        self.failure(reader.more(), BadRecording)
+
+    def test_file(self) -> None:
+        """A file of a sealed recording is opened if its name is the recording's id."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        path = directory / f"{ID}.mze"
+        path.write_bytes(sealed(b"".join(chunked()), recording=ID))
+        self.assertEqual(self.content(open_file(path, ADA)), LINES)
+        self.failure(open_file(path), RecordingSealed)
+        other = path.rename(directory / "secret.mze")
+        self.assertIn("ID.mze", str(self.failure(open_file(other, ADA), BadInput)))
+
+    def test_key_files(self) -> None:
+        """A key is read from its file; what is none is said in a sentence."""
+        path = Path(self.mktemp())
+        self.assertRaises(NotFound, read_identity, path)
+        path.write_bytes(private_pem(ADA))
+        self.assertEqual(read_identity(path).private_bytes_raw(), ADA.private_bytes_raw())
+        for data in (b"", b"x" * 100_000, pem([ADA])):
+            path.write_bytes(data)
+            self.assertRaises(BadInput, read_identity, path)
+        self.assertRaises(BadInput, read_identity, path.parent)
 
 
 class FileTests(ReaderCase):
