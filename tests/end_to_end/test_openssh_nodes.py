@@ -45,7 +45,7 @@ def trusting_sshd(directory: Path, user_ca: bytes) -> Iterator[int]:
         f"HostKey {directory}/ed25519\nHostKey {directory}/ecdsa\n"
         f"TrustedUserCAKeys {directory}/user_ca.pub\nAuthorizedKeysFile none\n"
         "StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\n"
-        "Subsystem sftp internal-sftp\nAcceptEnv LANG LC_*\n"
+        "Subsystem sftp internal-sftp\nAcceptEnv LANG LC_* SHLVL\n"
     )
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
