@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError
+from twisted.internet.defer import TimeoutError as DeferredTimedOut
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.names import client, dns
-from twisted.names.error import DNSNameError, DNSQueryTimeoutError, DomainError
+from twisted.names.error import DNSNameError, DomainError
 from twisted.names.error import ResolverError as LookupFailed
 
 from mezite.agent.error import NoAddress
@@ -147,7 +148,8 @@ class SystemResolvers:
             raise
         except DNSNameError:
             raise NoAddress(f"there is no name {name} in DNS") from None
-        except (DNSQueryTimeoutError, TimeoutError) as error:
+        except (DeferredTimedOut, TimeoutError) as error:
+            # Twisted's own class, which a resolver's three silent rounds end in.
             raise TimedOut(f"no resolver of this machine answers about {name}") from error
         except (DomainError, LookupFailed, OSError, ValueError) as error:
             raise NoAddress(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.names import dns
@@ -163,7 +164,14 @@ class ResolverTests(SynchronousTestCase):
 
     def test_failures(self) -> None:
         """Each way to fail is a sentence with the name."""
-        for error in (DNSNameError(), DNSServerError(), TimeoutError(), OSError(101, "x")):
+        for error in (
+            DNSNameError(),
+            DNSServerError(),
+            TimeoutError(),
+            # What client.Resolver gives when nobody answered.
+            defer.TimeoutError(),
+            OSError(101, "x"),
+        ):
             failure = self.failureResultOf(self.lookup(error))
             self.assertIsInstance(failure.value, MeziteError)
             self.assertIn(NAME.text, str(failure.value))
