@@ -25,6 +25,7 @@ from mezite.config.agent import AgentConfig, load_agent
 from mezite.config.error import ConfigError
 from mezite.config.logs import choose_observer
 from mezite.error import MeziteError
+from mezite.steadyclock import keep_steady
 from mezite.systemd import Notices, ServiceManager
 
 _WRONG_INPUT: Final = 2
@@ -82,6 +83,7 @@ def makeService(options: Options) -> IService:
     """The agent as these options want it, holding its data directory."""
     from twisted.internet import reactor
 
+    keep_steady(reactor)
     given = {key: value for key, value in options.items() if value not in (None, [])}
     try:
         config = load_agent(given, os.environ)

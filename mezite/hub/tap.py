@@ -28,6 +28,7 @@ from mezite.config.logs import choose_observer
 from mezite.error import MeziteError
 from mezite.hub.auditkeeping import failed, started
 from mezite.hub.service import HubService
+from mezite.steadyclock import keep_steady
 from mezite.store.database import DatabaseStore, open_store
 from mezite.store.error import StoreUnavailable
 from mezite.store.keyfiles import KeyFiles, known_cluster, load_or_create
@@ -127,6 +128,7 @@ def makeService(options: Options) -> Service:
     """The hub as these options want it, its data open and its port still closed."""
     from twisted.internet import reactor
 
+    keep_steady(reactor)
     try:
         config = load_hub(options, os.environ)
         lock = hold(config.data_dir)
