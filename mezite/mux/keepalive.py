@@ -23,6 +23,12 @@ INTERVAL: Final = 10.0
 # Two pings unanswered, with 5 s for the second one; noticed within 30 s in all.
 SILENCE: Final = 25.0
 _BUCKET: Final = 1.0
+# A timer that comes so late says that it was us who could not hear: a machine that was
+# suspended, or a process that was stopped or busy. What the peer said meanwhile is
+# read after the timers.
+_LATE: Final = 2.0
+# Then it is given so long to answer as the last ping gives it.
+_LAST_CHANCE: Final = 5.0
 
 _timers: Final[WeakKeyDictionary[Any, IBatchedTimer]] = WeakKeyDictionary()
 
@@ -48,7 +54,8 @@ def _timer_of(clock: IReactorTime) -> IBatchedTimer:
 
 class Keepalive:
     """
-    Calls ``ask`` every ten seconds, and ``give_up`` after 25 seconds of silence.
+    Calls ``ask`` every ten seconds, and ``give_up`` after 25 seconds of silence, in
+    which the peer could be heard.
 
     The buckets of the shared timer end whole seconds, so either call may come
     up to one second early.
@@ -62,10 +69,11 @@ class Keepalive:
         self._give_up = give_up
         self._call: Any = None
         self._last_heard = 0.0
+        self._due = 0.0
 
     def start(self) -> None:
         self._last_heard = self._clock.seconds()
-        self._call = _timer_of(self._clock).call_later(INTERVAL, self._on_time)
+        self._wait(INTERVAL)
 
     def stop(self) -> None:
         call, self._call = self._call, None
@@ -81,15 +89,21 @@ class Keepalive:
         """The peer said something."""
         self._last_heard = self._clock.seconds()
 
+    def _wait(self, seconds: float) -> None:
+        self._due = self._clock.seconds() + seconds
+        self._call = _timer_of(self._clock).call_later(seconds, self._on_time)
+
     def _on_time(self) -> None:
         if self._call is None:
             return
-        silence = self._clock.seconds() - self._last_heard
+        now = self._clock.seconds()
+        if now - self._due > _LATE:
+            self._last_heard = max(self._last_heard, now - SILENCE + _LAST_CHANCE)
+        silence = now - self._last_heard
         # Within the bucket's rounding, or a dead peer would cost another round.
         if silence + _BUCKET >= SILENCE:
             self._call = None
             self._give_up()
             return
-        delay = min(INTERVAL, SILENCE - silence)
-        self._call = _timer_of(self._clock).call_later(delay, self._on_time)
+        self._wait(min(INTERVAL, SILENCE - silence))
         self._ask()

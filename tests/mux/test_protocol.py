@@ -192,6 +192,22 @@ class KeepaliveTests(SynchronousTestCase):
         self.assertEqual(len(stream.protocol.lost), 1)
         self.assertEqual(hub.clock.getDelayedCalls(), [])
 
+    def test_we_were_asleep(self) -> None:
+        """Whoever could not listen for a minute asks, and gives nobody up before 5 seconds."""
+        pair = Pair()
+        pair.clock.advance(60)
+        pair.flush()
+        self.assertTrue(pair.hub.is_up and pair.agent.is_up)
+        hub = Hub()
+        hub.clock.advance(60)
+        self.assertEqual(len(hub.turn()), 1)
+        for _ in range(3):
+            hub.clock.advance(1)
+        self.assertTrue(hub.mux.is_up)
+        for _ in range(3):
+            hub.clock.advance(1)
+        self.assertFalse(hub.mux.is_up)
+
     def test_any_byte_is_a_sign_of_life(self) -> None:
         """A peer that sends data is alive, even if it never answers pings."""
         hub = Hub()
