@@ -17,10 +17,18 @@ LONGEST: Final = 30.0
 # seconds of the port's opening. One that answers late or badly is overloaded,
 # and then the ceiling grows on.
 LONGEST_REFUSED: Final = 3.0
+# However long the dial itself took, so that waits still differ.
+SHORTEST: Final = 1.0
 
 
-def ceiling(failures: int, *, was_refused: bool = False) -> float:
-    """The most seconds to wait after so many failures in a row, the first being 0."""
+def ceiling(failures: int, *, was_refused: bool = False, spent: float = 0.0) -> float:
+    """
+    The most seconds to wait after so many failures in a row, the first being 0.
+
+    ``spent`` is how long ago the dial that failed began. A network may return
+    right behind its beginning, and what is bounded is the time until the next one's.
+    """
     # 1.5 ** 20 is far beyond the longest; large powers overflow.
     grown: float = FIRST * FACTOR ** min(failures, 20)
-    return min(LONGEST_REFUSED if was_refused else LONGEST, grown)
+    longest = LONGEST_REFUSED if was_refused else max(SHORTEST, LONGEST - spent)
+    return min(longest, grown)

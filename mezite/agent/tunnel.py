@@ -38,6 +38,8 @@ from mezite.tasks import within
 
 # TCP and TLS together.
 DIAL_SECONDS: Final = 10.0
+# Where there are others, so that all of them are tried while a person waits.
+DIAL_SECONDS_OF_SEVERAL: Final = 5.0
 # Only a tunnel that stayed up for so long makes the next wait short again; a
 # hub that falls over under its agents is not to be hurried.
 STABLE_SECONDS: Final = 30.0
@@ -102,6 +104,9 @@ class TunnelFactory(ReconnectingClientFactory):
         # Of every address in this round.
         self._all_refused = True
         self._was_refused = False
+        # When this round began, and how long it took if it failed.
+        self._began = 0.0
+        self._spent = 0.0
         self._stable: IDelayedCall | None = None
         # The wait before the next dial, in seconds.
         self.wait = 0.0
@@ -125,14 +130,16 @@ class TunnelFactory(ReconnectingClientFactory):
 
     async def _attempt(self) -> None:
         self._all_refused = True
+        self._began = self._clock.seconds()
         addresses = [self._hub()] if self._addresses is None else await self._addresses()
+        seconds = DIAL_SECONDS if len(addresses) == 1 else DIAL_SECONDS_OF_SEVERAL
         for number, address in enumerate(addresses, 1):
             self._turn_to(address)
             self._condition.connecting(address)
             try:
                 await within(
                     self._clock,
-                    DIAL_SECONDS,
+                    seconds,
                     self._endpoint().connect(self),
                     doing=f"connecting to {address}",
                 )
@@ -186,6 +193,7 @@ class TunnelFactory(ReconnectingClientFactory):
 
     def clientConnectionLost(self, connector: IConnector, unused_reason: Failure) -> None:
         if self.continueTrying:
+            self._spent = 0.0
             self.retry(connector)
             why = self._explain(unused_reason.value)
             self._condition.waiting(self.wait, why)
@@ -196,6 +204,7 @@ class TunnelFactory(ReconnectingClientFactory):
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         if self.continueTrying:
             self._was_refused = self._all_refused and was_refused(reason.value)
+            self._spent = self._clock.seconds() - self._began
             self.retry(connector)
             why = self._explain(reason.value)
             self._condition.waiting(self.wait, why)
@@ -212,7 +221,7 @@ class TunnelFactory(ReconnectingClientFactory):
             self.delay = self.wait = told
             super().retry(connector)
             return
-        most = backoff.ceiling(self.retries, was_refused=self._was_refused)
+        most = backoff.ceiling(self.retries, was_refused=self._was_refused, spent=self._spent)
         self.delay = self.wait = self._uniform(0, most)
         super().retry(connector)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from pathlib import Path
@@ -22,7 +23,7 @@ from mezite.agent.hubaddresses import HubAddresses, SrvAnswer
 from mezite.agent.membership import CurrentMembership
 from mezite.agent.report import MachineFacts, NodeReport
 from mezite.agent.state import StateDirectory
-from mezite.agent.tunnel import LONGEST_TOLD
+from mezite.agent.tunnel import DIAL_SECONDS, LONGEST_TOLD
 from mezite.agent.tunnelservice import TunnelService
 from mezite.config.hubplaces import SrvName
 from mezite.error import Denied
@@ -231,6 +232,15 @@ class TunnelServiceTests(SynchronousTestCase):
         self.assertEqual(self.ceilings[:15], [ceiling(n) for n in range(15)])
         self.assertEqual(self.ceilings[14], LONGEST)
 
+    def test_dials_count(self) -> None:
+        """From one dial to the next it is 30 s at most, however long the first took."""
+        self.hub.refusals = [Silence()] * 30
+        self.start()
+        self.hub.clock.pump([0.5] * 900)
+        gaps = [later - dial for dial, later in itertools.pairwise(self.hub.dials)]
+        self.assertEqual(max(gaps), LONGEST)
+        self.assertEqual(self.ceilings[-1], LONGEST - DIAL_SECONDS)
+
     def test_restarted_hub(self) -> None:
         """While the hub's machine refuses connections, nobody waits for long."""
         self.hub.refusals = [refused() for _ in range(1000)]
@@ -332,7 +342,7 @@ class TunnelServiceTests(SynchronousTestCase):
         self.assertEqual((len(self.hub.dials), self.ceilings[1:]), (4, [ceiling(1)]))
 
     def test_silent_address(self) -> None:
-        """An address that does not answer costs ten seconds, and the next is tried."""
+        """An address that does not answer costs five seconds, and the next is tried."""
         self.round(HUB, HostPort("hub2.example.com", 443))
         self.hub.refusals = [Silence()]
         self.start()
@@ -445,9 +455,9 @@ class TunnelServiceTests(SynchronousTestCase):
 
 
 class BackoffTests(SynchronousTestCase):
-    @given(st.integers(0, 10**9), st.booleans())
+    @given(st.integers(0, 10**9), st.booleans(), st.floats(0, 1000))
     @settings(max_examples=50, deadline=None)
-    def test_bounds(self, failures: int, was_refused: bool) -> None:
+    def test_bounds(self, failures: int, was_refused: bool, spent: float) -> None:
         """The ceiling is never below the first one, nor above the longest."""
-        found: Any = ceiling(failures, was_refused=was_refused)
+        found: Any = ceiling(failures, was_refused=was_refused, spent=spent)
         self.assertTrue(0.5 <= found <= (LONGEST_REFUSED if was_refused else LONGEST))
