@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from twisted.internet.error import (
+    ConnectError,
     ConnectionAborted,
     ConnectionDone,
     ConnectionLost,
@@ -23,13 +24,16 @@ from mezite.agent.error import NoAddress
 from mezite.agent.state import Membership
 from mezite.error import TimedOut
 from mezite.names import HostPort
-from mezite.wire.error import AlpnLost, HandshakeFailed, TlsBroken
+from mezite.wire.error import AlpnLost, HandshakeFailed, TlsBroken, broke_at_once
 from mezite.wire.forwardproxy import ProxyBroken, ProxyRefused
 from mezite.wire.websocket import UpgradeRefused
 
 # TLS has these alerts for a certificate of an authority that is trusted no more, that is
 # too old, or that is not one of ours (RFC 8446, section 6.2).
 _REFUSALS: Final = ("unknown ca", "bad certificate", "certificate expired", "certificate unknown")
+
+# How OpenSSL says that it read something else, such as a page (ssl/statem, ssl/record).
+_NO_TLS: Final = ("wrong version number", "http request", "unknown protocol", "too long")
 
 
 def was_refused(error: BaseException | None) -> bool:
@@ -70,6 +74,8 @@ def explain(
         )
     if _cause(error, ConnectTimedOut, TCPTimedOutError, NoRouteError, UserError, TimedOut):
         return f"{hub} does not answer: check the address, the network and firewalls on the way"
+    if (failed := _cause(error, ConnectError)) is not None and broke_at_once(failed):
+        return f"{hub} cannot be reached: check the address, the network and firewalls on the way"
     if isinstance(lost := _cause(error, AlpnLost), AlpnLost):
         answered = "" if lost.upgrade is None else f" ({lost.upgrade})"
         return (
@@ -112,7 +118,12 @@ def _explain_tls(
             " if its authority was rotated while this node was away, or it was set up anew,"
             f" {_ways_back(membership)}"
         )
-    return f"the TLS connection to {hub} failed: {error}"
+    if any(words in detail for words in _NO_TLS):
+        return (
+            f"what answers at {hub} does not speak TLS, so it is no hub: check the address; this"
+            " node's network may also want somebody to log in to it first, on a page of its own"
+        )
+    return f"the TLS connection to {hub} failed: {error}; check the address, and what is on the way"
 
 
 def _ways_back(membership: Membership | None) -> str:

@@ -9,11 +9,13 @@ import os
 from OpenSSL import SSL
 from twisted.internet.error import (
     ConnectError,
+    ConnectionClosed,
     ConnectionRefusedError,
     DNSLookupError,
     TCPTimedOutError,
     TimeoutError,
 )
+from twisted.python.failure import Failure
 
 from mezite.error import BadInput, Denied, LimitReached, RemoteError, TimedOut, Unavailable
 
@@ -93,7 +95,20 @@ def why_unreachable(error: Exception) -> str:
         return "it did not answer in time"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if broke_at_once(error):
+        return "the connection broke as it was made"
     return str(error).rstrip(".")
+
+
+def broke_at_once(error: BaseException) -> bool:
+    """
+    Whether the system gave a connection up before it told why.
+
+    It does so where a router says that there is no way, at the moment when Twisted
+    looks; the error's text would be a traceback.
+    """
+    said = error.args[0] if isinstance(error, ConnectError) and error.args else None
+    return isinstance(said, Failure) and said.check(ConnectionClosed) is not None
 
 
 def detail_of(error: BaseException) -> str:

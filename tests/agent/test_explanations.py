@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from twisted.internet.error import (
+    ConnectError,
     ConnectionDone,
     ConnectionLost,
     ConnectionRefusedError,
     DNSLookupError,
     TCPTimedOutError,
 )
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.explanations import explain, was_refused
 from mezite.error import TimedOut
-from mezite.wire.error import AlpnLost, HandshakeFailed, HubUnreachable, TlsBroken
+from mezite.wire.error import (
+    AlpnLost,
+    HandshakeFailed,
+    HubUnreachable,
+    TlsBroken,
+    why_unreachable,
+)
 from tests.doubles.agenthub import HUB, NOW, AgentHub
 
 
@@ -46,6 +54,13 @@ class ExplainTests(SynchronousTestCase):
         """Nobody answers."""
         for error in (unreachable(TCPTimedOutError()), TimedOut("too long")):
             self.assertIn("does not answer", self.said(error))
+
+    def test_broken_at_once(self) -> None:
+        """The system gave up before it told why: Twisted has a failure in place of words."""
+        for reason in (ConnectionDone(), ConnectionLost()):
+            cause = ConnectError(string=Failure(reason))
+            self.assertIn("cannot be reached: check", self.said(unreachable(cause)))
+            self.assertEqual(why_unreachable(cause), "the connection broke as it was made")
 
     def test_alpn_lost(self) -> None:
         """A load balancer ends TLS."""
@@ -81,6 +96,12 @@ class ExplainTests(SynchronousTestCase):
         error = TlsBroken("ssl/tls alert certificate expired")
         said = explain(error, HUB, membership.tls_expires + 1, membership)
         self.assertIn("mezctl nodes allow-rejoin db1", said)
+
+    def test_portal(self) -> None:
+        """A captive portal answers TLS with a page."""
+        for detail in ("wrong version number", "http request", "packet length too long"):
+            self.assertIn("somebody to log in", self.said(HandshakeFailed(detail)))
+        self.assertIn("check the address", self.said(HandshakeFailed("bad extension")))
 
     def test_ended(self) -> None:
         """A tunnel that was up ended, cleanly or not."""
