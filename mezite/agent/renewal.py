@@ -2,7 +2,8 @@
 New certificates before the old ones end.
 
 A :class:`RenewalService` renews at two thirds of their lifetime, or at once
-when the hub has other authorities, and goes on asking until it has them. What
+when the hub has other authorities or when a clock was put right that was ahead,
+and goes on asking until it has them. What
 is renewed is used for what begins afterwards:
 the next dial and the next SSH sessions. Nothing that runs is dropped.
 """
@@ -29,8 +30,11 @@ from mezite.tasks import background
 _DUE: Final = (0.62, 0.70)
 # Between two tries; the last third of 24 hours has room for hundreds.
 _RETRY: Final = (5.0, 60.0)
-# Timers are not for days: a machine that slept would wake late by as much.
-_LONGEST_NAP: Final = 60.0
+# Timers are not for days: a machine that slept would wake late by as much, and a clock
+# that is set is to be noticed before somebody has to wait for it.
+_LONGEST_NAP: Final = 10.0
+# While the hub's clock is ahead of ours, what it issues begins in the future.
+_STILL_EARLY: Final = 600.0
 
 
 def due(membership: Membership, fraction: float) -> float:
@@ -61,6 +65,8 @@ class RenewalService(Service):
         self._napping: Deferred[None] | None = None
         # Of the hub's authorities, as it said last; 0 as long as it has not.
         self._generation = 0
+        # When it is asked again for certificates that begin now, by the clock of timers.
+        self._early_again = 0.0
 
     def hub_has(self, generation: int) -> None:
         """The hub says that its authorities are of this generation."""
@@ -73,6 +79,12 @@ class RenewalService(Service):
     @property
     def _is_behind(self) -> bool:
         return self._generation not in (0, self._current.membership.generation)
+
+    @property
+    def _is_early(self) -> bool:
+        """Whether nobody believes what we show yet: some clock was ahead when it was issued."""
+        begins = self._current.membership.issued
+        return self._wall_clock() < begins and self._clock.seconds() >= self._early_again
 
     def startService(self) -> None:
         super().startService()
@@ -94,16 +106,21 @@ class RenewalService(Service):
                 # Also after a success: where the clock is a day ahead of the hub's, what
                 # is new is due at once, and the hub must not be asked without a pause.
                 # What it has got since then is another matter.
-                await self._nap(self._uniform(*_RETRY), unless_past=generation)
+                await self._rest(self._uniform(*_RETRY), unless_past=generation)
 
     async def _wait_until(self, when: float) -> None:
-        while (left := when - self._wall_clock()) > 0 and not self._is_behind:
+        while (left := when - self._wall_clock()) > 0 and not (self._is_behind or self._is_early):
             await self._nap(min(left, _LONGEST_NAP))
 
-    async def _nap(self, seconds: float, *, unless_past: int | None = None) -> None:
+    async def _rest(self, seconds: float, *, unless_past: int) -> None:
+        end = self._clock.seconds() + seconds
+        while (left := end - self._clock.seconds()) > 0 and unless_past == self._generation:
+            await self._nap(min(left, _LONGEST_NAP))
+            if self._is_early:
+                return
+
+    async def _nap(self, seconds: float) -> None:
         """So long, or until the hub says that it has other authorities."""
-        if unless_past is not None and unless_past != self._generation:
-            return
         napping: Deferred[None] = Deferred()
         self._napping = napping
         timer = self._clock.callLater(seconds, napping.callback, None)
@@ -140,4 +157,10 @@ class RenewalService(Service):
             return False
         else:
             self._log.info("the node's certificates were renewed")
+        if self._is_early:
+            self._early_again = self._clock.seconds() + _STILL_EARLY
+            self._log.warn(
+                "the hub's clock is ahead of this node's, and until they agree nobody can come in:"
+                " set the one that is wrong"
+            )
         return True

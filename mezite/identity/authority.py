@@ -50,6 +50,10 @@ _AUTHORITY_USAGE: Final = x509.KeyUsage(
 )
 # How far clocks may differ before a fresh certificate is refused as not yet valid.
 CLOCK_SKEW: Final = 60.0
+# How far ahead of the right time the clock may have been when the certificate of a
+# node or a hub was issued. Of a day that has passed nobody gains anything by a new
+# key, and a machine whose clock was put right must not wait to prove itself.
+CLOCK_ERROR: Final = 7 * 86400.0
 _PIN: Final = re.compile(r"sha256:([0-9a-f]{64})")
 
 

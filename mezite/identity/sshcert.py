@@ -19,7 +19,7 @@ from typing import Final
 
 from attrs import frozen
 
-from mezite.identity.authority import CLOCK_SKEW, SshAuthority
+from mezite.identity.authority import CLOCK_ERROR, CLOCK_SKEW, SshAuthority
 from mezite.identity.error import BadPublicKey, CertificateRefused
 from mezite.identity.networks import plain_address
 from mezite.identity.sshblob import (
@@ -169,7 +169,8 @@ def issue_host(
         kind=CertificateKind.HOST,
         key_id=(HUB_KEY_ID if agent_id is None else agent_id.text).encode(),
         principals=tuple(sorted({principal.encode() for principal in principals})),
-        valid_after=max(0, int(now - CLOCK_SKEW)),
+        # An agent renews what it cannot use yet; the hub's is to be of use at once.
+        valid_after=max(0, int(now - (CLOCK_ERROR if agent_id is None else CLOCK_SKEW))),
         valid_before=int(now + lifetime),
         critical_options={},
         extensions={},

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mezite.error import BadInput
-from mezite.identity.authority import CLOCK_SKEW, X509Authority
+from mezite.identity.authority import CLOCK_ERROR, CLOCK_SKEW, X509Authority
 from mezite.identity.error import (
     AuthorityExpired,
     BadCertificate,
@@ -96,9 +96,15 @@ def issue_node(
     now: float,
     lifetime: float,
 ) -> x509.Certificate:
-    """A client certificate that says which agent this is, and its node's name."""
+    """
+    A client certificate that says which agent this is, and its node's name.
+
+    It is good from a week before on, as a hub's is.
+    """
     names = [x509.UniformResourceIdentifier(identity.uri), x509.DNSName(identity.node.text)]
-    return _issue(authority, public_key, "Mezite node", names, _CLIENT, now, lifetime)
+    return _issue(
+        authority, public_key, "Mezite node", names, _CLIENT, now, lifetime, early=CLOCK_ERROR
+    )
 
 
 def issue_user(
@@ -138,7 +144,16 @@ def issue_hub(
     subject_names += [
         x509.IPAddress(ipaddress.ip_address(address)) for address in dict.fromkeys(addresses)
     ]
-    return _issue(authority, public_key, "Mezite hub", subject_names, _SERVER, now, lifetime)
+    return _issue(
+        authority,
+        public_key,
+        "Mezite hub",
+        subject_names,
+        _SERVER,
+        now,
+        lifetime,
+        early=CLOCK_ERROR,
+    )
 
 
 def hub_dns_names(hub_names: Iterable[str]) -> tuple[str, ...]:
@@ -182,7 +197,7 @@ def identity_of(certificate: x509.Certificate) -> Identity:
 
 
 def issued_at(certificate: x509.Certificate) -> float:
-    """When it was issued, in POSIX seconds; certificates are good from a little before."""
+    """When a user's was issued, in POSIX seconds; they are good from a little before."""
     return certificate.not_valid_before_utc.timestamp() + CLOCK_SKEW
 
 
@@ -246,12 +261,17 @@ def _issue(
     lifetime: float,
     *,
     source: bytes | None = None,
+    early: float = CLOCK_SKEW,
 ) -> x509.Certificate:
     authority_ends = authority.certificate.not_valid_after_utc
     if authority_ends.timestamp() <= now:
         raise AuthorityExpired()
     # A certificate that outlives its authority would fail without a warning.
     ends = min(datetime.fromtimestamp(int(now + lifetime), UTC), authority_ends)
+    soonest = datetime.fromtimestamp(int(now - CLOCK_SKEW), UTC)
+    # Not before the authority itself, as far as that is any earlier.
+    begins = min(soonest, authority.certificate.not_valid_before_utc)
+    begins = max(begins, datetime.fromtimestamp(int(now - early), UTC))
     issuer = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     key_usage = x509.KeyUsage(
         digital_signature=True,
@@ -270,7 +290,7 @@ def _issue(
         .issuer_name(authority.certificate.subject)
         .public_key(_check_kind(public_key))
         .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.fromtimestamp(int(now - CLOCK_SKEW), UTC))
+        .not_valid_before(begins)
         .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(key_usage, critical=True)

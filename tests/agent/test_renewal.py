@@ -84,6 +84,30 @@ class RenewalServiceTests(RenewalTestCase):
         self.hub.advance(120)
         self.assertGreater(self.current.membership.expires, self.hub.wall_clock())
 
+    def test_clock_put_right(self) -> None:
+        """Certificates of tomorrow, from when clocks were a day ahead, are renewed at once."""
+        self.service.startService()
+        self.hub.began += 24 * HOUR
+        self.hub.advance(20)
+        self.assertEqual(len(self.hub.heard("GenerateHostCerts")), 1)
+        self.hub.began -= 24 * HOUR
+        self.assertGreater(self.current.membership.issued, self.hub.wall_clock())
+        self.hub.advance(20)
+        self.assertEqual(len(self.hub.heard("GenerateHostCerts")), 2)
+        self.assertLess(self.current.membership.issued, self.hub.wall_clock())
+
+    def test_hub_ahead(self) -> None:
+        """While the hub's clock is ahead it is not asked without a pause."""
+        ahead = self.hub.issue
+        self.hub.began += 24 * HOUR
+        self.current.membership = Membership.of(
+            self.first.hub, self.first.keys, ahead(self.first.keys)
+        )
+        self.service._wall_clock = lambda: self.hub.wall_clock() - 24 * HOUR
+        self.service.startService()
+        self.hub.clock.pump([5.0] * 360)
+        self.assertLessEqual(len(self.hub.heard("GenerateHostCerts")), 4)
+
     def test_retried(self) -> None:
         """A hub that fails is asked until it does not."""
         self.hub.errors["GenerateHostCerts"] = Unavailable("later")

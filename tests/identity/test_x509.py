@@ -34,6 +34,7 @@ from mezite.identity.x509 import (
 from mezite.names import AgentId, ClusterName, NodeName, UserName
 
 NOW = 1_800_000_000.0
+DAY = 86400.0
 CLUSTER = ClusterName("hub.example.com")
 AGENT = AgentId("6f2a1c1e-8a39-4f5e-9f0a-1d3c5b7e9f00")
 CA = X509Authority.generate(CLUSTER, NOW, 10**7)
@@ -137,6 +138,20 @@ class IssueTests(SynchronousTestCase):
         self.assertFalse(usage.value.key_cert_sign)
         self.assertEqual(one.not_valid_before_utc.timestamp(), NOW - 60)
         self.assertEqual(one.not_valid_after_utc.timestamp(), NOW + 3600)
+
+    def test_clock_put_right(self) -> None:
+        """Of nodes and hubs it is good a week ago, or as long as its authority is; of users not."""
+        old = X509Authority.generate(CLUSTER, NOW - 100 * DAY, 200 * DAY)
+        node = NodeIdentity(CLUSTER, AgentId.new(), NodeName.parse("db1"))
+        times: dict[str, Any] = {"now": NOW, "lifetime": 3600}
+        for authority, begins in ((old, NOW - 7 * DAY), (CA, NOW - 60)):
+            for leaf in (
+                issue_node(authority, KEY, node, **times),
+                issue_hub(authority, KEY, HubIdentity(CLUSTER), names=["h"], addresses=[], **times),
+            ):
+                self.assertEqual(leaf.not_valid_before_utc.timestamp(), begins)
+        user = issue_user(old, KEY, UserIdentity(CLUSTER, UserName("ada")), **times)
+        self.assertEqual(user.not_valid_before_utc.timestamp(), NOW - 60)
 
     def test_no_longer_than_the_authority(self) -> None:
         """A certificate ends with its authority; after that there are none."""
