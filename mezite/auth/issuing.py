@@ -209,7 +209,8 @@ def _logins(record: UserRecord, rights: UserRights, rules: AccessRules) -> tuple
     """The logins to be named, the user's own first, as they were given."""
     own = [login for login in record.logins if login in rules.logins]
     logins = tuple(dict.fromkeys((*own, *sorted(rules.logins))))
-    if not logins and not is_auditor(record) and not rights.deals_with_requests:
+    has_business = rights.deals_with_requests or rights.reviews_recordings
+    if not logins and not is_auditor(record) and not has_business:
         raise NoLogins(record.name)
     if len(logins) > sshcert.PRINCIPALS_LIMIT:
         raise TooManyLoginNames(record.name, len(logins), sshcert.PRINCIPALS_LIMIT)

@@ -106,7 +106,7 @@ def query(
 
 @click.group()
 def recordings() -> None:
-    """What was recorded of your sessions; auditors see those of all."""
+    """What was recorded of your sessions, and of others as far as your roles let you see."""
 
 
 @recordings.command(

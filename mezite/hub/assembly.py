@@ -95,6 +95,7 @@ def assemble(setting: Setting) -> HubParts:
         store,
         services.trail,
         live,
+        services.reviewing,
         threads=setting.recording_threads,
         clock=clock,
         wall_clock=setting.wall_clock,

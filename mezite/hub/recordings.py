@@ -14,6 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mezite.auth.recordkeeping import RecordKeeping, Retention, Seal
+from mezite.auth.reviewing import Reviewing
 from mezite.auth.trail import AuditTrail
 from mezite.config.hub import HubConfig
 from mezite.error import BadInput, MeziteError
@@ -45,6 +46,7 @@ class HubRecordings:
         store: IStore,
         trail: AuditTrail,
         live: LiveSessions,
+        reviewing: Reviewing,
         *,
         threads: Threads,
         clock: IReactorTime,
@@ -71,7 +73,7 @@ class HubRecordings:
             wall_clock=wall_clock,
             abandon_after=settings.abandon_after,
         )
-        self.methods = RecordingMethods(self.keeping, self.intake, trail, wall_clock)
+        self.methods = RecordingMethods(self.keeping, self.intake, reviewing, trail, wall_clock)
         self._threads = threads
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from mezite.audit.events import EventType
 from mezite.auth.recordkeeping import RecordKeeping
+from mezite.auth.reviewing import Reviewer, Reviewing
 from mezite.auth.trail import AuditTrail
 from mezite.error import BadInput, Denied
 from mezite.hub.authservice import Handler
@@ -25,6 +26,7 @@ from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.server import Call
 from mezite.store.error import NoSuchRecording
 from mezite.store.recordings import VISIBLE, RecordingQuery, RecordingRecord, RecordingState
+from mezite.store.records import UserRecord
 
 PAGE: Final = 100
 # Stock gRPC clients take 4 MiB.
@@ -54,6 +56,7 @@ class RecordingMethods:
 
     keeping: RecordKeeping
     intake: RecordingIntake
+    reviewing: Reviewing
     trail: AuditTrail
     wall_clock: Callable[[], float]
     # Who views what, by when they last read of it.
@@ -75,12 +78,18 @@ class RecordingMethods:
     async def list_recordings(
         self, who: Subject, _call: Call, request: pb.ListRecordingsRequest
     ) -> Message:
-        query = _own(who, _query(request))
+        query = _query(request)
         size = request.page_size if 0 < request.page_size <= PAGE else PAGE
+        reviewer = None if who.user is None else await self.reviewing.reviewer(who.user)
+        if reviewer is not None and not reviewer.sees_any:
+            query = _own(reviewer.record, query)
         found = await self.keeping.list(query, size + 1)
         shown = found[:size]
         return pb.ListRecordingsResponse(
-            recordings=[self._message(record) for record in shown],
+            # Those in between that are not for the caller make a page shorter, or empty.
+            recordings=[
+                self._message(record) for record in shown if await _is_for(reviewer, record)
+            ],
             next_page_token=_token(shown[-1]) if len(found) > size else "",
         )
 
@@ -95,7 +104,7 @@ class RecordingMethods:
         if request.offset < 0:
             raise BadInput("an offset is not below 0")
         record = await self._find(who, request.id)
-        if not _is_own(who, record):
+        if who.user is None or not _is_own(who.user, record):
             await self._note_viewing(who, record)
         length = request.max_bytes if 0 < request.max_bytes <= READ_BYTES else READ_BYTES
         return pb.ReadRecordingResponse(
@@ -147,10 +156,16 @@ class RecordingMethods:
 
     async def _find(self, who: Subject, recording_id: str) -> RecordingRecord:
         record = await self.keeping.find(recording_id[:_TEXT_LENGTH])
-        if not who.is_auditor and not _is_own(who, record):
+        if not await self._may_see(who, record):
             # As for one that is not there: ids of others' sessions are not confirmed.
             raise NoSuchRecording(recording_id)
         return record
+
+    async def _may_see(self, who: Subject, record: RecordingRecord) -> bool:
+        # Whoever reads their own asks no roles.
+        if who.user is None or _is_own(who.user, record):
+            return True
+        return await (await self.reviewing.reviewer(who.user)).may_see(record.session)
 
     def _message(self, record: RecordingRecord) -> pb.Recording:
         return recording_message(record, self.intake)
@@ -195,20 +210,24 @@ def _is_encrypted(record: RecordingRecord) -> bool:
     return record.is_closed and record.is_stored and record.is_sealed
 
 
-def _is_own(who: Subject, record: RecordingRecord) -> bool:
-    user = who.user
+async def _is_for(reviewer: Reviewer | None, record: RecordingRecord) -> bool:
+    """Whether a caller may see it; None is the admin socket, which is nobody."""
+    if reviewer is None or _is_own(reviewer.record, record):
+        return True
+    return await reviewer.may_see(record.session)
+
+
+def _is_own(user: UserRecord, record: RecordingRecord) -> bool:
     # Another person may have had the name before.
-    return user is not None and record.session.user == user.name and record.created >= user.created
+    return record.session.user == user.name and record.created >= user.created
 
 
-def _own(who: Subject, query: RecordingQuery) -> RecordingQuery:
-    """The same, of what the caller may see."""
-    if who.is_auditor:
-        return query
-    if who.user is None or query.user not in (None, who.user.name):
-        raise Denied("the recordings of others are for administrators and auditors")
-    since = max(query.since or 0.0, who.user.created)
-    return evolve(query, user=who.user.name, since=since)
+def _own(user: UserRecord, query: RecordingQuery) -> RecordingQuery:
+    """The same, of a user's own."""
+    if query.user not in (None, user.name):
+        raise Denied("the recordings of others are for auditors, and for whom a role lets see them")
+    since = max(query.since or 0.0, user.created)
+    return evolve(query, user=user.name, since=since)
 
 
 def _query(request: pb.ListRecordingsRequest) -> RecordingQuery:

@@ -27,6 +27,7 @@ from mezite.auth.passwords import Passwords
 from mezite.auth.people import UserService
 from mezite.auth.proving import ProvingService
 from mezite.auth.requesting import RequestService
+from mezite.auth.reviewing import Reviewing
 from mezite.auth.rights import Rights
 from mezite.auth.rolekeeping import RoleService
 from mezite.auth.rotation import RotationService
@@ -101,6 +102,7 @@ class Services:
     people: UserService
     api_tokens: ApiTokenService
     requests: RequestService
+    reviewing: Reviewing
 
 
 def make_services(
@@ -156,6 +158,7 @@ def make_services(
             authorities=lambda: rotation.authorities,
         ),
         access=AccessService(rights, store.nodes, store.roles, locks, trail),
+        reviewing=Reviewing(rights, store.nodes),
         roles=RoleService(store.roles, trail, wall_clock=wall_clock),
         people=UserService(store.users, store.bearers, requests, trail),
         api_tokens=ApiTokenService(store.api_tokens, store.users, trail, wall_clock=wall_clock),

@@ -136,6 +136,11 @@ class UserRights:
         """Whether a role names roles to request or to review."""
         return any(role.allow.request_roles or role.allow.review_roles for role in self.roles)
 
+    @property
+    def reviews_recordings(self) -> bool:
+        """Whether a role allows to see any recordings of others."""
+        return any(role.allow.review_recordings.users for role in self.roles)
+
     def on_node(self, names: Collection[str]) -> UserRights:
         """The rights on the node of this host name and agent id."""
         applying = (each for each in self.requested if not each.nodes.isdisjoint(names))

@@ -30,7 +30,7 @@ from mezite.identity.rolevalues import (
     truth,
 )
 from mezite.identity.terms import Literal, Template, Term, parse_term
-from mezite.names import InvalidName, LoginName, RoleName, check_labels
+from mezite.names import InvalidName, LoginName, RoleName, UserName, check_labels
 
 VERSION: Final = "v1"
 # More than one person reads; a role stays below 64 KiB of YAML.
@@ -86,26 +86,39 @@ class Options:
 
 
 @frozen
+class RecordingsRule:
+    """Others' recordings: made on nodes with these labels, and of these users."""
+
+    node_labels: Mapping[str, tuple[Term, ...]] = field(factory=dict)
+    users: tuple[Term, ...] = ()
+
+
+_NO_RECORDINGS: Final = RecordingsRule()
+
+
+@frozen
 class Allow:
-    """What a role opens: the logins on the nodes, and requests of other roles."""
+    """What a role opens: the logins on the nodes, requests of other roles, and recordings."""
 
     node_labels: Mapping[str, tuple[Term, ...]] = field(factory=dict)
     logins: tuple[Term, ...] = ()
     request_roles: tuple[Term, ...] = ()
     review_roles: tuple[Term, ...] = ()
+    review_recordings: RecordingsRule = _NO_RECORDINGS
 
 
 @frozen
 class Deny:
     """
-    What a role closes: the nodes to every login, the logins on every node, and
-    requests, made or reviewed.
+    What a role closes: the nodes to every login, the logins on every node,
+    requests, made or reviewed, and recordings: of these users, and on these nodes.
     """
 
     node_labels: Mapping[str, tuple[Term, ...]] = field(factory=dict)
     logins: tuple[Term, ...] = ()
     request_roles: tuple[Term, ...] = ()
     review_roles: tuple[Term, ...] = ()
+    review_recordings: RecordingsRule = _NO_RECORDINGS
 
 
 @frozen
@@ -130,7 +143,7 @@ def parse_role(tree: object) -> Role:
     document.required("version", exactly(VERSION))
     metadata = document.section("metadata", ("name", "description"))
     spec = document.section("spec", ("options", "allow", "deny"))
-    keys = ("node_labels", "logins", "request_roles", "review_roles")
+    keys = ("node_labels", "logins", "request_roles", "review_roles", "review_recordings")
     allow, deny = spec.section("allow", keys), spec.section("deny", keys)
     return Role(
         name=metadata.required("name", _name),
@@ -141,12 +154,14 @@ def parse_role(tree: object) -> Role:
             logins=allow.optional("logins", listed(_allowed_login), ()),
             request_roles=allow.optional("request_roles", listed(_role_term), ()),
             review_roles=allow.optional("review_roles", listed(_role_term), ()),
+            review_recordings=_recordings(allow),
         ),
         deny=Deny(
             node_labels=deny.optional("node_labels", _labels, {}),
             logins=deny.optional("logins", listed(_denied_login), ()),
             request_roles=deny.optional("request_roles", listed(_role_term), ()),
             review_roles=deny.optional("review_roles", listed(_role_term), ()),
+            review_recordings=_recordings(deny),
         ),
     )
 
@@ -191,6 +206,10 @@ def _written_rules(rules: Allow | Deny) -> dict[str, Any]:
         "logins": [str(term) for term in rules.logins],
         "request_roles": [str(term) for term in rules.request_roles],
         "review_roles": [str(term) for term in rules.review_roles],
+        "review_recordings": {
+            "node_labels": _written_labels(rules.review_recordings.node_labels),
+            "users": [str(term) for term in rules.review_recordings.users],
+        },
     }
 
 
@@ -298,6 +317,24 @@ def _allowed_login(value: object, where: Where) -> Term:
     elif not isinstance(term, Template):
         # The logins stand in certificates, one by one; a pattern is no list.
         raise BadRole(where, "allowed logins are names or templates, without * and ^patterns$")
+    return term
+
+
+def _recordings(rules: _Section) -> RecordingsRule:
+    section = rules.section("review_recordings", ("node_labels", "users"))
+    return RecordingsRule(
+        node_labels=section.optional("node_labels", _labels, {}),
+        users=section.optional("users", listed(_user_term), ()),
+    )
+
+
+def _user_term(value: object, where: Where) -> Term:
+    term = _term(value, where)
+    if isinstance(term, Literal):
+        try:
+            UserName.parse(term.text)
+        except InvalidName as error:
+            raise BadRole(where, str(error)) from None
     return term
 
 

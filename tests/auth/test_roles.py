@@ -207,10 +207,11 @@ class CertificateTests(RolesTests):
             self.assertEqual(self.certificate().extensions, expected)
 
     def test_without_logins(self) -> None:
-        """Administrators and auditors get a certificate that is good for no login."""
+        """Administrators, auditors and reviewers get a certificate that is good for no login."""
         self.refused(self.issuing(), NoLogins)
-        for name in ("admin", "auditor"):
-            self.give(name)
+        sees = role("sees", allow={"review_recordings": {"node_labels": ALL, "users": "*"}})
+        for each in ("admin", "auditor", sees):
+            self.give(each)
             self.assertEqual(self.certificate().principals, {"-mezite-no-login"})
             self.assertEqual(self.issue().logins, ())
 

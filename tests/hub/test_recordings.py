@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -437,6 +438,7 @@ class RightTests(RecordingsTests):
 
     def setUp(self) -> None:
         super().setUp()
+        self.number = 0
         self.world.add_user("bob", "root")
         self.uploaded("s1", user="ada")
         self.uploaded("s2", user="bob")
@@ -472,6 +474,61 @@ class RightTests(RecordingsTests):
         self.patch(recordingservice, "VIEWING_SECONDS", 0.0)
         self.world.done(self.carol.read_recording("s1.1", 0))
         self.assertEqual(len(self.events(EventType.RECORDING_PLAYED)), 2)
+
+    def give(self, user: str, **rules: Any) -> None:
+        """Give a user a role with these rules about recordings."""
+        spec = {side: {"review_recordings": rule} for side, rule in rules.items()}
+        self.number += 1
+        name = f"role{self.number}"
+        document = {"kind": "role", "version": "v1", "metadata": {"name": name}, "spec": spec}
+        self.world.done(self.admin.create_role(json.dumps(document)))
+        record = self.world.done(self.world.store.users.get(UserName(user)))
+        roles = [*(role.text for role in record.roles), name]
+        self.world.done(self.admin.update_user(pb.User(name=user, roles=roles), ["roles"]))
+
+    def test_reviewers(self) -> None:
+        """Who has a role for it sees others' by node and user; each viewing is an event."""
+        db2 = self.world.add_node("db2", env="dev")
+        self.session("s3", "bob", db2)
+        self.upload("s3.1", recorded("s3", node="db2"), self.tunnel(db2))
+        self.give("ada", allow={"node_labels": {"env": "dev"}, "users": ["^b.*$"]})
+        self.assertEqual([each.id for each in self.listed(self.ada)], ["s3.1", "s1.1"])
+        self.assertEqual([each.id for each in self.listed(self.ada, user="bob")], ["s3.1"])
+        self.assertTrue(self.read("s3.1", self.ada))
+        self.refused(NotFound, self.ada.read_recording("s2.1", 0))
+        [event] = self.events(EventType.RECORDING_PLAYED)
+        self.assertEqual((event.actor.name, event.target), ("ada", "s3.1"))
+        # A page is what is left of it.
+        request = pb.ListRecordingsRequest(page_size=1)
+        found = self.world.done(self.ada.list_recordings(request))
+        self.assertEqual([each.id for each in found], ["s3.1", "s1.1"])
+        self.refused(Denied, self.ada.hold_recording("s3.1", "case 7"))
+
+    def test_node_gone(self) -> None:
+        """Of a node that was removed only those see anything who are denied none by label."""
+        self.give("ada", allow={"node_labels": {"*": "*"}, "users": ["*"]})
+        self.world.done(self.admin.delete_node("db1"))
+        self.assertTrue(self.read("s2.1", self.ada))
+        self.give("ada", deny={"node_labels": {"secret": "yes"}})
+        self.refused(NotFound, self.ada.read_recording("s2.1", 0))
+        self.assertTrue(self.read("s1.1", self.ada))
+
+    def test_auditors_denied(self) -> None:
+        """A denial counts for auditors, too, and ends what they were reading."""
+        self.assertTrue(self.read("s2.1", self.carol))
+        self.give("carol", deny={"users": ["bob"]})
+        self.assertEqual([each.id for each in self.listed(self.carol)], ["s1.1"])
+        self.refused(NotFound, self.carol.read_recording("s2.1", 10))
+        self.assertEqual([each.id for each in self.listed()], ["s2.1", "s1.1"])
+
+    def test_watchers(self) -> None:
+        """Who may see the recording may watch the session."""
+        self.give("ada", allow={"node_labels": {"*": "*"}, "users": ["bob"]})
+        self.session("s3", "bob")
+        self.upload("s3.1", recorded("s3")[:1])
+        self.assertTrue(self.read("s3.1", self.ada))
+        [event] = self.events(EventType.SESSION_WATCHED)
+        self.assertEqual((event.actor.name, event.session_id), ("ada", "s3"))
 
     def test_no_way_around(self) -> None:
         """To begin in the middle is a viewing, too; to watch a live one is another event."""

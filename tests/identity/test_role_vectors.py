@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mezite.identity.builtinroles import BUILT_IN
 from mezite.identity.explain import Finding, explain
 from mezite.identity.merging import merge
+from mezite.identity.recordingreview import ReviewRules
 from mezite.identity.roles import LabelSelector, UserRights, decide
 from mezite.identity.rolesdoc import Options, Role, parse_role
 from mezite.names import LoginName, RoleName, UserName
@@ -48,6 +49,15 @@ class RoleVectorTests(SynchronousTestCase):
             explanation = explain(rights(vector), node_labels=labels, login=login)
             self.assertEqual(explanation.decision, decision)
             self.assertEqual(written(explanation.deciding), vector["rule"], vector)
+
+    def test_reviews(self) -> None:
+        """Each row about others' recordings is decided as it says."""
+        self.assertGreaterEqual(len(VECTORS["reviews"]), 40)
+        for vector in VECTORS["reviews"]:
+            of = None if vector["node"] is None else VECTORS["nodes"][vector["node"]]
+            sees_all = not {"auditor", "admin"}.isdisjoint(vector["roles"])
+            rules = ReviewRules.of(rights(vector), sees_all=sees_all)
+            self.assertIs(rules.allows(UserName(vector["of"]), of), vector["allowed"], vector)
 
     def test_merging(self) -> None:
         """Several roles' options come to what each row says."""

@@ -139,6 +139,23 @@ class DocumentTests(SynchronousTestCase):
                 self.assertEqual(len(role_document(parse_role(tree))["spec"][side][key]), 4)
         self.refused(document() | {"metadata": {"name": "a b"}}, "metadata", "name")
 
+    def test_recordings(self) -> None:
+        """Recordings are told apart by labels and users; nothing else stands there."""
+        for side in ("allow", "deny"):
+            where = ("spec", side, "review_recordings")
+            for text in ("a b", "^a", "a*", "{{user}}", "x" * 300):
+                tree = document(**{side: {"review_recordings": {"users": [text]}}})
+                self.refused(tree, *where, "users", 0)
+            for value in (["*"], "ada", {"logins": ["root"]}, {"node_labels": ["env"]}):
+                tree = document(**{side: {"review_recordings": value}})
+                error = self.assertRaises(BadRole, parse_role, tree)
+                self.assertEqual(error.where[:3], where)
+            rule = {"node_labels": {"env": ["prod"]}, "users": ["ada", "*", "^b.*$"]}
+            tree = document(**{side: {"review_recordings": rule}})
+            self.assertEqual(
+                role_document(parse_role(tree))["spec"][side]["review_recordings"], rule
+            )
+
 
 class TraitTests(SynchronousTestCase):
     def test_parse(self) -> None:
