@@ -244,7 +244,8 @@ class CompletionTests(TransferTests):
             width=lambda: None,
             here=str(self.here),
         )
-        self.completion = Completion(session, self.wait)
+        self.interruptions: list[None] = []
+        self.completion = Completion(session, self.wait, lambda: self.interruptions.append(None))
 
     def wait(self, work: Any) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(work()))
@@ -277,6 +278,16 @@ class CompletionTests(TransferTests):
 
         self.completion._wait = refuse
         self.assertIsNone(self.completion.complete("get al", 0))
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C while names are looked up reaches the prompt, which readline would not tell."""
+
+        def interrupt(work: Any) -> Any:
+            raise KeyboardInterrupt
+
+        self.completion._wait = interrupt
+        self.assertIsNone(self.completion.complete("get al", 0))
+        self.assertEqual(len(self.interruptions), 1)
 
     def test_prompt_is_told(self) -> None:
         """The prompt is what the tests of the whole wait for."""
