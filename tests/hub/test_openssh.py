@@ -562,6 +562,23 @@ class RecordTests(PlainServerTestCase):
         self.assertIn(b"the disk of the hub is full", session.extra)
         self.assertEqual(self.sshd.requests, [])
 
+    def test_off(self) -> None:
+        """Where the role says so nothing is recorded, and no room is needed."""
+        options = "{options: {record_session: off}}"
+        role = f"{{kind: role, version: v1, metadata: {{name: quiet}}, spec: {options}}}"
+        self.world.done(self.admin.create_role(role))
+        changed = pb.User(name="ada", roles=["quiet"])
+        self.world.done(self.admin.update_user(changed, ["roles"]))
+        spool = self.world.hub._parts.spool.recordings.spool
+        spool.free = lambda path: 0
+        client = self.connect()
+        answers = self.session(client).ask(b"exec", string(b"id"))
+        self.wait()
+        self.assertEqual(answers, [True])
+        client.close()
+        self.wait()
+        self.assertEqual(self.recordings(), {})
+
     def test_room_that_ends(self) -> None:
         """A session whose record cannot go on ends with a sentence."""
         session = self.session(self.connect())

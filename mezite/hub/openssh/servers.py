@@ -268,5 +268,7 @@ class OpenSshServers:
             user=str(session.user),
             address=session.visitor.address,
         )
-        mode = options.record_session or Recording.STRICT
+        mode = options.record_session
+        if mode is None:
+            mode = Recording.STRICT
         return SessionRecordings(self.recordings, SessionRecord(mode, options.record_input), about)
