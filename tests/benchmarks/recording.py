@@ -1,6 +1,7 @@
 """
-What recording costs: ``true`` and bulk output by stock ssh with recording off,
-best effort and strict; in turn, in one run.
+What recording costs: ``true`` and bulk output by stock ssh, at a node with
+recording off, best effort and strict, and at a server without an agent with
+recording off and strict, where the hub records; in turn, in one run.
 
 Output is recorded whole here, and not only up to the cap that commands have by
 default. ``--limit=256MiB`` measures with the cap.
@@ -18,13 +19,19 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from attrs import frozen
+
 from mezite.cli.local import LocalCluster, local_cluster
 from tests.benchmarks.idle import cpu_seconds
+from tests.end_to_end.test_openssh_nodes import fingerprint, trusting_sshd
 
 MODES: Final = ("off", "best_effort", "strict")
+PROXY_MODES: Final = ("off", "strict")
 _PASSWORD: Final = "only for this run"
 _ROLE: Final = """\
 kind: role
@@ -49,14 +56,35 @@ def _person(cluster: LocalCluster, mode: str) -> Path:
     return config
 
 
-def _ssh(config: Path, command: str) -> float:
-    begun = time.perf_counter()
-    subprocess.run(
-        ["ssh", "-F", config, "-o", "BatchMode=yes", f"{getpass.getuser()}@db1", command],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    return time.perf_counter() - begun
+@frozen
+class _Way:
+    """Somebody with a mode, on the way to a node."""
+
+    config: Path
+    node: str
+
+    def run(self, command: str) -> float:
+        """The seconds that this took."""
+        place = f"{getpass.getuser()}@{self.node}"
+        begun = time.perf_counter()
+        subprocess.run(
+            ["ssh", "-F", self.config, "-o", "BatchMode=yes", place, command],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return time.perf_counter() - begun
+
+
+@contextmanager
+def _without_agent(cluster: LocalCluster, node: str) -> Iterator[None]:
+    """OpenSSH's sshd as a node of this cluster."""
+    setup = ["openssh", "setup", "--user-ca"]
+    user_ca = cluster.succeed("mezctl", f"--data-dir={cluster.hub_data}", *setup)
+    directory = cluster.directory / "sshd"
+    with trusting_sshd(directory, user_ca) as port:
+        key = f"--host-key={fingerprint(directory)}"
+        cluster.admin("nodes", "add", f"--openssh={node}", f"--addr=127.0.0.1:{port}", key)
+        yield
 
 
 def _sources(directory: Path, megabytes: int) -> dict[str, str]:
@@ -81,77 +109,83 @@ def _sources(directory: Path, megabytes: int) -> dict[str, str]:
 
 
 def measure(rounds: int, megabytes: int, bulk_rounds: int, limit: str) -> dict[str, Any]:
-    """Milliseconds of ``true``, and for each kind of output MB/s and the agent's CPU."""
+    """Milliseconds of ``true``, and for each kind of output MB/s and our processes' CPU."""
     with tempfile.TemporaryDirectory() as place, local_cluster(Path(place)) as cluster:
-        cluster.environment["MEZITE_AGENT_RECORDING_OUTPUT_LIMIT"] = limit
-        cluster.environment["MEZITE_AGENT_RECORDING_QUOTA"] = "1TiB"
-        cluster.start_hub()
-        people = {mode: _person(cluster, mode) for mode in MODES}
+        for where in ("AGENT_RECORDING", "RECORDINGS_OPENSSH"):
+            cluster.environment[f"MEZITE_{where}_OUTPUT_LIMIT"] = limit
+            cluster.environment[f"MEZITE_{where}_QUOTA"] = "1TiB"
+        hub = cluster.start_hub()
+        configs = {mode: _person(cluster, mode) for mode in MODES}
         agent = cluster.start_agent("db1")
         cluster.wait_online("db1")
-        for config in people.values():
-            _ssh(config, "true")
-        times: dict[str, list[float]] = {mode: [] for mode in MODES}
-        for _ in range(rounds):
-            for mode, config in people.items():
-                times[mode].append(_ssh(config, "true"))
-        bulk: dict[str, Any] = {}
-        for what, command in _sources(Path(place), megabytes).items():
-            taken: dict[str, list[tuple[float, float]]] = {mode: [] for mode in MODES}
-            for _ in range(bulk_rounds):
-                for mode, config in people.items():
-                    before = cpu_seconds(agent.process.pid)
-                    took = _ssh(config, command)
-                    time.sleep(1)  # what is still being written is part of the cost
-                    spent = cpu_seconds(agent.process.pid) - before
-                    taken[mode].append((took, spent))
-            size = megabytes << 20
-            bulk[what] = {
-                mode: {
-                    "seconds": statistics.median(each[0] for each in found),
-                    "megabytes_per_second": size / statistics.median(e[0] for e in found) / 1e6,
-                    "agent_cpu_seconds_per_gb": statistics.median(e[1] for e in found) / size * 1e9,
-                }
-                for mode, found in taken.items()
+        with _without_agent(cluster, "plain1"):
+            ways = {mode: _Way(configs[mode], "db1") for mode in MODES}
+            ways |= {f"proxy, {mode}": _Way(configs[mode], "plain1") for mode in PROXY_MODES}
+            for way in ways.values():
+                way.run("true")
+            times: dict[str, list[float]] = {name: [] for name in ways}
+            for _ in range(rounds):
+                for name, way in ways.items():
+                    times[name].append(way.run("true"))
+            pids = (hub.process.pid, agent.process.pid)
+            bulk = {
+                what: _bulk(ways, command, megabytes << 20, bulk_rounds, pids)
+                for what, command in _sources(Path(place), megabytes).items()
             }
     return {
-        "true": {mode: statistics.median(found) * 1000 for mode, found in times.items()},
+        "true": {name: statistics.median(found) * 1000 for name, found in times.items()},
         "bulk": bulk,
     }
 
 
+def _bulk(
+    ways: Mapping[str, _Way], command: str, size: int, rounds: int, pids: Sequence[int]
+) -> dict[str, Any]:
+    """What this command's output takes on each way: of time, and of each process's CPU."""
+    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            before = [cpu_seconds(pid) for pid in pids]
+            took = way.run(command)
+            time.sleep(1)  # what is still being written is part of the cost
+            hub, agent = (cpu_seconds(pid) - was for pid, was in zip(pids, before, strict=True))
+            taken[name].append((took, hub, agent))
+    found = {}
+    for name, rows in taken.items():
+        took, hub, agent = (statistics.median(column) for column in zip(*rows, strict=True))
+        found[name] = {
+            "seconds": took,
+            "megabytes_per_second": size / took / 1e6,
+            "hub_cpu_seconds_per_gb": hub / size * 1e9,
+            "agent_cpu_seconds_per_gb": agent / size * 1e9,
+        }
+    return found
+
+
 def report(results: dict[str, Any], load: float) -> str:
     """The results as a table; the targets are 1.05 for ``true`` and 1.30 for output."""
-    off = results["true"]["off"]
-    lines = [
-        f"recording: {os.cpu_count()} CPUs, load {load:.1f} before",
-        f"{'':12}{'off':>14}{'best_effort':>20}{'strict':>20}",
-        f"{'true, ms':12}"
-        + "".join(
-            f"{results['true'][mode]:14.1f}"
-            + ("" if mode == "off" else f" x{results['true'][mode] / off:4.2f}")
-            for mode in MODES
-        ),
-    ]
+    true = results["true"]
+    rows = [["", *true], ["true, ms", *_beside(true, {n: f"{ms:.1f}" for n, ms in true.items()})]]
     for what, found in results["bulk"].items():
-        base = found["off"]["seconds"]
-        lines.append(
-            f"{what + ', MB/s':12}"
-            + "".join(
-                f"{found[mode]['megabytes_per_second']:14.0f}"
-                + ("" if mode == "off" else f" x{found[mode]['seconds'] / base:4.2f}")
-                for mode in MODES
-            )
-        )
-        lines.append(
-            f"{'  CPU s/GB':12}"
-            + "".join(
-                f"{found[mode]['agent_cpu_seconds_per_gb']:14.2f}"
-                + ("" if mode == "off" else " " * 6)
-                for mode in MODES
-            )
-        )
-    return "\n".join(lines)
+        seconds = {name: each["seconds"] for name, each in found.items()}
+        rates = {name: f"{each['megabytes_per_second']:.0f}" for name, each in found.items()}
+        rows.append([f"{what}, MB/s", *_beside(seconds, rates)])
+        for process in ("hub", "agent"):
+            costs = [each[f"{process}_cpu_seconds_per_gb"] for each in found.values()]
+            rows.append([f"  {process}, CPU s/GB", *(f"{cost:.2f}" for cost in costs)])
+    return "\n".join(
+        [f"recording: {os.cpu_count()} CPUs, load {load:.1f} before"]
+        + [f"{title:18}" + "".join(f"{cell:>17}" for cell in cells) for title, *cells in rows]
+    )
+
+
+def _beside(values: Mapping[str, float], shown: Mapping[str, str]) -> list[str]:
+    """What is shown, with the value's ratio to the one without recording on the same way."""
+    cells = []
+    for name, value in values.items():
+        off = "proxy, off" if name.startswith("proxy") else "off"
+        cells.append(shown[name] + ("" if name == off else f" x{value / values[off]:4.2f}"))
+    return cells
 
 
 def main() -> None:
