@@ -27,6 +27,12 @@ SIZE = 1 << 30
 GROWTH = 2 * (WINDOW + OUTBOX_LIMIT + MuxLimits().window + 4 * 256 * 1024)
 
 
+@pytest.fixture(scope="module")
+def cluster(own_cluster: LocalCluster) -> LocalCluster:
+    """Its memory is measured here."""
+    return own_cluster
+
+
 def resident(pid: int) -> int:
     """The bytes of memory that belong to this process."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

@@ -19,6 +19,12 @@ from tests.end_to_end.screen import Screen, screen_with
 SECONDS = 2.0
 
 
+@pytest.fixture(scope="module")
+def cluster(own_cluster: LocalCluster) -> LocalCluster:
+    """What is locked here would miss elsewhere."""
+    return own_cluster
+
+
 @pytest.fixture
 def stock(cluster: LocalCluster, ssh_config: Path) -> list[str]:
     """Stock ssh to db1, with what msh config prints."""

@@ -26,6 +26,12 @@ COLUMNS, ROWS = 100, 30
 PATIENCE = 30.0
 
 
+@pytest.fixture(scope="module")
+def cluster(own_cluster: LocalCluster) -> LocalCluster:
+    """Its recordings are counted here."""
+    return own_cluster
+
+
 class Node:
     """The node db1, stock ssh to it, and what the hub has of its recordings."""
 
