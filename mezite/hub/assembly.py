@@ -37,6 +37,7 @@ from mezite.hub.sshproxy import SshProxyFactory
 from mezite.hub.strangers import Strangers
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.tunnelserver import TunnelServerFactory
+from mezite.hub.unended import UnendedSessions
 from mezite.hub.upkeep import NodeUpkeep
 from mezite.hub.web.connectionupgrade import ConnectionUpgrade
 from mezite.hub.web.rest import RestApi
@@ -63,6 +64,7 @@ class HubParts:
     review: SessionReview
     opener: SessionOpener
     spool: HubSpool
+    unended: UnendedSessions
     audit: AuditKeeping
     router: Router
     admin_listener: GrpcServerFactory
@@ -114,6 +116,9 @@ def assemble(setting: Setting) -> HubParts:
     )
     bounds = setting.config.recordings.openssh
     spool = HubSpool.below(setting.config.data_dir, feeder, bounds, wall_clock=setting.wall_clock)
+    unended = UnendedSessions(
+        store.audit, store.nodes, live, registry, services.trail, clock, setting.wall_clock
+    )
     servers = _servers(setting, services, sessions, live, spool)
     opener = SessionOpener(
         directory=directory,
@@ -190,6 +195,7 @@ def assemble(setting: Setting) -> HubParts:
         review,
         opener,
         spool,
+        unended,
         audit,
         router,
         admin_listener,

@@ -136,6 +136,7 @@ class HubService(Service):
         self._sweep.start(_SWEEP_SECONDS, now=True)
         self._parts.recordings.start()
         self._parts.spool.start()
+        self._parts.unended.start()
         self._rotation_clock.start()
         self._log.info(
             "hub of {cluster} listens on {address}",
@@ -161,6 +162,7 @@ class HubService(Service):
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         self._parts.attendance.stop()
+        self._parts.unended.stop()
         self._parts.opener.refuse_all()
         await self._draining.run()
         for grpc in self._parts.grpc:

@@ -62,6 +62,27 @@ def search(
     return [_record_of(row) for row in connection.execute(chosen)]
 
 
+def unended(
+    connection: Connection, since: float, *, upto: int, after: int, limit: int
+) -> Sequence[AuditRecord]:
+    """The beginnings of sessions that have no end."""
+    ends = _events.alias("ends")
+    has_end = (
+        select(ends.c.seq)
+        .where(ends.c.session_id == _events.c.session_id)
+        .where(ends.c.event_type == EventType.SESSION_END.text)
+        .exists()
+    )
+    chosen = (
+        select(_events)
+        .where(_events.c.event_type == EventType.SESSION_START.text)
+        .where(_events.c.time >= since, _events.c.seq <= upto, _events.c.seq > after, ~has_end)
+        .order_by(_events.c.seq)
+        .limit(limit)
+    )
+    return [_record_of(row) for row in connection.execute(chosen)]
+
+
 def prune(connection: Connection, before: float, limit: int, event: AuditEvent | None) -> int:
     """
     Forget the oldest events, up to the first that is not older than this.

@@ -48,6 +48,14 @@ class DatabaseAudit:
 
         return self._transactions.read(step)
 
+    def unended(
+        self, since: float, *, upto: int, after: int = 0, limit: int
+    ) -> Deferred[tuple[AuditRecord, ...]]:
+        def step(connection: Connection) -> tuple[AuditRecord, ...]:
+            return tuple(auditrows.unended(connection, since, upto=upto, after=after, limit=limit))
+
+        return self._transactions.read(step)
+
     def prune(
         self, before: float, *, limit: int = PRUNED_AT_ONCE, event: AuditEvent | None = None
     ) -> Deferred[int]:

@@ -308,6 +308,17 @@ class IAuditLog(Interface):
             beginning, or with ``newest_first`` at the end.
         """
 
+    def unended(
+        since: float, *, upto: int, after: int = 0, limit: int
+    ) -> Deferred[tuple[AuditRecord, ...]]:
+        """
+        The beginnings of sessions whose end is not here, the oldest first.
+
+        :param since: from this time on.
+        :param upto: the number of the last event that counts as a beginning.
+        :param after: the number of the last one that is known.
+        """
+
     def prune(
         before: float, *, limit: int = PRUNED_AT_ONCE, event: AuditEvent | None = None
     ) -> Deferred[int]:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mezite.audit.chain import ChainedLine, decode_event
-from mezite.audit.events import AuditEvent
+from mezite.audit.events import AuditEvent, EventType
 from mezite.store.interfaces import PRUNED_AT_ONCE, IAuditLog
 from mezite.store.memorytables import Tables, step
 from mezite.store.records import AuditChain, AuditQuery, AuditRecord, pruning
@@ -47,6 +47,17 @@ class MemoryAudit:
         else:
             kept = [each for each in kept if each.seq > after]
         return tuple([each for each in kept if each.event and _matches(query, each.event)][:limit])
+
+    @step
+    def unended(
+        self, since: float, *, upto: int, after: int = 0, limit: int
+    ) -> tuple[AuditRecord, ...]:
+        kept = [AuditRecord.of(each) for each in self._lines]
+        ends = AuditQuery(types=(EventType.SESSION_END.text,))
+        begins = AuditQuery(types=(EventType.SESSION_START.text,), since=since)
+        ended = {e.event.session_id for e in kept if e.event and _matches(ends, e.event)}
+        found = [e for e in kept if e.event and _matches(begins, e.event) and after < e.seq <= upto]
+        return tuple([e for e in found if e.event and e.event.session_id not in ended][:limit])
 
     def prune(
         self, before: float, *, limit: int = PRUNED_AT_ONCE, event: AuditEvent | None = None

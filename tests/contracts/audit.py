@@ -108,6 +108,32 @@ class AuditContract(StoreContract):
         self.assertEqual(self.search(query, limit=2, newest_first=True), ["5", "4"])
         self.assertEqual(self.search(query, after=2, limit=2, newest_first=True), ["1"])
 
+    def test_unended(self) -> None:
+        """Sessions that began and did not end are found, up to an event, in pages."""
+        kinds = {"start": EventType.SESSION_START, "end": EventType.SESSION_END}
+        for number, (kind, session) in enumerate(
+            [("start", "a"), ("start", "b"), ("end", "a"), ("start", "c"), ("start", "d")]
+        ):
+            event = attrs.evolve(
+                DENIED, id=f"{kind}-{session}", type=kinds[kind], session_id=session,
+                time=1000.0 + number,
+            )  # fmt: skip
+            self.answer(self.store.audit.record(event))
+        # Its end is here, though nobody wrote it down in time.
+        end = attrs.evolve(DENIED, type=EventType.SESSION_END, session_id="c")
+        self.answer(self.store.audit.record(end))
+
+        def unended(since: float = 0.0, **bounds: int) -> list[str]:
+            bounds = {"upto": 6, "limit": 10, **bounds}
+            found = self.answer(self.store.audit.unended(since, **bounds))
+            return [each.event.session_id for each in found]
+
+        self.assertEqual(unended(), ["b", "d"])
+        self.assertEqual(unended(upto=4), ["b"])
+        self.assertEqual(unended(limit=1), ["b"])
+        self.assertEqual(unended(after=2), ["d"])
+        self.assertEqual(unended(since=1001.5), ["d"])
+
     def test_prune(self) -> None:
         """What is old is forgotten, and the rest is still a chain."""
         for event in (LOGIN, DENIED):
