@@ -1,4 +1,4 @@
-"""What a node records of real sessions, read from the hub's disk."""
+"""What is recorded of real sessions, by a node and by the hub of sshd, read from the hub's disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,15 @@ from mezite.cli.local import LocalCluster
 from mezite.recording.chunks import JournalReader
 from mezite.recording.events import Exited, Header, Kind, Note, Output
 from mezite.recording.format import Decoder
+from tests.end_to_end.slow import IS_SLOW_WANTED
+from tests.end_to_end.test_openssh_nodes import fingerprint, trusting_sshd
 
 LOGIN = getpass.getuser()
 COLUMNS, ROWS = 100, 30
+# In MB; a hundred where there is time (tox -e slow).
+NOISE = 100 if IS_SLOW_WANTED else 8
 PATIENCE = 30.0
+STREAMS = "echo out; echo err >&2; kill -9 $$"
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +38,16 @@ def cluster(own_cluster: LocalCluster) -> LocalCluster:
 
 
 class Node:
-    """The node db1, stock ssh to it, and what the hub has of its recordings."""
+    """A node, stock ssh to it, and what the hub has of its recordings."""
 
-    def __init__(self, cluster: LocalCluster, ssh_config: Path) -> None:
+    def __init__(self, cluster: LocalCluster, ssh_config: Path, name: str) -> None:
+        self.name = name
         self.place = cluster.hub_data / "recordings"
         self.config = ssh_config
         self.seen = self.names()
 
     def ssh(self, *command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-        words = ["ssh", "-F", str(self.config), "-oBatchMode=yes", f"{LOGIN}@db1", *command]
+        words = ["ssh", "-F", str(self.config), "-oBatchMode=yes", f"{LOGIN}@{self.name}", *command]
         return subprocess.run(words, check=True, capture_output=True, timeout=300, **options)
 
     def names(self) -> set[str]:
@@ -103,9 +109,27 @@ def rendered(content: bytes) -> list[str]:
     return [line.rstrip() for line in screen.display]
 
 
-@pytest.fixture
-def node(cluster: LocalCluster, ssh_config: Path) -> Node:
-    return Node(cluster, ssh_config)
+@pytest.fixture(scope="module")
+def plain(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server without an agent: Debian's sshd."""
+    directory = tmp_path_factory.mktemp("plain") / "sshd"
+    ca = ("openssh", "setup", "--user-ca")
+    with trusting_sshd(
+        directory, cluster.succeed("mezctl", f"--data-dir={cluster.hub_data}", *ca)
+    ) as port:
+        cluster.admin(
+            "nodes", "add", f"--addr=127.0.0.1:{port}", "--labels=env=prod",
+            "--openssh=plain1", f"--host-key={fingerprint(directory)}",
+        )  # fmt: skip
+        yield "plain1"
+
+
+@pytest.fixture(params=["db1", "plain1"])
+def node(
+    request: pytest.FixtureRequest, cluster: LocalCluster, ssh_config: Path, plain: str
+) -> Node:
+    """One with an agent, which records itself, and one without, of which the hub does."""
+    return Node(cluster, ssh_config, request.param)
 
 
 @pytest.fixture
@@ -126,6 +150,28 @@ def shown(tmux: Any) -> list[str]:
     return lines + [""] * (ROWS - len(lines))
 
 
+def open_on(tmux: Any, node: Node, inner: str) -> None:
+    """Run this on the node, on a terminal of ours."""
+    ssh = f'ssh -tt -F {node.config} {LOGIN}@{node.name} "{inner}"'
+    tmux("new-session", "-d", "-s", "s", "-x", str(COLUMNS), "-y", str(ROWS), ssh)
+    tmux("set", "-t", "s", "status", "off")
+    tmux("resize-window", "-t", "s", "-x", str(COLUMNS), "-y", str(ROWS))
+
+
+def both_show(
+    tmux: Any, node: Node, wanted: str = "", other_than: Sequence[str] = ()
+) -> tuple[str, list[str]]:
+    """Until recording and terminal show the same; the recording's name, and what that is."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        time.sleep(0.4)
+        name, content = node.recording()
+        there, recorded = shown(tmux), rendered(content)
+        if there == recorded != other_than and any(wanted in line for line in there if line):
+            return name, there
+        assert time.monotonic() < deadline, f"{there}\n{recorded}"
+
+
 class TerminalTests:
     """Sessions on a terminal."""
 
@@ -133,11 +179,7 @@ class TerminalTests:
         """What the recording shows is what the terminal showed, after every change."""
         text = tmp_path / "text"
         text.write_text("".join(f"line {n} with some words, häßlich €\n" for n in range(200)))
-        inner = f"TERM=vt100 vim -u NONE -N --cmd 'set encoding=utf-8' {text}"
-        ssh = f'ssh -tt -F {node.config} {LOGIN}@db1 "{inner}"'
-        tmux("new-session", "-d", "-s", "s", "-x", str(COLUMNS), "-y", str(ROWS), ssh)
-        tmux("set", "-t", "s", "status", "off")
-        tmux("resize-window", "-t", "s", "-x", str(COLUMNS), "-y", str(ROWS))
+        open_on(tmux, node, f"TERM=vt100 vim -u NONE -N --cmd 'set encoding=utf-8' {text}")
         for keys in (
             ["G"],
             ["ihello", "Escape"],
@@ -145,18 +187,21 @@ class TerminalTests:
             ["dd", "p", "gg", "i", "Enter", "Escape"],
         ):
             tmux("send-keys", "-t", "s", *keys)
-            deadline = time.monotonic() + PATIENCE
-            while True:
-                time.sleep(0.5)
-                name, content = node.recording()
-                there, recorded = shown(tmux), rendered(content)
-                if there == recorded and any(there):
-                    break
-                assert time.monotonic() < deadline, f"{there}\n{recorded}"
+            name, _ = both_show(tmux, node)
         tmux("send-keys", "-t", "s", ":q!", "Enter")
         header, events, _ = node.whole(name)
-        assert (header.user, header.login, header.node) == ("ada", LOGIN, "db1")
+        assert (header.user, header.login, header.node) == ("ada", LOGIN, node.name)
         assert header.has_terminal
+        assert isinstance(events[-1], Exited)
+
+    def test_top(self, node: Node, tmux: Any) -> None:
+        """A screen that is painted again and again is as it was, between two paintings."""
+        open_on(tmux, node, "TERM=vt100 top -d 2.5")
+        name, screen = both_show(tmux, node, "COMMAND")
+        _, later = both_show(tmux, node, "COMMAND", other_than=screen)
+        assert later != screen
+        tmux("send-keys", "-t", "s", "q")
+        _, events, _ = node.whole(name)
         assert isinstance(events[-1], Exited)
 
     def test_log(self, node: Node, tmp_path: Path) -> None:
@@ -177,10 +222,10 @@ class CommandsTests:
     """Commands without a terminal."""
 
     def test_noise(self, node: Node, tmp_path: Path) -> None:
-        """100 MB of noise come back from the recording as they were."""
+        """Noise comes back from the recording as it was."""
         noise = tmp_path / "noise"
         with noise.open("wb") as file:
-            for _ in range(100):
+            for _ in range(NOISE):
                 file.write(os.urandom(1_000_000))
         done = node.ssh(f"cat {noise}")
         header, events, _ = node.whole()
@@ -193,7 +238,7 @@ class CommandsTests:
     def test_both_streams(self, node: Node, tmp_path: Path) -> None:
         """Standard error is told from output, and an end by a signal from a status."""
         subprocess.run(
-            ["ssh", "-F", str(node.config), f"{LOGIN}@db1", "echo out; echo err >&2; kill -9 $$"],
+            ["ssh", "-F", str(node.config), f"{LOGIN}@{node.name}", STREAMS],
             check=False,
             capture_output=True,
         )
@@ -225,7 +270,7 @@ class TransfersTests:
             (tree / name).write_bytes(data)
         there.mkdir()
         subprocess.run(
-            ["sftp", "-q", "-b", "-", "-F", str(node.config), f"{LOGIN}@db1"],
+            ["sftp", "-q", "-b", "-", "-F", str(node.config), f"{LOGIN}@{node.name}"],
             input=f"put -r {tree} {there}\nrm {there}/tree/a\n".encode(),
             check=True,
             capture_output=True,
