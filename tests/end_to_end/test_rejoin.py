@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
 
-from mezite.cli.local import LocalCluster, local_cluster
+from mezite.cli.local import LocalCluster
 from mezite.rpc.proto import auth_pb2 as pb
 from tests.doubles.hubworld import ssh_public_line, tls_public_pem
-from tests.end_to_end.conftest import LOGIN, PASSWORD, USER
+from tests.end_to_end.conftest import LOGIN
 
 CALLERS = 50
 
 
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[LocalCluster]:
-    """A cluster of its own, since these tests break it."""
-    with local_cluster(tmp_path) as cluster:
-        cluster.start_hub()
-        cluster.add_user(USER, PASSWORD, f"--logins={LOGIN}")
-        cluster.log_in(USER, PASSWORD)
-        yield cluster
+@pytest.fixture(scope="module")
+def fresh(empty_cluster: LocalCluster) -> LocalCluster:
+    """A cluster of their own; each test has its own nodes."""
+    return empty_cluster
 
 
 def id_of(cluster: LocalCluster, node: str) -> str:
@@ -35,68 +29,70 @@ def id_of(cluster: LocalCluster, node: str) -> str:
 class RejoinTests:
     """One command on the hub, one on the node."""
 
-    def test_lost_data(self, fresh: LocalCluster, tmp_path: Path) -> None:
+    def test_lost_data(self, fresh: LocalCluster) -> None:
         """A node whose data is gone joins once more under its id; a copy of the old is refused."""
         token = fresh.new_token("--labels=env=prod")
-        agent = fresh.start_agent("db1", "env=dev", "rack=7", token=token)
-        fresh.wait_online("db1")
-        agent_id = id_of(fresh, "db1")
-        assert fresh.nodes()["db1"]["labels"] == {"env": "prod", "rack": "7"}
+        agent = fresh.start_agent("lost1", "env=dev", "rack=7", token=token)
+        fresh.wait_online("lost1")
+        agent_id = id_of(fresh, "lost1")
+        assert fresh.nodes()["lost1"]["labels"] == {"env": "prod", "rack": "7"}
         agent.stop()
-        (tmp_path / "db1").rename(tmp_path / "copy")
+        (fresh.directory / "lost1").rename(fresh.directory / "copy")
 
         # An ordinary token does not bring it back, and says what does.
-        stranger = fresh.start_agent("db1", "rack=8")
+        stranger = fresh.start_agent("lost1", "rack=8")
         assert stranger.process.wait(30) != 0
         assert agent_id in stranger.text()
-        assert "mezctl nodes allow-rejoin db1" in stranger.text()
+        assert "mezctl nodes allow-rejoin lost1" in stranger.text()
         assert "Traceback" not in stranger.text()
 
-        (allowed,) = fresh.admin("nodes", "allow-rejoin", "db1")
+        (allowed,) = fresh.admin("nodes", "allow-rejoin", "lost1")
         assert allowed["agent_id"] == agent_id
-        assert "--hostname=db1" in allowed["join_command"]
-        fresh.start_agent("db1", "rack=8", token=allowed)
-        fresh.wait_online("db1")
-        assert id_of(fresh, "db1") == agent_id
-        assert fresh.nodes()["db1"]["labels"] == {"env": "prod", "rack": "8"}
-        for name in ("db1", agent_id):
+        assert "--hostname=lost1" in allowed["join_command"]
+        fresh.start_agent("lost1", "rack=8", token=allowed)
+        fresh.wait_online("lost1")
+        assert id_of(fresh, "lost1") == agent_id
+        assert fresh.nodes()["lost1"]["labels"] == {"env": "prod", "rack": "8"}
+        for name in ("lost1", agent_id):
             done = fresh.run("msh", "ssh", f"{LOGIN}@{name}", "echo back")
             assert done.stdout == b"back\n", done.stderr
 
-        old = fresh.start("old", ["twist", "mezd", f"--data-dir={tmp_path / 'copy'}"])
+        old = fresh.start("old", ["twist", "mezd", f"--data-dir={fresh.directory / 'copy'}"])
         old.wait_for("joined again with another key")
-        (node,) = fresh.admin("nodes", "show", "db1")
+        (node,) = fresh.admin("nodes", "show", "lost1")
         assert (node["status"], node["label_sources"]["env"]) == ("online", "the hub")
-        done = fresh.run("msh", "ssh", f"{LOGIN}@db1", "echo still")
+        done = fresh.run("msh", "ssh", f"{LOGIN}@lost1", "echo still")
         assert done.stdout == b"still\n", done.stderr
 
-    def test_unusable_state(self, fresh: LocalCluster, tmp_path: Path) -> None:
+    def test_unusable_state(self, fresh: LocalCluster) -> None:
         """Damaged files are put aside, not deleted, once the hub has let the node in again."""
-        agent = fresh.start_agent("db1")
-        fresh.wait_online("db1")
-        agent_id = id_of(fresh, "db1")
+        agent = fresh.start_agent("damaged1")
+        fresh.wait_online("damaged1")
+        agent_id = id_of(fresh, "damaged1")
         agent.stop()
-        damaged = tmp_path / "db1" / "tls.key"
+        damaged = fresh.directory / "damaged1" / "tls.key"
         damaged.write_text("damaged")
         # A token that is for other machines does no harm.
-        other = fresh.start_agent("db1")
+        other = fresh.start_agent("damaged1")
         assert other.process.wait(30) != 0
         assert damaged.read_text() == "damaged"
 
         (allowed,) = fresh.admin("nodes", "allow-rejoin", agent_id[:8])
-        fresh.start_agent("db1", token=allowed)
-        fresh.wait_online("db1")
-        assert id_of(fresh, "db1") == agent_id
-        (aside,) = (tmp_path / "db1").glob("aside-*")
+        fresh.start_agent("damaged1", token=allowed)
+        fresh.wait_online("damaged1")
+        assert id_of(fresh, "damaged1") == agent_id
+        (aside,) = (fresh.directory / "damaged1").glob("aside-*")
         assert (aside / "tls.key").read_text() == "damaged"
 
     def test_online(self, fresh: LocalCluster) -> None:
         """A node that is connected needs no token, and gets none."""
-        fresh.start_agent("db1")
-        fresh.wait_online("db1")
-        done = fresh.run("mezctl", f"--data-dir={fresh.hub_data}", "nodes", "allow-rejoin", "db1")
+        fresh.start_agent("online1")
+        fresh.wait_online("online1")
+        done = fresh.run(
+            "mezctl", f"--data-dir={fresh.hub_data}", "nodes", "allow-rejoin", "online1"
+        )
         assert done.returncode != 0
-        assert b"db1 is connected" in done.stderr
+        assert b"online1 is connected" in done.stderr
 
 
 class CandidatesTests:
@@ -116,11 +112,12 @@ class CandidatesTests:
 class RaceTests:
     """Many machines with one token."""
 
-    def test_one_use(self, fresh: LocalCluster, tmp_path: Path) -> None:
+    def test_one_use(self, fresh: LocalCluster) -> None:
         """Of 50 callers who redeem a one-use token at once, one is admitted."""
         fresh.start_agent("first")
         fresh.wait_online("first")
-        authority = (tmp_path / "first" / "ca.pem").read_bytes()
+        before = len(fresh.nodes())
+        authority = (fresh.directory / "first" / "ca.pem").read_bytes()
         token = fresh.new_token()["token"]
         gate = threading.Barrier(CALLERS)
         answers: list[str] = []
@@ -157,4 +154,4 @@ class RaceTests:
             thread.join(90)
         assert len(answers) == CALLERS
         assert answers.count("PERMISSION_DENIED") == CALLERS - 1
-        assert len(fresh.nodes()) == 2
+        assert len(fresh.nodes()) == before + 1
