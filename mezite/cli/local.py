@@ -184,9 +184,17 @@ class LocalCluster:
         return created
 
     def start_agent(
-        self, node: str, *labels: str, token: Mapping[str, Any] | None = None
+        self,
+        node: str,
+        *labels: str,
+        token: Mapping[str, Any] | None = None,
+        hub: str | None = None,
     ) -> Program:
-        """Start the agent of a node, joining it if it has not joined before."""
+        """
+        Start the agent of a node, joining it if it has not joined before.
+
+        :param hub: where it reaches the hub, if that is not the hub's own address.
+        """
         joining = token or self.new_token()
         return self.start(
             node,
@@ -194,7 +202,7 @@ class LocalCluster:
                 "twist",
                 "mezd",
                 f"--data-dir={self.directory / node}",
-                f"--hub={self.address}",
+                f"--hub={hub or self.address}",
                 f"--token={joining['token']}",
                 f"--ca-pin={joining['ca_pin']}",
                 f"--hostname={node}",

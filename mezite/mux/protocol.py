@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mezite.error import TimedOut
-from mezite.mux.connection import Connection
+from mezite.mux.connection import PULL_LENGTH, Connection
 from mezite.mux.error import MuxClosed, RemoteMuxError, StreamOverflow
 from mezite.mux.events import (
     DataReceived,
@@ -277,7 +277,8 @@ class MuxProtocol(Protocol):
     def flush(self) -> None:
         """Hand to the transport all that it takes, and the windows allow."""
         while not self._is_paused and self._life is _Life.UP and self.connection.has_output:
-            pieces, events = self.connection.pull()
+            # Other transports than TLS over TCP have no word on how fast they are.
+            pieces, events = self.connection.pull(getattr(self.transport, "turn", PULL_LENGTH))
             self._pulled += events
             if pieces:
                 self.transport.writeSequence(pieces)

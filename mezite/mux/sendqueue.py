@@ -7,6 +7,8 @@ stream may send is the stream's.
 
 from __future__ import annotations
 
+from typing import Final
+
 from mezite.mux.error import StreamOverflow
 from mezite.mux.events import Event, FinishSent, SendBufferDrained
 from mezite.mux.frames import FIN, HEADER_LENGTH, encode_data
@@ -16,13 +18,25 @@ from mezite.mux.stream import Input, State, Stream
 _ENDING = (State.FINISHING, State.CLOSING)
 
 
+# The smallest quantum: a TLS record.
+_LEAST: Final = 16 * 1024
+
+
 class SendQueue:
-    """Round-robin, a quantum of bytes for each stream that can send."""
+    """
+    Round-robin, a quantum of bytes for each stream that can send.
+
+    A stream that begins to send goes before those that have had a turn, and
+    then takes its place behind them: a key that was pressed does not wait for
+    a round of copies, and nobody can come first all the time.
+    """
 
     def __init__(self, limits: MuxLimits) -> None:
         self._limits = limits
         # A list, since the first of a few is soon taken, and an empty deque takes 760 bytes.
         self._round: list[Stream] = []
+        # How many at its beginning have not had a turn yet.
+        self._fresh = 0
         # The bytes of all streams that wait.
         self.unsent = 0
 
@@ -53,7 +67,8 @@ class SendQueue:
         """Give the stream a place in the round, if it can use one and has none."""
         if not stream.is_queued and stream.has_output:
             stream.is_queued = True
-            self._round.append(stream)
+            self._round.insert(self._fresh, stream)
+            self._fresh += 1
 
     def drop(self, stream: Stream) -> None:
         """The stream is gone, with all that waited; its place is skipped."""
@@ -69,11 +84,14 @@ class SendQueue:
         """
         finished: list[Stream] = []
         waiting = self._round
-        quantum = self._limits.quantum
+        # On a slow line little is asked for at once, and it is for more than one.
+        quantum = min(self._limits.quantum, max(_LEAST, length // 4))
         while waiting and length > 0:
             stream = waiting.pop(0)
-            stream.is_queued = False
+            is_fresh = self._fresh > 0
+            self._fresh -= is_fresh
             if not stream.has_output:
+                stream.is_queued = False
                 continue
             unsent = stream.unsent
             # A stream that is alone needs no second header; nor a frame of its own for
@@ -93,6 +111,10 @@ class SendQueue:
                 stream.move(Input.SEND_FIN)
                 events.append(FinishSent(stream.stream_id))
                 finished.append(stream)
+                stream.is_queued = False
+            elif (unsent.size and stream.sending.left) or (is_fresh and waiting):
+                # Even with nothing left, until the others have had their turns.
+                waiting.append(stream)
             else:
-                self.join(stream)
+                stream.is_queued = False
         return finished

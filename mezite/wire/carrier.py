@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from zope.interface import implementer
 
+from mezite.wire.pace import MOST, KernelQueue, Pace
 from mezite.wire.records import Piece
 
 # Bytes per read of the socket. More is not faster: it leaves the processor's cache.
@@ -42,6 +43,10 @@ class Carrier(TypingProtocol):
     # Whether little should be read at once, because what was read opened to little.
     is_cautious: bool
 
+    @property
+    def turn(self) -> int:
+        """How many bytes are worth sending at once, by how fast the line takes them."""
+
     def send(self, parts: Iterable[Piece], /) -> None:
         """Send these; each is copied, or gone, before the next is asked for."""
 
@@ -58,6 +63,7 @@ def carrier_of(
     receive: Callable[[Piece], None],
     full: Callable[[], None],
     relieved: Callable[[], None],
+    seconds: Callable[[], float],
 ) -> Carrier:
     """
     The fastest way to use this transport, of which ``receive`` is the protocol's dataReceived.
@@ -65,7 +71,7 @@ def carrier_of(
     ``full`` and ``relieved`` are called when bytes begin to wait, and when they wait no more.
     """
     if isinstance(transport, tcp.Connection):
-        return SocketCarrier(transport, receive, full, relieved)
+        return SocketCarrier(transport, receive, full, relieved, seconds)
     return TransportCarrier(transport, full, relieved)
 
 
@@ -81,6 +87,10 @@ class TransportCarrier:
 
     def __attrs_post_init__(self) -> None:
         self._transport.registerProducer(self, True)
+
+    @property
+    def turn(self) -> int:
+        return getattr(self._transport, "turn", MOST)
 
     def send(self, parts: Iterable[Piece]) -> None:
         # All of it before it is written: being told that it is full, a writer may write.
@@ -116,17 +126,25 @@ class SocketCarrier:
     _receive: Callable[[Piece], None]
     _full: Callable[[], None]
     _relieved: Callable[[], None]
+    _seconds: Callable[[], float]
     is_cautious: bool = field(init=False, default=True)
+    _pace: Pace = field(init=False)
     _recv_into: Callable[[bytearray, int], int] = field(init=False)
     # Bytes that the socket did not take wait in the transport, and more must wait behind them.
     _is_waiting: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         transport = self._transport
-        self._recv_into = transport.getHandle().recv_into
+        handle = transport.getHandle()
+        self._recv_into = handle.recv_into
+        self._pace = Pace(KernelQueue(handle), self._seconds)
         transport.SEND_LIMIT = _SEND_SIZE
         transport.doRead = self._read
         transport.registerProducer(self, False)
+
+    @property
+    def turn(self) -> int:
+        return self._pace.turn
 
     def send(self, parts: Iterable[Piece]) -> None:
         was_waiting = self._is_waiting
@@ -134,8 +152,10 @@ class SocketCarrier:
             if not self._is_waiting:
                 sent = self._transport.writeSomeData(part)
                 if sent == len(part):
+                    self._pace.sent(sent)
                     continue
                 self._is_waiting = True
+                self._pace.full(len(part))
                 # What is no number is why the connection is lost: the transport will find the
                 # same when it tries, and say so to everybody.
                 part = part[sent:] if isinstance(sent, int) else part
@@ -153,6 +173,7 @@ class SocketCarrier:
     def resumeProducing(self) -> None:
         if self._is_waiting:
             self._is_waiting = False
+            self._pace.relieved()
             self._relieved()
 
     def stopProducing(self) -> None:

@@ -129,6 +129,7 @@ class TLSTransport(Protocol):
             receive=self.dataReceived,
             full=self._on_full,
             relieved=self._on_relief,
+            seconds=self._clock.seconds,
         )
         self._set_timer(self._handshake_timeout, self._handshake_timed_out)
         self._shake_hands()
@@ -461,6 +462,11 @@ class TLSTransport(Protocol):
 
     def stopProducing(self) -> None:
         self.loseConnection()
+
+    @property
+    def turn(self) -> int:
+        """How many bytes are worth writing at once, by how fast the line takes them."""
+        return self._carrier.turn
 
     # --- the rest of ISSLTransport
 

@@ -289,6 +289,11 @@ class UpgradedConnection(Protocol):
     def getHost(self) -> Any:
         return self.transport.getHost()
 
+    @property
+    def turn(self) -> int:
+        turn: int = self.transport.turn
+        return turn
+
     # --- of the TCP connection beneath the outer TLS
 
     def getHandle(self) -> Any:

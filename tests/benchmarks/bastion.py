@@ -32,6 +32,8 @@ class Bastion:
     node_port: int = field(factory=free_port)
     bastion_port: int = field(factory=free_port)
     remote_port: int = field(factory=free_port)
+    # Where the node reaches the bastion, if that is not the bastion's own port.
+    line_port: int | None = None
     running: list[subprocess.Popen[bytes]] = field(factory=list)
 
     @property
@@ -51,6 +53,7 @@ class Bastion:
         )
         self.config.write_text(
             f"Host bastion\nHostName 127.0.0.1\nPort {self.bastion_port}\n"
+            f"Host line\nHostName 127.0.0.1\nPort {self.line_port or self.bastion_port}\n"
             f"Host direct\nHostName 127.0.0.1\nPort {self.node_port}\n"
             f"Host node\nHostName 127.0.0.1\nPort {self.remote_port}\n"
             f"ProxyCommand ssh -F {self.config} -W %h:%p bastion\n"
@@ -66,7 +69,7 @@ class Bastion:
         forward = f"127.0.0.1:{remote_port}:127.0.0.1:{self.node_port}"
         tunnel = subprocess.Popen(
             ["ssh", "-F", str(self.config), "-N", "-o", "ExitOnForwardFailure=yes", "-R", forward,
-             "bastion"],
+             "line"],
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         self.running.append(tunnel)

@@ -3,7 +3,10 @@ How long a keystroke takes to come back from a terminal on a node, idle and
 while bulk data goes through the same tunnel; through hub and agent, through an
 OpenSSH bastion, and directly.
 
-``python -m tests.benchmarks.keystrokes [--keys 200] [--format json]``
+``python -m tests.benchmarks.keystrokes [--keys 200] [--copies 1] [--mbit 20] [--format json]``
+
+``--mbit`` puts a slow line (:mod:`tests.benchmarks.slowline`) between the node and the hub, and
+another between the node and the bastion: what waits in buffers shows there.
 """
 
 from __future__ import annotations
@@ -28,26 +31,30 @@ _LOADS: Final = ("idle", "bulk down", "bulk up")
 
 
 @contextmanager
-def load_on(there: Ways, way: str, kind: str) -> Iterator[None]:
-    """Bulk data in another session on the same node, for as long as this is entered."""
+def load_on(there: Ways, way: str, kind: str, copies: int) -> Iterator[None]:
+    """Bulk data in other sessions on the same node, for as long as this is entered."""
     if kind == "idle":
         yield
         return
     is_down = kind == "bulk down"
     with open("/dev/zero", "rb") as zeros:
-        copying = subprocess.Popen(
-            there.ssh(way, "cat /dev/zero" if is_down else "cat > /dev/null"),
-            stdin=subprocess.DEVNULL if is_down else zeros,
-            stdout=subprocess.DEVNULL,
-        )
+        copying = [
+            subprocess.Popen(
+                there.ssh(way, "cat /dev/zero" if is_down else "cat > /dev/null"),
+                stdin=subprocess.DEVNULL if is_down else zeros,
+                stdout=subprocess.DEVNULL,
+            )
+            for _ in range(copies)
+        ]
     try:
         time.sleep(_WARM_SECONDS)
-        assert copying.poll() is None
+        assert all(each.poll() is None for each in copying)
         yield
-        assert copying.poll() is None
+        assert all(each.poll() is None for each in copying)
     finally:
-        copying.terminate()
-        copying.wait()
+        for each in copying:
+            each.terminate()
+            each.wait()
 
 
 def echoes(there: Ways, way: str, keys: int) -> list[float]:
@@ -84,13 +91,15 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def measure(keys: int) -> dict[str, dict[str, dict[str, float]]]:
+def measure(
+    keys: int, copies: int = 1, megabits: float = 0
+) -> dict[str, dict[str, dict[str, float]]]:
     """For each way and load: p50 and p99 in milliseconds."""
-    with ways() as there:
+    with ways(megabits) as there:
         results: dict[str, dict[str, dict[str, float]]] = {way: {} for way in there.words}
         for kind in _LOADS:
             for way in there.words:
-                with load_on(there, way, kind):
+                with load_on(there, way, kind, copies):
                     taken = echoes(there, way, keys)
                 results[way][kind] = {
                     "p50_ms": 1000 * percentile(taken, 0.5),
@@ -102,10 +111,10 @@ def measure(keys: int) -> dict[str, dict[str, dict[str, float]]]:
     return results
 
 
-def report(results: dict[str, dict[str, dict[str, float]]], load: float) -> str:
+def report(results: dict[str, dict[str, dict[str, float]]], conditions: str) -> str:
     """The results as a table."""
     lines = [
-        f"keystroke echo, milliseconds, {os.cpu_count()} CPUs, load {load:.1f} before",
+        f"keystroke echo, milliseconds, {conditions}",
         f"{'':18}{'':10}{'p50':>8}{'p99':>8}{'to idle p99':>13}",
     ]
     for way, found in results.items():
@@ -120,14 +129,23 @@ def report(results: dict[str, dict[str, dict[str, float]]], load: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, default=200)
+    parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--mbit", type=float, default=0)
     parser.add_argument("--format", choices=["text", "json"], default="text")
     given = parser.parse_args()
     load = os.getloadavg()[0]
-    results = measure(given.keys)
+    results = measure(given.keys, given.copies, given.mbit)
     if given.format == "json":
         print(json.dumps({"load_before": load, "ways": results}, indent=2))
     else:
-        print(report(results, load))
+        line = f", a line of {given.mbit:g} Mbit/s" if given.mbit else ""
+        print(
+            report(
+                results,
+                f"{os.cpu_count()} CPUs, load {load:.1f} before,"
+                f" {given.copies} copies at once{line}",
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -278,6 +278,47 @@ class FlowTests(ConnectionTestCase):
         order = [item[2:] for item in self.sent() if isinstance(item, Header)]
         self.assertEqual(order[:4], [(ids[0], 1000), (ids[1], 1000), (ids[2], 10), (ids[0], 1000)])
 
+    def test_slow_line(self) -> None:
+        """Where little is asked for at once, a turn is shorter, and more than one is had."""
+        ids = [self.opened() for _ in range(2)]
+        for stream_id in ids:
+            self.hub.send(stream_id, bytes(200_000))
+        order = [item[2:] for item in self.sent(30_000) if isinstance(item, Header)]
+        self.assertEqual(order[:2], [(ids[0], 16384), (ids[1], 16384)])
+
+    def test_newcomer(self) -> None:
+        """Who has had nothing to send goes before those who have had a turn, and then behind."""
+        self.hub = Connection(Role.SERVER, evolve(self.limits, quantum=1000))
+        copies = [self.opened() for _ in range(3)]
+        keys = self.opened()
+        for stream_id in copies:
+            self.hub.send(stream_id, bytes(50_000))
+        self.turns(2500)
+        self.hub.send(keys, b"l")
+        order = self.turns(1000)
+        # Once more before its turn comes: it waits for those who were there before.
+        self.hub.send(keys, b"s")
+        order += self.turns(4000)
+        first, second, third = copies
+        self.assertEqual(order, [keys, first, second, third, keys, first, second])
+
+    def test_newcomers(self) -> None:
+        """However many begin, and whatever they send, those who were there go on."""
+        self.hub = Connection(Role.SERVER, evolve(self.limits, quantum=1000))
+        copy, *others = [self.opened() for _ in range(4)]
+        self.hub.send(copy, bytes(50_000))
+        self.turns(1000)
+        order: list[int] = []
+        for _ in range(12):
+            for stream_id in others:
+                self.hub.send(stream_id, b"x")
+            order += self.turns(100)
+        self.assertGreaterEqual(order.count(copy), 3)
+
+    def turns(self, length: int) -> list[int]:
+        """Whose frames are sent when so much is asked for."""
+        return [item.stream_id for item in self.sent(length) if isinstance(item, Header)]
+
     def test_alone(self) -> None:
         """A stream without company fills what is asked for with one frame."""
         stream_id = self.opened()

@@ -38,6 +38,7 @@ class CarrierTestCase(SynchronousTestCase):
             receive=lambda data: self.heard.append(bytes(data)),
             full=lambda: self.heard.append("full"),
             relieved=lambda: self.heard.append("relieved"),
+            seconds=pair.reactor.seconds,
         )
         return pair
 
@@ -121,7 +122,11 @@ class ReceivingTests(CarrierTestCase):
 
         other = Other()
         carrier = carrier_of(
-            other, receive=lambda data: None, full=lambda: None, relieved=lambda: None
+            other,
+            receive=lambda data: None,
+            full=lambda: None,
+            relieved=lambda: None,
+            seconds=lambda: 0.0,
         )
         self.assertIsInstance(carrier, TransportCarrier)
         self.assertIs(other.producer, carrier)
