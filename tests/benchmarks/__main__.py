@@ -15,6 +15,7 @@ _ALL = (
     "proxycommand",
     "throughput",
     "keystrokes",
+    "floods",
     "sshcost",
     "idle",
     "recording",
