@@ -1,0 +1,1 @@
+"""Faults of networks, machines and clocks, and what becomes of a real cluster in them."""
