@@ -7,9 +7,10 @@ SOURCES := $(shell find mezite twisted -type f -not -name '*.pyc') setup.cfg pyp
 # program:package, for what the tests run beside our own programs
 TEST_PROGRAMS := sshd:openssh-server ssh:openssh-client sftp:openssh-client tmux:tmux \
 	ss:iproute2 openssl:openssl curl:curl git:git vim:vim ps:procps \
-	rsync:rsync ansible:ansible-core chromium:chromium haproxy:haproxy nginx:nginx-light
+	rsync:rsync ansible:ansible-core chromium:chromium haproxy:haproxy nginx:nginx-light \
+	ip:iproute2 iptables:iptables faketime:faketime
 
-.PHONY: demo test lint types docs tests bench clean system
+.PHONY: demo test lint types docs tests bench faults soak clean system
 
 demo: .venv/installed
 	@cd / && "$(CURDIR)/$(BIN)/python" -m mezite.cli.demo
@@ -32,6 +33,13 @@ tests: .venv/developing system
 
 bench: .venv/developing system
 	$(BIN)/python -m tests.benchmarks
+
+# As root; an hour. `make faults FAULTS="--only clock --rounds 5"` for less.
+faults: .venv/developing system
+	$(BIN)/python -m tests.faults $(FAULTS)
+
+soak: .venv/developing system
+	$(BIN)/python -m tests.soak $(SOAK)
 
 clean:
 	rm -rf .venv .tox build dist *.egg-info docs/_build
