@@ -61,6 +61,8 @@ class HubConfig:
     balancers: Networks = ()
     # Seconds that sessions have to end when the hub is stopped.
     drain_grace: float = DEFAULT_DRAIN_GRACE
+    # Processes that share the port; one is the hub itself.
+    workers: int = 1
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     second_factor: SecondFactorPolicy = SecondFactorPolicy.OPTIONAL
@@ -138,6 +140,7 @@ def load_hub(
         log_format=settings.get(keys.LOG_FORMAT, None),
         ca_key_passphrase=settings.get(keys.CA_KEY_PASSPHRASE, None),
         drain_grace=settings.get(keys.DRAIN_GRACE, DEFAULT_DRAIN_GRACE),
+        workers=settings.get(keys.WORKERS, 1),
         balancers=settings.get(keys.BALANCERS, ()),
         tls_cert_file=certificate.value if certificate is not None else None,
         tls_key_file=key.value if key is not None else None,

@@ -45,6 +45,9 @@ _ENV_PATTERNS: Final = 64
 _BALANCERS: Final = 64
 
 
+# Of any machine that is worth one hub; each takes 60 MB and a socket to each other one.
+WORKERS_LIMIT: Final = 64
+
 # A few screens; it is sent before anybody has proved who they are.
 BANNER_LENGTH: Final = 8192
 
@@ -182,6 +185,13 @@ def _grace(value: Value) -> float:
     return 0.0 if text in ("0", "0s") else parse_duration_between(text, "1s", "1h")
 
 
+def _workers(value: Value) -> int:
+    text = one_text(value)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= WORKERS_LIMIT):
+        raise ValueError(f"{text[:20]!r} is not a number of workers: write 1 to {WORKERS_LIMIT}")
+    return int(text)
+
+
 def _window(text: str) -> float:
     return parse_duration_between(text, "1m", "24h")
 
@@ -197,6 +207,7 @@ LISTEN: Final = Setting("proxy.listen_addr", text_as(_listen), "listen")
 PUBLIC: Final = Setting("proxy.public_addr", text_as(_public), "public-addr")
 BALANCERS: Final = Setting("proxy.proxy_protocol_sources", _balancers)
 DRAIN_GRACE: Final = Setting("proxy.drain_grace", _grace)
+WORKERS: Final = Setting("mezhub.workers", _workers)
 TLS_CERT_FILE: Final = Setting("proxy.tls_cert_file", a_path)
 TLS_KEY_FILE: Final = Setting("proxy.tls_key_file", a_path)
 KEEP_OFFLINE: Final = Setting("nodes.keep_offline", _keep_offline)
@@ -235,6 +246,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     PUBLIC,
     BALANCERS,
     DRAIN_GRACE,
+    WORKERS,
     TLS_CERT_FILE,
     TLS_KEY_FILE,
     KEEP_OFFLINE,

@@ -222,8 +222,8 @@ class RefusalTests(HubTestCase):
         )
         self.refused(
             "FILE:1: there is no setting 'zzzzzzzzzzzz'; accepted are: agent, audit, auth,"
-            " ca_key_passphrase, cluster_name, data_dir, database, log, nodes, proxy,"
-            " recordings, requests",
+            " ca_key_passphrase, cluster_name, data_dir, database, log, mezhub, nodes,"
+            " proxy, recordings, requests",
             "zzzzzzzzzzzz: {a: b}\n",
         )
 
@@ -410,3 +410,22 @@ class SecondFactorTests(HubTestCase):
             self.load("auth:\n  second_factor: totp\n")
         self.assertIn("auth.second_factor", str(caught.exception))
         self.assertIn("optional", str(caught.exception))
+
+
+class WorkersTests(HubTestCase):
+    """How many processes share the port."""
+
+    def test_given(self) -> None:
+        """One if nobody asks for more."""
+        self.assertEqual(self.load().workers, 1)
+        self.assertEqual(self.load("mezhub: {workers: 4}").workers, 4)
+        self.assertEqual(self.load(environ={"MEZITE_MEZHUB_WORKERS": "64"}).workers, 64)
+
+    def test_refused(self) -> None:
+        """What is no number of workers is refused with one sentence."""
+        for text in ("0", "65", "-1", "two", "1.5", "99999999999999999999"):
+            self.refused(
+                f"environment variable MEZITE_MEZHUB_WORKERS: {text!r} is not a number of"
+                " workers: write 1 to 64",
+                environ={"MEZITE_MEZHUB_WORKERS": text},
+            )
