@@ -25,6 +25,7 @@ from mezite.hub.proofservice import invite_message, ttl_of
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.usermessages import read_traits, user_message
 from mezite.hub.web.site import HubFacts
+from mezite.hub.workers.control import WorkerStatus
 from mezite.identity.roles import LabelSelector
 from mezite.names import LoginName, RoleName, UserName
 from mezite.rpc.proto import auth_pb2 as pb
@@ -51,6 +52,7 @@ class AdminService:
     invites: InviteService
     directory: NodeDirectory
     registry: TunnelRegistry
+    workers: Callable[[], Sequence[WorkerStatus]]
     expiries: Callable[[], Expiries]
     copies: Callable[[], Awaitable[Sequence[CopyStatus]]]
     started: float
@@ -145,5 +147,15 @@ class AdminService:
                     error=copy.error,
                 )
                 for copy in await self.copies()
+            ],
+            workers=[
+                pb.HubWorker(
+                    number=worker.number,
+                    pid=worker.pid or 0,
+                    tunnels=worker.tunnels,
+                    streams=worker.streams,
+                    connections=worker.connections,
+                )
+                for worker in self.workers()
             ],
         )

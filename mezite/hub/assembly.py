@@ -43,6 +43,7 @@ from mezite.hub.web.connectionupgrade import ConnectionUpgrade
 from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import build_site
 from mezite.hub.webhooks import Place, Webhooks, webhook_agent
+from mezite.hub.workers.control import Workers
 from mezite.identity.authorities import Authorities
 from mezite.identity.x509 import identity_of, key_hash
 from mezite.rpc.server import Caller, GrpcServerFactory
@@ -67,6 +68,7 @@ class HubParts:
     unended: UnendedSessions
     audit: AuditKeeping
     router: Router
+    workers: Workers
     admin_listener: GrpcServerFactory
     grpc: tuple[GrpcServerFactory, ...]
 
@@ -77,6 +79,7 @@ def assemble(setting: Setting) -> HubParts:
     registry = TunnelRegistry()
     live = LiveSessions(clock)
     metrics = HubMetrics(registry)
+    workers = Workers(setting.config.workers, setting.contexts, setting.config.balancers, clock)
     directory = NodeDirectory(store.nodes, registry)
     presence = Presence(store.nodes, registry, setting.wall_clock)
     webhooks = _webhooks(setting, metrics)
@@ -109,7 +112,9 @@ def assemble(setting: Setting) -> HubParts:
         services.access, live, recordings.keeping, services.trail, setting.wall_clock
     )
     table = review.watching(
-        method_table(setting, services, registry, directory, presence, sessions, audit, recordings)
+        method_table(
+            setting, services, registry, workers, directory, presence, sessions, audit, recordings
+        )
     )
     feeder = Feeder(
         recordings.intake, store.recordings, setting.cluster, setting.recording_threads, clock
@@ -175,7 +180,8 @@ def assemble(setting: Setting) -> HubParts:
         balancers=setting.config.balancers,
         strangers=strangers,
     )
-    metrics.watch(router)
+    workers.bring_to(router, tunnels)
+    metrics.watch(router, workers)
     upkeep = NodeUpkeep(
         directory,
         services.joining,
@@ -198,6 +204,7 @@ def assemble(setting: Setting) -> HubParts:
         unended,
         audit,
         router,
+        workers,
         admin_listener,
         (grpc, admin_listener),
     )

@@ -31,6 +31,7 @@ from mezite.hub.roleservice import RoleMethods
 from mezite.hub.services import Services, Setting
 from mezite.hub.sessionservice import SessionMethods
 from mezite.hub.tunnels import TunnelRegistry
+from mezite.hub.workers.control import Workers
 from mezite.rpc.server import Method
 
 
@@ -38,6 +39,7 @@ def method_table(
     setting: Setting,
     services: Services,
     registry: TunnelRegistry,
+    workers: Workers,
     directory: NodeDirectory,
     presence: Presence,
     sessions: SessionMethods,
@@ -66,6 +68,7 @@ def method_table(
         invites=services.proofs.invites,
         directory=directory,
         registry=registry,
+        workers=workers.statuses,
         expiries=setting.expiries,
         copies=keeping.statuses_now,
         started=wall_clock(),

@@ -18,6 +18,7 @@ from mezite import __version__
 from mezite.hub.auditkeeping import AuditKeeping
 from mezite.hub.router import Router
 from mezite.hub.tunnels import TunnelRegistry
+from mezite.hub.workers.control import Workers
 
 
 class HubMetrics:
@@ -58,9 +59,9 @@ class HubMetrics:
         """Show how the copies of the audit are, too."""
         self.registry.register(_Copies(keeping))
 
-    def watch(self, router: Router) -> None:
-        """Show what this router counts, too."""
-        self.registry.register(_Connections(router))
+    def watch(self, router: Router, workers: Workers) -> None:
+        """Show what this router counts and those of the workers, too."""
+        self.registry.register(_Connections(router, workers))
 
 
 @frozen(eq=False)
@@ -85,9 +86,10 @@ class _Copies(Collector):
 
 @frozen(eq=False)
 class _Connections(Collector):
-    """The router's own counters, read when somebody asks."""
+    """The routers' own counters, read when somebody asks."""
 
     _router: Router
+    _workers: Workers
 
     def collect(self) -> Iterator[Metric]:
         routed = CounterMetricFamily(
@@ -98,18 +100,21 @@ class _Connections(Collector):
         for route, count in self._router.routed.items():
             routed.add_metric([route.value], count)
         yield routed
+        elsewhere = self._workers.counted()
         yield GaugeMetricFamily(
-            "mezite_handshakes", "Unfinished TLS handshakes.", self._router.handshakes
+            "mezite_handshakes",
+            "Unfinished TLS handshakes.",
+            self._router.handshakes + elsewhere.handshakes,
         )
         yield CounterMetricFamily(
             "mezite_handshakes_failed",
             "TLS handshakes that failed.",
-            self._router.handshakes_failed,
+            self._router.handshakes_failed + elsewhere.failed,
         )
         yield CounterMetricFamily(
             "mezite_handshakes_refused",
             "Connections refused because too many handshakes were unfinished.",
-            self._router.handshakes_refused,
+            self._router.handshakes_refused + elsewhere.refused,
         )
         yield GaugeMetricFamily(
             "mezite_strangers",

@@ -168,8 +168,6 @@ class Router(Factory):
 
         def secured(transport: TLSTransport) -> None:
             self._ended(network, ended)
-            if transport.peer_certificate is None:
-                self.strangers.admit(transport)
             self.route(transport, closed)
 
         def failed(failure: Failure) -> None:
@@ -201,6 +199,8 @@ class Router(Factory):
             transport.negotiatedProtocol, transport.server_name, self._contexts.hub_names
         )
         self.routed[route] += 1
+        if transport.peer_certificate is None:
+            self.strangers.admit(transport)
         listener = None if route in closed else self._routes.get(route)
         peer = transport.getPeer()
         if listener is None:

@@ -31,7 +31,9 @@ from mezite.hub.recordings import THREADS as RECORDING_THREADS
 from mezite.hub.rotationclock import RotationClock
 from mezite.hub.services import Setting
 from mezite.hub.web.site import HubFacts
+from mezite.hub.workers.pool import WorkerPool
 from mezite.identity.authorities import Authorities
+from mezite.names import HostPort
 from mezite.store.interfaces import IStore
 from mezite.store.transactions import PoolThreads, Threads
 from mezite.tasks import background, within
@@ -98,6 +100,10 @@ class HubService(Service):
                 expiries=self._expiries,
             )
         )
+        self.workers = self._parts.workers
+        self._pool: WorkerPool | None = None
+        if self.workers.are_wanted:
+            self._pool = WorkerPool(self.workers, reactor, config.log_level.value)
         self.registry = self._parts.registry
         self.live = self._parts.live
         self.router = self._parts.router
@@ -116,14 +122,7 @@ class HubService(Service):
         :raises HubCannotStart: one of them cannot be opened.
         """
         super().startService()
-        listen = self.config.listen
-        try:
-            self._ports.append(
-                self._reactor.listenTCP(listen.port, self.router, interface=listen.host)
-            )
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise HubCannotStart(f"cannot listen on {listen}: {reason}") from None
+        self._open_port(self.config.listen)
         self._ports.append(
             adminsocket.listen(self._reactor, self.config.data_dir, self._parts.admin_listener)
         )
@@ -141,8 +140,21 @@ class HubService(Service):
         self._log.info(
             "hub of {cluster} listens on {address}",
             cluster=self.facts.cluster_name,
-            address=listen,
+            address=self.config.listen,
         )
+
+    def _open_port(self, listen: HostPort) -> None:
+        if self._pool is not None:
+            self._pool.start(listen)
+            self.router.doStart()
+            return
+        try:
+            self._ports.append(
+                self._reactor.listenTCP(listen.port, self.router, interface=listen.host)
+            )
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise HubCannotStart(f"cannot listen on {listen}: {reason}") from None
 
     def hurry(self) -> None:
         """Asked to stop a second time: wait for nobody."""
@@ -161,6 +173,9 @@ class HubService(Service):
         self._rotation_clock.stop()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
+        if self._pool is not None:
+            self._pool.stop_listening()
+            self.router.doStop()
         self._parts.attendance.stop()
         self._parts.unended.stop()
         self._parts.opener.refuse_all()
@@ -183,6 +198,8 @@ class HubService(Service):
         self._parts.services.locks.stop()
         for tunnel in self.registry:
             tunnel.mux.close()
+        if self._pool is not None:
+            await self._pool.stop()
         await self._parts.spool.stop()
         await self._parts.audit.stop()
         await self._parts.recordings.stop()

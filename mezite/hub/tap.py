@@ -169,8 +169,10 @@ def makeService(options: Options) -> Service:
 def what_it_does(hub: HubService) -> str:
     """What the hub is doing, for people."""
     tunnels, sessions = len(hub.registry), len(hub.live)
+    workers = hub.workers.statuses()
+    by = f" by {sum(worker.pid is not None for worker in workers)} workers" if workers else ""
     return (
-        f"listens on {hub.config.listen}: {tunnels} tunnel{'s' * (tunnels != 1)},"
+        f"listens on {hub.config.listen}{by}: {tunnels} tunnel{'s' * (tunnels != 1)},"
         f" {sessions} session{'s' * (sessions != 1)}"
     )
 

@@ -18,6 +18,8 @@ from zope.interface import Attribute, Interface, implementer
 
 from mezite.error import MeziteError
 from mezite.hub.tunnels import Tunnel, TunnelStream
+from mezite.hub.workers.fartunnels import FarStream
+from mezite.hub.workers.handed import HandedTransport
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
 from mezite.wire.splice import Spliceable, Spliced, splice
@@ -59,6 +61,13 @@ class TunnelWay:
         return self.tunnel.labels
 
     def carry(self, transport: Spliceable) -> Deferred[Spliced]:
+        if (
+            isinstance(transport, HandedTransport)
+            and isinstance(self.stream, FarStream)
+            and transport.is_undecided
+            and self.stream.is_untouched
+        ):
+            return transport.join(self.stream)
         return splice(transport, self.stream)
 
     def ask_to_end(self, session_id: str, reason: str) -> Callable[[], None] | None:

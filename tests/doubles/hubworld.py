@@ -77,6 +77,7 @@ class HubWorld:
     starts_with: Authorities | None = None
     data_dir: Path = Path("/nowhere")
     recordings: RecordingsConfig = field(factory=RecordingsConfig)
+    workers: int = 1
     hub: HubService = field(init=False)
     links: list[Link] = field(init=False, factory=list)
     _tokens: Any = field(init=False, factory=itertools.count)
@@ -102,6 +103,7 @@ class HubWorld:
                 listen=HostPort("127.0.0.1", 3080),
                 public_addr=HostPort("hub.example.com", 443),
                 drain_grace=0.0,
+                workers=self.workers,
             ),
             store=self.store,
             authorities=authorities,
@@ -145,8 +147,12 @@ class HubWorld:
             secured=lambda transport: transport.attach(inner),
             failed=lambda failure: inner.connectionLost(failure),
         )
-        self.links.append(link(client, self.hub.router.buildProtocol(None), self.clock))
+        self.links.append(link(client, self.build(), self.clock))
         return client
+
+    def build(self, address: Any = None) -> Any:
+        """What a connection to the port is met with."""
+        return self.hub.router.buildProtocol(address)
 
     def flush(self) -> None:
         """Let everything move until nothing moves."""

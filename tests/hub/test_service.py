@@ -25,8 +25,11 @@ from tests.doubles.hubworld import CLUSTER, Heard, HubWorld, ssh_public_line, tl
 class HubTests(SynchronousTestCase):
     """What all of them begin with: a hub, ada who may be root on env=prod, and db1."""
 
+    def make_world(self) -> HubWorld:
+        return HubWorld()
+
     def setUp(self) -> None:
-        self.world = HubWorld()
+        self.world = self.make_world()
         self.world.add_user("ada", "root", labels="env=prod")
         self.world.add_user("grace", admin=True)
         self.db1 = self.world.add_node("db1", env="prod")

@@ -1760,6 +1760,7 @@ class GetStatusResponse(_message.Message):
     TUNNELS_FIELD_NUMBER: _builtins.int
     STREAMS_FIELD_NUMBER: _builtins.int
     AUDIT_COPIES_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
     cluster_name: _builtins.str
     hub_name: _builtins.str
     public_address: _builtins.str
@@ -1785,6 +1786,10 @@ class GetStatusResponse(_message.Message):
     def audit_copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditCopy]:
         """How the copies of the audit are that the hub's settings ask for."""
 
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HubWorker]:
+        """The hub's workers, where it has more than its own process."""
+
     def __init__(
         self,
         *,
@@ -1803,14 +1808,51 @@ class GetStatusResponse(_message.Message):
         tunnels: _builtins.int = ...,
         streams: _builtins.int = ...,
         audit_copies: _abc.Iterable[Global___AuditCopy] | None = ...,
+        workers: _abc.Iterable[Global___HubWorker] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_copies", b"audit_copies", "authority_expires", b"authority_expires", "ca_pin", b"ca_pin", "certificate_expires", b"certificate_expires", "cluster_name", b"cluster_name", "hub_name", b"hub_name", "nodes_known", b"nodes_known", "nodes_online", b"nodes_online", "public_address", b"public_address", "server_time", b"server_time", "started", b"started", "streams", b"streams", "tunnels", b"tunnels", "users", b"users", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_copies", b"audit_copies", "authority_expires", b"authority_expires", "ca_pin", b"ca_pin", "certificate_expires", b"certificate_expires", "cluster_name", b"cluster_name", "hub_name", b"hub_name", "nodes_known", b"nodes_known", "nodes_online", b"nodes_online", "public_address", b"public_address", "server_time", b"server_time", "started", b"started", "streams", b"streams", "tunnels", b"tunnels", "users", b"users", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class HubWorker(_message.Message):
+    """A process that holds some of the hub's connections and tunnels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    TUNNELS_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    pid: _builtins.int
+    """0 while it is being begun again."""
+    tunnels: _builtins.int
+    streams: _builtins.int
+    """In its tunnels."""
+    connections: _builtins.int
+    """That are open, whatever for."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        pid: _builtins.int = ...,
+        tunnels: _builtins.int = ...,
+        streams: _builtins.int = ...,
+        connections: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connections", b"connections", "number", b"number", "pid", b"pid", "streams", b"streams", "tunnels", b"tunnels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HubWorker: _TypeAlias = HubWorker  # noqa: Y015
 
 @_typing.final
 class Role(_message.Message):
