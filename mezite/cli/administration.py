@@ -281,10 +281,13 @@ def print_status(output_format: str) -> None:
     }
     if output_format == "json":
         row["audit_copies"] = [_copy_row(copy) for copy in status.audit_copies]
+        row["workers"] = [_worker_row(worker) for worker in status.workers]
         tables.print_rows([row], list(row), "json")
         return
     for copy in status.audit_copies:
         row[f"audit {copy.name}"] = f"{copy.target} ({_copy_text(copy)})"
+    for worker in status.workers:
+        row[f"worker {worker.number}"] = _worker_text(worker)
     shown = {key: tables.cell(value) for key, value in row.items()}
     # The hub's clock may be another than ours; lengths of time are by its own.
     for key in ("certificate_expires", "authority_expires"):
@@ -293,6 +296,25 @@ def print_status(output_format: str) -> None:
     width = max(map(len, shown)) + 2
     for key, text in shown.items():
         click.echo(f"{key.replace('_', ' '):<{width}}{text}")
+
+
+def _worker_row(worker: pb.HubWorker) -> Row:
+    return {
+        "number": worker.number,
+        "pid": worker.pid or None,
+        "tunnels": worker.tunnels,
+        "streams": worker.streams,
+        "connections": worker.connections,
+    }
+
+
+def _worker_text(worker: pb.HubWorker) -> str:
+    if not worker.pid:
+        return "is being begun again"
+    return (
+        f"pid {worker.pid}, {worker.tunnels} tunnels, {worker.streams} streams,"
+        f" {worker.connections} connections"
+    )
 
 
 def _copy_row(copy: pb.AuditCopy) -> Row:
