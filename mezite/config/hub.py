@@ -46,7 +46,8 @@ class HubConfig:
     ``cluster_name_is_given`` tells a name that somebody chose from the
     machine's own: keys that exist already may then decide otherwise.
     ``log_format`` is None where ``twist`` may choose. ``warnings`` are sentences
-    for the log. ``balancers`` begin their connections with a PROXY header.
+    for the log. ``balancers`` begin their connections with a PROXY header, and
+    ``forwarders`` are believed when they say in HTTP for whom they ask.
     ``keep_offline`` is None where nodes that are offline stay known for ever.
     """
 
@@ -59,6 +60,7 @@ class HubConfig:
     log_format: LogFormat | None = None
     ca_key_passphrase: str | None = field(default=None, repr=False)
     balancers: Networks = ()
+    forwarders: Networks = ()
     # Seconds that sessions have to end when the hub is stopped.
     drain_grace: float = DEFAULT_DRAIN_GRACE
     # Processes that share the port; one is the hub itself.
@@ -142,6 +144,7 @@ def load_hub(
         drain_grace=settings.get(keys.DRAIN_GRACE, DEFAULT_DRAIN_GRACE),
         workers=settings.get(keys.WORKERS, 1),
         balancers=settings.get(keys.BALANCERS, ()),
+        forwarders=settings.get(keys.FORWARDERS, ()),
         tls_cert_file=certificate.value if certificate is not None else None,
         tls_key_file=key.value if key is not None else None,
         second_factor=settings.get(keys.SECOND_FACTOR, SecondFactorPolicy.OPTIONAL),

@@ -206,6 +206,7 @@ CA_KEY_PASSPHRASE: Final = Setting("ca_key_passphrase", _passphrase, is_secret=T
 LISTEN: Final = Setting("proxy.listen_addr", text_as(_listen), "listen")
 PUBLIC: Final = Setting("proxy.public_addr", text_as(_public), "public-addr")
 BALANCERS: Final = Setting("proxy.proxy_protocol_sources", _balancers)
+FORWARDERS: Final = Setting("proxy.forwarded_for_sources", _balancers)
 DRAIN_GRACE: Final = Setting("proxy.drain_grace", _grace)
 WORKERS: Final = Setting("mezhub.workers", _workers)
 TLS_CERT_FILE: Final = Setting("proxy.tls_cert_file", a_path)
@@ -245,6 +246,7 @@ ALL: Final[tuple[Setting[Any], ...]] = (
     LISTEN,
     PUBLIC,
     BALANCERS,
+    FORWARDERS,
     DRAIN_GRACE,
     WORKERS,
     TLS_CERT_FILE,

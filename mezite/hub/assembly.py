@@ -152,17 +152,22 @@ def assemble(setting: Setting) -> HubParts:
         clock=clock,
         wall_clock=setting.wall_clock,
     )
+    forwarders = (*setting.config.balancers, *setting.config.forwarders)
     site = build_site(
         setting.facts,
         check=Readiness(store, clock).check,
         metrics=metrics.registry,
         api=RestApi(
-            table, clock=clock, wall_clock=setting.wall_clock, recognize=strangers.recognize
+            table,
+            clock=clock,
+            wall_clock=setting.wall_clock,
+            recognize=strangers.recognize,
+            forwarders=forwarders,
         ),
         upgrade=ConnectionUpgrade(
             lambda client: router.upgraded(client),
             clock=clock,
-            balancers=setting.config.balancers,
+            forwarders=forwarders,
             release=strangers.release,
         ),
         strangers=strangers,

@@ -12,14 +12,19 @@ from pathlib import Path
 from mezite.cli.local import free_port
 from tests.end_to_end.stock import PATIENCE, wait_for_port
 
+# From where they reach the hub: haproxy says in a PROXY header for whom, and nginx in HTTP.
+BALANCER = "127.0.0.2"
+FORWARDER = "127.0.0.3"
+# How long each waits for a connection on which nothing comes, or goes: little more than from one
+# ping to the next, which is 20 s.
+PATIENCE_SECONDS = 25
 _HAPROXY = """
 global
     maxconn 1000
 defaults
     timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    timeout tunnel 1h
+    timeout client {patience}s
+    timeout server {patience}s
 frontend mezite
 {front}
     default_backend hub
@@ -29,11 +34,11 @@ backend hub
 _HAPROXY_TLS = (
     "    mode http\n    bind 127.0.0.1:{port} ssl crt {directory}/balancer.pem\n",
     "    mode http\n"
-    "    server hub 127.0.0.1:{hub} ssl verify none send-proxy-v2 source 127.0.0.2\n",
+    "    server hub 127.0.0.1:{hub} ssl verify none send-proxy-v2 source {balancer}\n",
 )
 _HAPROXY_TCP = (
     "    mode tcp\n    bind 127.0.0.1:{port}\n",
-    "    mode tcp\n    server hub 127.0.0.1:{hub} send-proxy-v2 source 127.0.0.2\n",
+    "    mode tcp\n    server hub 127.0.0.1:{hub} send-proxy-v2 source {balancer}\n",
 )
 _NGINX = """
 worker_processes 1;
@@ -59,7 +64,9 @@ http {{
             proxy_set_header Host $http_host;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection $connection_upgrade;
-            proxy_read_timeout 60s;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_bind {forwarder};
+            proxy_read_timeout {patience}s;
             proxy_buffering off;
         }}
     }}
@@ -88,7 +95,11 @@ def nginx_ending_tls(directory: Path, hub: int) -> Iterator[int]:
     _certificate(directory)
     port = free_port()
     config = directory / "nginx.conf"
-    config.write_text(_NGINX.format(directory=directory, port=port, hub=hub))
+    config.write_text(
+        _NGINX.format(
+            directory=directory, port=port, hub=hub, forwarder=FORWARDER, patience=PATIENCE_SECONDS
+        )
+    )
     with _running(port, "nginx", "-p", str(directory), "-e", "stderr", "-c", str(config)):
         yield port
 
@@ -96,9 +107,13 @@ def nginx_ending_tls(directory: Path, hub: int) -> Iterator[int]:
 @contextmanager
 def _haproxy(directory: Path, hub: int, front: str, back: str) -> Iterator[int]:
     port = free_port()
-    values = {"directory": directory, "port": port, "hub": hub}
+    values = {"directory": directory, "port": port, "hub": hub, "balancer": BALANCER}
     config = directory / "haproxy.cfg"
-    config.write_text(_HAPROXY.format(front=front.format(**values), back=back.format(**values)))
+    config.write_text(
+        _HAPROXY.format(
+            front=front.format(**values), back=back.format(**values), patience=PATIENCE_SECONDS
+        )
+    )
     with _running(port, "haproxy", "-db", "-f", str(config)):
         yield port
 

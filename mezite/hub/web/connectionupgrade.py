@@ -9,11 +9,9 @@ and from where it counts as coming; the frames are wsproto's, and the rest is
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -32,7 +30,8 @@ from wsproto.events import (
 from mezite.error import BadInput, LimitReached, MeziteError, NotFound
 from mezite.hub.web.answers import answer_failure, answer_json
 from mezite.hub.web.cookies import check_origin
-from mezite.identity.networks import Networks, lies_in
+from mezite.hub.web.forwarding import client_of
+from mezite.identity.networks import Networks
 from mezite.rpc.httpstatus import MethodNotAllowed
 from mezite.wire.secured import ISecured
 from mezite.wire.upgraded import UpgradedConnection
@@ -51,8 +50,6 @@ from mezite.wire.websocket import (
     is_key,
 )
 
-# Each balancer on the way adds one address.
-_FORWARDERS: Final = 16
 # RFC 6455, section 7.1.5: what wsproto says of a Close frame without a code.
 _NO_CODE: Final = 1005
 
@@ -76,7 +73,7 @@ class ConnectionUpgrade(Resource):
 
     :param admit: what is spoken inside with a client at this address; None if
         there are too many already.
-    :param balancers: whose ``X-Forwarded-For`` is believed.
+    :param forwarders: whose ``X-Forwarded-For`` is believed.
     :param release: told each connection that is taken over, and is the inner one's from then on.
     """
 
@@ -87,19 +84,19 @@ class ConnectionUpgrade(Resource):
         admit: Callable[[IAddress], IProtocol | None],
         *,
         clock: IReactorTime,
-        balancers: Networks = (),
+        forwarders: Networks = (),
         release: Callable[[Any], None] = lambda transport: None,
     ) -> None:
         super().__init__()
         self._release = release
         self._admit = admit
         self._clock = clock
-        self._balancers = balancers
+        self._forwarders = forwarders
 
     def render(self, request: Request) -> int:
         try:
             self._check(request)
-            client = _client(request, self._balancers)
+            client = client_of(request, self._forwarders)
             inner = self._admit(client)
             if inner is None:
                 raise TooManyUpgrades()
@@ -246,29 +243,3 @@ def _field(request: Request, name: bytes) -> str | None:
 
 def _words(request: Request, name: bytes) -> list[str]:
     return [word.strip().lower() for word in (_field(request, name) or "").split(",")]
-
-
-def _client(request: Request, balancers: Networks) -> IAddress:
-    """
-    Whom the connection counts as coming from.
-
-    What a client says of itself in ``X-Forwarded-For`` stands to the left of
-    what balancers add, and is never reached.
-    """
-    peer: IAddress = request.getClientAddress()
-    if not _is_balancer(balancers, str(getattr(peer, "host", ""))):
-        return peer
-    forwarded = (_field(request, b"x-forwarded-for") or "").split(",")
-    for place in reversed(forwarded[-_FORWARDERS:]):
-        try:
-            address = ipaddress.ip_address(place.strip().strip("[]"))
-        except ValueError:
-            break
-        if not _is_balancer(balancers, str(address)):
-            kind = IPv6Address if address.version == 6 else IPv4Address
-            return kind("TCP", str(address), 0)
-    return peer
-
-
-def _is_balancer(balancers: Networks, address: str) -> bool:
-    return bool(balancers) and lies_in(balancers, address)

@@ -34,10 +34,12 @@ from mezite.hub.web.cookies import (
     read_cookie,
     session_cookie,
 )
+from mezite.hub.web.forwarding import client_of
 from mezite.hub.web.openapi import document
 from mezite.hub.web.operations import Operation, Operations
 from mezite.hub.web.resources import connection_of
 from mezite.hub.web.routes import SessionUse
+from mezite.identity.networks import Networks
 from mezite.names import network_of
 from mezite.rpc.calls import Call, Caller, Method
 from mezite.rpc.httpstatus import NotJson, http_failure_of
@@ -89,10 +91,15 @@ class RestApi(Resource):
         clock: IReactorTime,
         wall_clock: Callable[[], float],
         recognize: Callable[[Any, str], None] = lambda transport, user: None,
+        forwarders: Networks = (),
     ) -> None:
-        """``recognize`` is told whose the connection of a request with a good bearer is."""
+        """
+        :param recognize: told whose the connection of a request with a good bearer is.
+        :param forwarders: whose ``X-Forwarded-For`` is believed.
+        """
         super().__init__()
         self._recognize = recognize
+        self._forwarders = forwarders
         self._methods = methods
         self._clock = clock
         self._wall_clock = wall_clock
@@ -119,7 +126,7 @@ class RestApi(Resource):
         return NOT_DONE_YET
 
     async def _serve(self, request: Request) -> None:
-        network = network_of(getattr(request.getClientAddress(), "host", ""))
+        network = network_of(getattr(client_of(request, self._forwarders), "host", ""))
         try:
             self._begin(network)
         except LimitReached as error:
@@ -162,7 +169,7 @@ class RestApi(Resource):
             Caller(
                 identity=None,
                 is_local_admin=False,
-                address=_address(request),
+                address=_address(client_of(request, self._forwarders)),
                 recognize=partial(self._recognize, connection_of(request)),
             ),
             proof.metadata,
@@ -254,6 +261,5 @@ def _set_cookie(request: Request, value: str) -> None:
     request.responseHeaders.addRawHeader("set-cookie", value)
 
 
-def _address(request: Request) -> str:
-    peer: Any = request.getClientAddress()
+def _address(peer: Any) -> str:
     return f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', 0)}"

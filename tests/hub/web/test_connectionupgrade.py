@@ -8,18 +8,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.http_headers import Headers
 
 from mezite.hub.router import Router
-from mezite.hub.web.connectionupgrade import HubFrames, _client
-from mezite.identity.networks import parse_network
+from mezite.hub.web.connectionupgrade import HubFrames
 from mezite.mux.frames import Role
 from mezite.mux.protocol import MuxProtocol
 from mezite.names import HostPort
@@ -347,46 +345,6 @@ class FrameTests(SynchronousTestCase):
                 while frames.next_frame() is not None:
                     pass
         self.assertEqual(caught.exception.code, 1009)
-
-
-class _Request:
-    """What is looked at of a request."""
-
-    def __init__(self, peer: Any, *forwarded: bytes) -> None:
-        self.requestHeaders = Headers({b"x-forwarded-for": list(forwarded)} if forwarded else {})
-        self._peer = peer
-
-    def getClientAddress(self) -> Any:
-        return self._peer
-
-
-class ClientAddressTests(SynchronousTestCase):
-    """From where a connection counts as coming."""
-
-    def test_forwarded(self) -> None:
-        """Only balancers are believed, and only what they have added themselves."""
-        balancers = (parse_network("10.0.0.0/8"),)
-        balancer = IPv4Address("TCP", "10.0.0.9", 4000)
-        stranger = IPv4Address("TCP", "203.0.113.1", 4000)
-        client = IPv4Address("TCP", "192.0.2.7", 0)
-        for peer, forwarded, expected in (
-            (stranger, [b"192.0.2.7"], stranger),
-            (balancer, [], balancer),
-            (balancer, [b"192.0.2.7"], client),
-            (balancer, [b"198.51.100.1, 192.0.2.7"], client),
-            (balancer, [b"198.51.100.1", b"192.0.2.7, 10.1.1.1"], client),
-            (balancer, [b"2001:db8::7"], IPv6Address("TCP", "2001:db8::7", 0)),
-            (balancer, [b"192.0.2.7, unknown"], balancer),
-            (balancer, [b"10.0.0.1, 10.0.0.2"], balancer),
-            (balancer, [b"," * 10_000], balancer),
-        ):
-            found = _client(_Request(peer, *forwarded), balancers)  # type: ignore[arg-type]
-            self.assertEqual(found, expected, forwarded)
-
-    def test_nobody_is_believed(self) -> None:
-        """Without sources there are none."""
-        peer = IPv4Address("TCP", "10.0.0.9", 4000)
-        self.assertEqual(_client(_Request(peer, b"192.0.2.7"), ()), peer)  # type: ignore[arg-type]
 
 
 class RouterBoundTests(RouterTestCase):
