@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,10 +61,9 @@ def _cpu_seconds(program: Program) -> float:
     return time.clock_gettime((~program.process.pid << 3) | 2)
 
 
-def measure(rounds: int, connections: int, kinds: Sequence[str]) -> dict[str, Measured]:
-    """What sessions take, by flood."""
+def measure(rounds: int, connections: int, kinds: Sequence[str]) -> Iterator[tuple[str, Measured]]:
+    """What sessions take, by flood; first without one."""
     login = getpass.getuser()
-    results: dict[str, Measured] = {}
     with tempfile.TemporaryDirectory() as directory, local_cluster(Path(directory)) as cluster:
         hub = cluster.start_hub()
         cluster.add_user(_USER, _PASSWORD, f"--logins={login}")
@@ -83,34 +83,24 @@ def measure(rounds: int, connections: int, kinds: Sequence[str]) -> dict[str, Me
             ssh = statistics.median(_timed(cluster, by_ssh) for _ in range(rounds))
             return msh, ssh, (_cpu_seconds(hub) - before) / (time.monotonic() - begun)
 
-        results[NONE] = Measured(*sessions(), None)
+        yield NONE, Measured(*sessions(), None)
         for kind in kinds:
             with flooding(cluster.port, **{kind: connections}) as flood:
                 time.sleep(_WARM_SECONDS)
                 times = sessions()
-                results[kind] = Measured(*times, flood.seen()[kind])
-    return results
+                yield kind, Measured(*times, flood.seen()[kind])
 
 
-def report(results: dict[str, Measured], connections: int, load: float) -> str:
-    """The results as a table."""
-    usual = results[NONE]
-    lines = [
-        f"`true` on a node, milliseconds, with {connections} connections of a flood from {SOURCE};"
-        f" {os.cpu_count()} CPUs, load {load:.1f} before",
-        f"{'flood':14}{'msh ssh':>9}{'':>7}{'ssh':>7}{'':>7}{'hub CPU':>9}"
-        f"{'opened':>9}{'ended':>8}{'refused':>9}{'longest':>9}",
-    ]
-    for kind, found in results.items():
-        line = (
-            f"{kind:14}{1000 * found.msh:9.0f}{found.msh / usual.msh:6.2f}x"
-            f"{1000 * found.ssh:7.0f}{found.ssh / usual.ssh:6.2f}x{100 * found.hub_load:8.0f}%"
-        )
-        if found.seen is not None:
-            seen = found.seen
-            line += f"{seen.opened:9}{seen.ended:8}{seen.refused:9}{seen.longest:8.1f}s"
-        lines.append(line)
-    return "\n".join(lines)
+def report(kind: str, found: Measured, usual: Measured) -> str:
+    """A line of the table."""
+    line = (
+        f"{kind:14}{1000 * found.msh:9.0f}{found.msh / usual.msh:6.2f}x"
+        f"{1000 * found.ssh:7.0f}{found.ssh / usual.ssh:6.2f}x{100 * found.hub_load:8.0f}%"
+    )
+    if found.seen is not None:
+        seen = found.seen
+        line += f"{seen.opened:9}{seen.ended:8}{seen.refused:9}{seen.longest:8.1f}s"
+    return line
 
 
 def main() -> None:
@@ -123,12 +113,20 @@ def main() -> None:
     parser.add_argument("--format", choices=["text", "json"], default="text")
     given = parser.parse_args()
     load = os.getloadavg()[0]
-    results = measure(given.rounds, given.connections, given.flood or _KINDS)
+    measured = measure(given.rounds, given.connections, given.flood or _KINDS)
     if given.format == "json":
-        rows: dict[str, Any] = {kind: asdict(found) for kind, found in results.items()}
+        rows: dict[str, Any] = {kind: asdict(found) for kind, found in measured}
         print(json.dumps({"load_before": load, "floods": rows}, indent=2))
-    else:
-        print(report(results, given.connections, load))
+        return
+    print(
+        f"`true` on a node, milliseconds, with {given.connections} connections of a flood from"
+        f" {SOURCE}; {os.cpu_count()} CPUs, load {load:.1f} before\n"
+        f"{'flood':14}{'msh ssh':>9}{'':>7}{'ssh':>7}{'':>7}{'hub CPU':>9}"
+        f"{'opened':>9}{'ended':>8}{'refused':>9}{'longest':>9}"
+    )
+    _, usual = first = next(measured)
+    for kind, found in chain((first,), measured):
+        print(report(kind, found, usual), flush=True)
 
 
 if __name__ == "__main__":
