@@ -552,13 +552,15 @@ class RecordTests(PlainServerTestCase):
         self.register()
 
     def test_no_room(self) -> None:
-        """A command whose record cannot be begun is not run, and it is said why."""
+        """A command whose record cannot be begun is not run; why is said to who listens by then."""
         spool = self.world.hub._parts.spool.recordings.spool
         spool.free = lambda path: 0
         session = self.session(self.connect())
-        answers = session.ask(b"exec", string(b"id"))
+        told: list[bytes] = []
+        asked = session.conn.sendRequest(session, b"exec", string(b"id"), wantReply=1)
+        asked.addCallback(lambda _: told.append(bytes(session.extra)))
         self.wait()
-        self.assertEqual(answers, [False])
+        self.assertEqual(told, [b""])
         self.assertIn(b"the disk of the hub is full", session.extra)
         self.assertEqual(self.sshd.requests, [])
 

@@ -17,7 +17,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from mezite.hub.openssh.relay import Answer, RelayedChannel
+from mezite.hub.openssh.relay import DONE, Answer, RelayedChannel
 from mezite.hub.openssh.sftptap import SftpTap, Unfollowable
 from mezite.identity.grants import AGENT_FORWARDING, FILE_COPY, PTY
 from mezite.identity.sshcert import UserCertificate
@@ -114,6 +114,9 @@ class SessionHalf(RelayedChannel):
         self._terminal: _Terminal | None = None
         self._recorder: Recorder | None = None
         self._transfer: SftpTap | None = None
+        self._beginning: Deferred[bytes | None] | None = None
+        # Why nothing begins, although it was answered yes.
+        self._refusal: str | None = None
         # Status, the name of the signal if one killed the process, and whether it dumped core.
         self.ended: tuple[int, str | None, bool] | None = None
 
@@ -133,6 +136,18 @@ class SessionHalf(RelayedChannel):
             super().pass_close()
 
     # What the user asks for.
+
+    def asked(self, name: bytes, data: bytes, *, wants_reply: bool) -> None:
+        super().asked(name, data, wants_reply=wants_reply)
+        beginning, self._beginning = self._beginning, None
+        if beginning is not None:
+            # Once the answer is sent: whoever is answered no does not listen to why.
+            beginning.addCallback(lambda _: self._refuse())
+
+    def _refuse(self) -> None:
+        if self._refusal is not None:
+            self.tell(self._refusal)
+            self.finish()
 
     def answer(self, name: bytes, data: bytes) -> Answer:
         ask = _REQUESTS.get(name)
@@ -205,7 +220,8 @@ class SessionHalf(RelayedChannel):
             asked = _Asked(kind, forced.encode("utf-8", "surrogateescape"))
         # What the user says meanwhile waits in the channel.
         self.hold("the beginning")
-        return Deferred.fromCoroutine(self._begin(asked, name, data))
+        self._beginning = Deferred.fromCoroutine(self._begin(asked, name, data))
+        return self._beginning
 
     async def _begin(self, asked: _Asked, name: bytes, data: bytes) -> bytes | None:
         await self._settled()
@@ -224,9 +240,8 @@ class SessionHalf(RelayedChannel):
                 environment={} if terminal is None else {"TERM": shown.name},
             )
         except RecordingFailed as error:
-            self.tell(str(error))
-            self.finish()
-            return None
+            self._refusal = str(error)
+            return DONE
         if recorder is not None:
             self._record(recorder, asked.kind)
         if self.other is None or self.localClosed:
