@@ -66,6 +66,18 @@ def trusting_sshd(directory: Path, user_ca: bytes) -> Iterator[int]:
         daemon.wait(timeout=PATIENCE)
 
 
+@contextmanager
+def plain_node(cluster: LocalCluster, directory: Path) -> Iterator[str]:
+    """The name of a server without an agent, registered by the key that its sshd has."""
+    ca = ("openssh", "setup", "--user-ca")
+    user_ca = cluster.succeed("mezctl", f"--data-dir={cluster.hub_data}", *ca)
+    with trusting_sshd(directory, user_ca) as port:
+        key = f"--host-key={fingerprint(directory)}"
+        address = f"--addr=127.0.0.1:{port}"
+        cluster.admin("nodes", "add", address, "--labels=kind=plain", "--openssh=plain1", key)
+        yield "plain1"
+
+
 def fingerprint(directory: Path, kind: str = "ed25519") -> str:
     shown = subprocess.check_output(["ssh-keygen", "-lf", str(directory / f"{kind}.pub")])
     return shown.split()[1].decode()

@@ -10,6 +10,7 @@ the hub has each recording byte for byte as it was written, and says where it en
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import subprocess
@@ -36,7 +37,8 @@ from tests.end_to_end.chaos import (
 )
 from tests.end_to_end.conftest import LOGIN, PASSWORD, USER
 from tests.end_to_end.slow import IS_SLOW_WANTED
-from tests.end_to_end.test_openssh_nodes import fingerprint, trusting_sshd
+from tests.end_to_end.stock import wait_until
+from tests.end_to_end.test_openssh_nodes import plain_node
 
 # Fifty where there is time (tox -e slow).
 ROUNDS = 50 if IS_SLOW_WANTED else 2
@@ -271,6 +273,23 @@ class World:
             )
             time.sleep(0.25)
 
+    def without_end(self) -> set[str]:
+        """The sessions whose beginning is in the audit, and whose end is not."""
+        data_dir = f"--data-dir={self.cluster.hub_data}"
+        listed = {
+            kind: self.cluster.succeed(
+                "mezctl", data_dir, "audit", "ls", f"--type=session.{kind}",
+                "--limit=0", "--format=json",
+            )
+            for kind in ("start", "end")
+        }  # fmt: skip
+        ids = {
+            kind: [json.loads(line)["session_id"] for line in lines.splitlines()]
+            for kind, lines in listed.items()
+        }
+        assert len(ids["end"]) == len(set(ids["end"])), "a session has ended twice"
+        return set(ids["start"]) - set(ids["end"])
+
     def spooled(self, suffix: str) -> list[Path]:
         return [path for place in self.spools() for path in place.glob(f"*/*.{suffix}")]
 
@@ -312,15 +331,7 @@ def world(tmp_path: Path) -> Iterator[World]:
             cluster, line, disk, observer, random.Random(seed), homes, hub, cluster.new_token()
         )
         made.start_agent()
-        user_ca = cluster.succeed(
-            "mezctl", f"--data-dir={cluster.hub_data}", "openssh", "setup", "--user-ca"
-        )
-        plain = tmp_path / "sshd"
-        port = stack.enter_context(trusting_sshd(plain, user_ca))
-        cluster.admin(
-            "nodes", "add", f"--addr=127.0.0.1:{port}", "--labels=kind=plain",
-            "--openssh=plain1", f"--host-key={fingerprint(plain)}",
-        )  # fmt: skip
+        stack.enter_context(plain_node(cluster, tmp_path / "sshd"))
         cluster.wait_online("db1")
         # Agents that are killed end before the disk is taken away.
         stack.callback(cluster.stop)
@@ -350,6 +361,9 @@ class ChaosTests:
                 flush=True,
             )
         assert states["complete"], states
+        if IS_SLOW_WANTED:
+            # Half a minute after the agent's return, and two looks.
+            wait_until(lambda: not world.without_end(), "a session has no end in the audit")
 
 
 def a_round(world: World, going_on: int) -> tuple[list[Work], list[str]]:

@@ -21,7 +21,7 @@ from mezite.recording.chunks import JournalReader
 from mezite.recording.events import Exited, Header, Kind, Note, Output
 from mezite.recording.format import Decoder
 from tests.end_to_end.slow import IS_SLOW_WANTED
-from tests.end_to_end.test_openssh_nodes import fingerprint, trusting_sshd
+from tests.end_to_end.test_openssh_nodes import plain_node
 
 LOGIN = getpass.getuser()
 COLUMNS, ROWS = 100, 30
@@ -111,17 +111,9 @@ def rendered(content: bytes) -> list[str]:
 
 @pytest.fixture(scope="module")
 def plain(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server without an agent: Debian's sshd."""
-    directory = tmp_path_factory.mktemp("plain") / "sshd"
-    ca = ("openssh", "setup", "--user-ca")
-    with trusting_sshd(
-        directory, cluster.succeed("mezctl", f"--data-dir={cluster.hub_data}", *ca)
-    ) as port:
-        cluster.admin(
-            "nodes", "add", f"--addr=127.0.0.1:{port}", "--labels=env=prod",
-            "--openssh=plain1", f"--host-key={fingerprint(directory)}",
-        )  # fmt: skip
-        yield "plain1"
+    """A server without an agent."""
+    with plain_node(cluster, tmp_path_factory.mktemp("plain") / "sshd") as name:
+        yield name
 
 
 @pytest.fixture(params=["db1", "plain1"])

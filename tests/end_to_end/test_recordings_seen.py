@@ -8,14 +8,16 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mezite.cli.local import LocalCluster
-from tests.end_to_end.conftest import LOGIN, USER
+from tests.end_to_end.conftest import LOGIN, PASSWORD, USER
 from tests.end_to_end.screen import Screen, screen_with
+from tests.end_to_end.test_openssh_nodes import plain_node
 
 PATIENCE = 15
 
@@ -32,25 +34,32 @@ def recordings(cluster: LocalCluster, *options: str) -> list[dict[str, Any]]:
     return rows
 
 
-def complete(cluster: LocalCluster, kind: str) -> dict[str, Any]:
-    """The recording of this kind, once it is whole."""
+def complete(cluster: LocalCluster, kind: str, node: str = "db1") -> dict[str, Any]:
+    """The recording of this kind on this node, once it is whole."""
     deadline = time.monotonic() + PATIENCE
     while True:
         for row in recordings(cluster, "--state=complete"):
-            if row["kind"] == kind:
+            if (row["kind"], row["node"]) == (kind, node):
                 return row
         assert time.monotonic() < deadline, recordings(cluster)
         time.sleep(0.1)
 
 
-def shell(cluster: LocalCluster) -> Any:
-    command = [cluster.executable("msh"), "ssh", "-tt", f"{LOGIN}@db1"]
+def shell(cluster: LocalCluster, node: str) -> Any:
+    command = [cluster.executable("msh"), "ssh", "-tt", f"{LOGIN}@{node}"]
     return screen_with(command, cluster.variables())
 
 
 def prompt(screen: Screen) -> None:
     screen.type("exec env PS1='read''y> ' sh\n")
     screen.wait_for("ready> ")
+
+
+@pytest.fixture(scope="module")
+def plain(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server without an agent."""
+    with plain_node(cluster, tmp_path_factory.mktemp("plain") / "sshd") as name:
+        yield name
 
 
 class SeenTests:
@@ -97,9 +106,43 @@ class SeenTests:
         assert cluster.run("msh", "recordings", "grep", "never there").returncode == 1
         assert cluster.run("msh", "play", "nothing.1").returncode == 5
 
-    def test_watched(self, cluster: LocalCluster) -> None:
+    def test_reviewer(self, cluster: LocalCluster, tmp_path: Path) -> None:
+        """Who has a role for it, and no login anywhere, sees the others' that it names."""
+        role = tmp_path / "role.yaml"
+        role.write_text(
+            "kind: role\nversion: v1\nmetadata: {name: reviews}\nspec:\n"
+            "  allow: {review_recordings: {node_labels: {env: prod}, users: ['*']}}\n"
+        )
+        cluster.admin("roles", "create", f"--from-file={role}")
+        cluster.add_user("rita", PASSWORD, "--roles=reviews")
+        for node, word in (("db1", "seen"), ("web1", "unseen")):
+            cluster.succeed("msh", "ssh", f"{LOGIN}@{node}", f"echo {word}")
+        wanted: dict[str, str] = {}
+        deadline = time.monotonic() + PATIENCE
+        while len(wanted) < 2:
+            assert time.monotonic() < deadline, wanted
+            for row in recordings(cluster, "--state=complete"):
+                if row["command"] in ("echo seen", "echo unseen"):
+                    wanted[row["node"]] = row["id"]
+        cluster.log_in("rita", PASSWORD)
+        try:
+            mine = {row["id"] for row in recordings(cluster)}
+            assert wanted["db1"] in mine
+            assert wanted["web1"] not in mine
+            assert cluster.succeed("msh", "play", wanted["db1"], "--format=text") == b"seen\n"
+            assert cluster.run("msh", "play", wanted["web1"]).returncode == 5
+            assert cluster.run("msh", "ssh", f"{LOGIN}@db1", "true").returncode != 0
+        finally:
+            cluster.log_in(USER, PASSWORD)
+        data_dir = f"--data-dir={cluster.hub_data}"
+        listed = ("audit", "ls", "--type=recording.played", "--format=json")
+        (event,) = cluster.succeed("mezctl", data_dir, *listed, "--user=rita").splitlines()
+        assert json.loads(event)["target"] == wanted["db1"]
+
+    @pytest.mark.parametrize("node", ["db1", "plain1"])
+    def test_watched(self, cluster: LocalCluster, plain: str, node: str) -> None:
         """Who watches a session sees what is written within a second, and its end."""
-        with shell(cluster) as screen:
+        with shell(cluster, node) as screen:
             prompt(screen)
             screen.type("echo before-$((40 + 2))\n")
             screen.wait_for("before-42")
@@ -128,7 +171,7 @@ class SeenTests:
                 assert screen.ends() == 0
                 from_start.wait_for("has ended")
                 assert from_start.ends() == 0
-        row = complete(cluster, "shell")
+        row = complete(cluster, "shell", node)
         text = cluster.succeed("msh", "play", row["id"], "--format=text")
         assert b"before-42\n" in text
         assert b"after-43\n" in text
