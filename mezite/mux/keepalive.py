@@ -20,7 +20,11 @@ from txaio.tx import _TxApi
 
 # Load balancers forget an idle connection after 30 s at the least.
 INTERVAL: Final = 10.0
-# Two pings unanswered, with 5 s for the second one; noticed within 30 s in all.
+# The end that dialed asks later, and so only a peer that does not ask: one question and one
+# answer are a sign of life both ways, and the hub's are sent and heard many at once.
+LATER_INTERVAL: Final = 13.0
+# Two pings of the hub's unanswered, with 5 s for the second one, or one of an agent's in
+# 12 s, which TCP repeats; noticed within 30 s in all.
 SILENCE: Final = 25.0
 _BUCKET: Final = 1.0
 # A timer that comes so late says that it was us who could not hear: a machine that was
@@ -54,26 +58,51 @@ def _timer_of(clock: IReactorTime) -> IBatchedTimer:
 
 class Keepalive:
     """
-    Calls ``ask`` every ten seconds, and ``give_up`` after 25 seconds of silence, in
-    which the peer could be heard.
+    Calls ``ask`` after each ``interval`` of silence, and ``give_up`` after 25 seconds of
+    it, in which the peer could be heard.
 
-    The buckets of the shared timer end whole seconds, so either call may come
-    up to one second early.
+    ``pass_by`` is called about every ``interval`` in any case, before ``ask``. The
+    buckets of the shared timer end whole seconds, so each call may come up to
+    one second early.
     """
 
+    __slots__ = (
+        "_ask",
+        "_call",
+        "_clock",
+        "_due",
+        "_give_up",
+        "_interval",
+        "_last_heard",
+        "_pass_by",
+    )
+
     def __init__(
-        self, clock: IReactorTime, *, ask: Callable[[], None], give_up: Callable[[], None]
+        self,
+        clock: IReactorTime,
+        *,
+        pass_by: Callable[[], None],
+        ask: Callable[[], None],
+        give_up: Callable[[], None],
+        interval: float = INTERVAL,
     ) -> None:
         self._clock = clock
+        self._pass_by = pass_by
         self._ask = ask
         self._give_up = give_up
+        self._interval = interval
         self._call: Any = None
         self._last_heard = 0.0
         self._due = 0.0
 
+    @property
+    def silence(self) -> float:
+        """For how many seconds the peer has said nothing."""
+        return self._clock.seconds() - self._last_heard
+
     def start(self) -> None:
         self._last_heard = self._clock.seconds()
-        self._wait(INTERVAL)
+        self._wait(self._interval)
 
     def stop(self) -> None:
         call, self._call = self._call, None
@@ -105,5 +134,10 @@ class Keepalive:
             self._call = None
             self._give_up()
             return
-        self._wait(min(INTERVAL, SILENCE - silence))
-        self._ask()
+        is_silent = silence + _BUCKET >= self._interval
+        self._wait(
+            min(self._interval, SILENCE - silence) if is_silent else self._interval - silence
+        )
+        self._pass_by()
+        if is_silent:
+            self._ask()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import define, field
+from attrs import define
 from twisted.internet.defer import Deferred
 
 from mezite.error import TimedOut
@@ -20,11 +20,14 @@ _LIMIT: Final = 16
 @define(eq=False)
 class _Ping:
     sent: float
-    answer: Deferred[float] = field(factory=Deferred)
+    # Nobody waits for those that are only to show whether the peer is alive.
+    answer: Deferred[float] | None = None
 
 
 class Pings:
     """Opaque value to sender; it sends nothing itself."""
+
+    __slots__ = ("_under_way",)
 
     def __init__(self) -> None:
         self._under_way: dict[int, _Ping] = {}
@@ -35,8 +38,13 @@ class Pings:
 
     def sent(self, opaque: int, now: float) -> Deferred[float]:
         """Fires with the round trip in seconds."""
-        ping = self._under_way[opaque] = _Ping(now)
-        return ping.answer
+        answer: Deferred[float] = Deferred()
+        self._under_way[opaque] = _Ping(now, answer)
+        return answer
+
+    def asked(self, opaque: int, now: float) -> None:
+        """The same, where nobody waits for the answer."""
+        self._under_way[opaque] = _Ping(now)
 
     def answered(self, opaque: int, now: float) -> float | None:
         """The round trip, unless nobody had asked."""
@@ -44,7 +52,8 @@ class Pings:
         if ping is None:
             return None
         round_trip = now - ping.sent
-        ping.answer.callback(round_trip)
+        if ping.answer is not None:
+            ping.answer.callback(round_trip)
         return round_trip
 
     def expire(self, now: float) -> None:
@@ -52,10 +61,12 @@ class Pings:
         for opaque, ping in list(self._under_way.items()):
             if now - ping.sent >= SILENCE:
                 del self._under_way[opaque]
-                ping.answer.errback(TimedOut("the ping was not answered"))
+                if ping.answer is not None:
+                    ping.answer.errback(TimedOut("the ping was not answered"))
 
     def fail(self) -> None:
         """The tunnel is down."""
         pings, self._under_way = self._under_way, {}
         for ping in pings.values():
-            ping.answer.errback(MuxClosed("the tunnel went down"))
+            if ping.answer is not None:
+                ping.answer.errback(MuxClosed("the tunnel went down"))

@@ -42,7 +42,7 @@ from mezite.mux.events import (
     StreamReset,
 )
 from mezite.mux.frames import GoAwayCode, Role
-from mezite.mux.keepalive import Keepalive
+from mezite.mux.keepalive import INTERVAL, LATER_INTERVAL, Keepalive
 from mezite.mux.limits import MuxLimits
 from mezite.mux.pings import Pings
 from mezite.mux.transport import StreamTransport, reset_by_peer
@@ -114,13 +114,19 @@ class MuxProtocol(Protocol):
         self._cut_off: IDelayedCall | None = None
         self._reason: Failure | None = None
         self._streams: dict[int, StreamTransport] = {}
-        self._offered: set[int] = set()
+        self._offered: dict[int, None] = {}
         # Streams that nobody holds any more and that may not be closed yet, oldest first.
         self._lingering: dict[int, None] = {}
         self._due: dict[StreamTransport, None] = {}
         self._pulled: list[Event] = []
         self._pings = Pings()
-        self._keepalive = Keepalive(clock, ask=self._on_interval, give_up=self._on_silence)
+        self._keepalive = Keepalive(
+            clock,
+            pass_by=self._on_interval,
+            ask=self._on_quiet,
+            give_up=self._on_silence,
+            interval=INTERVAL if role is Role.SERVER else LATER_INTERVAL,
+        )
 
     # For the tunnel's owner.
 
@@ -132,6 +138,11 @@ class MuxProtocol(Protocol):
     @property
     def stream_count(self) -> int:
         return self.connection.stream_count
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds the peer has said nothing."""
+        return self._keepalive.silence
 
     def open_stream(self) -> StreamTransport:
         """
@@ -156,7 +167,7 @@ class MuxProtocol(Protocol):
         if self._life is not _Life.UP or self._pings.is_full:
             return fail(MuxClosed("the tunnel is down, or being pinged enough already"))
         self._schedule()
-        return self._ping()
+        return self._pings.sent(self.connection.ping(), self._clock.seconds())
 
     def go_away(self) -> None:
         """
@@ -252,7 +263,7 @@ class MuxProtocol(Protocol):
 
     def accept_stream(self, stream: StreamTransport) -> None:
         if stream.stream_id in self._offered:
-            self._offered.discard(stream.stream_id)
+            self._offered.pop(stream.stream_id, None)
             # The peer may have taken its offer back, which we are about to be told.
             if self.connection.has_stream(stream.stream_id):
                 self.connection.accept(stream.stream_id)
@@ -267,7 +278,7 @@ class MuxProtocol(Protocol):
         stream_id = stream.stream_id
         if self._streams.pop(stream_id, None) is None:
             return
-        self._offered.discard(stream_id)
+        self._offered.pop(stream_id, None)
         self._due.pop(stream, None)
         self.connection.abandon(stream_id)
         if self.connection.has_stream(stream_id):
@@ -339,7 +350,7 @@ class MuxProtocol(Protocol):
         if self._life is not _Life.UP:
             return
         stream = self._add(event.stream_id)
-        self._offered.add(event.stream_id)
+        self._offered[event.stream_id] = None
         try:
             self._accept(stream)
         except Exception:
@@ -378,15 +389,15 @@ class MuxProtocol(Protocol):
         if round_trip is not None:
             self.round_trip = round_trip
 
-    def _ping(self) -> Deferred[float]:
-        return self._pings.sent(self.connection.ping(), self._clock.seconds())
-
     def _on_interval(self) -> None:
-        """Ten seconds have passed."""
+        """About ten seconds have passed."""
         self.connection.forgive()
         self._pings.expire(self._clock.seconds())
-        self._ping().addErrback(lambda _: None)
-        self._schedule()
+
+    def _on_quiet(self) -> None:
+        """The peer has said nothing for so long; its answer is the sign of life."""
+        self._pings.asked(self.connection.ping(), self._clock.seconds())
+        self._settle()
 
     def _linger(self, stream_id: int) -> None:
         self._lingering[stream_id] = None
