@@ -8,11 +8,12 @@ many are admitted as it says.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
 from attrs import define
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -91,6 +92,19 @@ class DatabaseNodes:
         def step(connection: Connection) -> None:
             told = _there(connection, agent_id).told(word)
             _write(connection, attrs.evolve(told, last_seen=last_seen, address=address))
+
+        return self._transactions.write(step)
+
+    def see(self, seen: Mapping[AgentId, float]) -> Deferred[None]:
+        def step(connection: Connection) -> None:
+            change = (
+                update(_nodes)
+                .where(_nodes.c.agent_id == bindparam("its"))
+                .values(last_seen=bindparam("at"))
+            )
+            rows = [{"its": agent_id.text, "at": at} for agent_id, at in seen.items()]
+            if rows:
+                connection.execute(change, rows)
 
         return self._transactions.write(step)
 

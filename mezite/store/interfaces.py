@@ -171,6 +171,9 @@ class INodes(Interface):
         :raises NoSuchNode: a removed node does not come back by a heartbeat.
         """
 
+    def see(seen: Mapping[AgentId, float]) -> Deferred[None]:
+        """Note when these nodes were last seen; those that are not there are passed over."""
+
     def bind_key(
         agent_id: AgentId, old: bytes | None, new: bytes, *, event: AuditEvent | None = None
     ) -> Deferred[None]:

@@ -4,6 +4,8 @@ Nodes and join tokens in memory.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 from attrs import define
 from zope.interface import implementer
@@ -60,6 +62,13 @@ class MemoryNodes:
     def touch(self, agent_id: AgentId, word: NodeWord, *, last_seen: float, address: str) -> None:
         told = _there(self._tables, agent_id).told(word)
         self._tables.nodes[agent_id] = attrs.evolve(told, last_seen=last_seen, address=address)
+
+    @step
+    def see(self, seen: Mapping[AgentId, float]) -> None:
+        for agent_id, last_seen in seen.items():
+            record = self._tables.nodes.get(agent_id)
+            if record is not None:
+                self._tables.nodes[agent_id] = attrs.evolve(record, last_seen=last_seen)
 
     @step
     def bind_key(

@@ -288,6 +288,16 @@ class NodesContract(StoreContract):
         self.assertIn(str(DB1.agent_id), self.refusal(touched, NoSuchNode))
         self.assertEqual(self.answer(self.store.nodes.list()), ())
 
+    def test_see(self) -> None:
+        """When nodes were last seen is noted for many together, and makes none."""
+        self.join(DB1)
+        gone = AgentId.new()
+        self.answer(self.store.nodes.see({DB1.agent_id: 1700.5, gone: 1700.5}))
+        self.answer(self.store.nodes.see({}))
+        self.assertEqual(
+            self.answer(self.store.nodes.list()), (attrs.evolve(DB1, last_seen=1700.5),)
+        )
+
 
 class JoinTokensContract(StoreContract):
     """What :class:`IJoinTokens` promises."""
