@@ -19,13 +19,18 @@ from twisted.python.failure import Failure
 
 from mezite.hub.proxied import ProxiedConnection
 from mezite.hub.strangers import Strangers
+from mezite.hub.tunnelturns import TunnelTurns
 from mezite.identity.networks import Networks, lies_in
 from mezite.names import network_of
 from mezite.wire.alpn import Route, route_of
 from mezite.wire.contexts import HubContexts
+from mezite.wire.records import Piece
 from mezite.wire.secured import Secured
 from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
 
+# Connections that the kernel keeps until they are accepted: what ten thousand agents
+# dial in a second. It gives what net.core.somaxconn allows.
+BACKLOG: Final = 4096
 # An unfinished handshake takes about 60 KB: 2,048 of them stay below 128 MB, and are as many
 # as two cores finish in the two seconds after all agents dial at once.
 HANDSHAKES_AT_ONCE: Final = 2048
@@ -65,6 +70,7 @@ class Router(Factory):
     ) -> None:
         self.strangers = Strangers() if strangers is None else strangers
         self._routes = dict(routes)
+        self.turns = TunnelTurns(clock)
         self._contexts = contexts
         self._clock = clock
         self._handshake_timeout = handshake_timeout
@@ -166,12 +172,32 @@ class Router(Factory):
         self.handshakes += 1
         self._handshakes_of[network] += 1
 
+        is_counted = True
+
+        def leave() -> None:
+            nonlocal is_counted
+            if is_counted:
+                is_counted = False
+                self._left(network)
+
+        def hold_up(transport: TLSTransport, hello: Piece) -> bool:
+            if not self.turns.hold_up(transport, hello, network):
+                return False
+            # It has a place of another kind now: agents that wait keep nobody from coming in.
+            leave()
+            return True
+
+        def over() -> None:
+            leave()
+            if ended is not None:
+                ended()
+
         def secured(transport: TLSTransport) -> None:
-            self._ended(network, ended)
+            over()
             self.route(transport, closed)
 
         def failed(failure: Failure) -> None:
-            self._ended(network, ended)
+            over()
             self._failed(addr, failure)
 
         return TLSTransport(
@@ -181,13 +207,12 @@ class Router(Factory):
             failed=failed,
             handshake_timeout=self._handshake_timeout,
             peer=None if through is None else addr,
+            hold_up=hold_up,
             over=self.strangers.release,
         )
 
-    def _ended(self, network: str, tell: Callable[[], None] | None) -> None:
-        """A handshake is over, in whatever way."""
-        if tell is not None:
-            tell()
+    def _left(self, network: str) -> None:
+        """A handshake is over, in whatever way, or waits for its turn."""
         self.handshakes -= 1
         self._handshakes_of[network] -= 1
         if not self._handshakes_of[network]:

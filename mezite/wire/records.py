@@ -63,6 +63,9 @@ class PlainRecords:
             raise HandshakeFailed(refusal_of(self._connection) or detail_of(error)) from error
         return True
 
+    def forget_peer(self) -> None:
+        """Keep nothing of the peer's certificate, where OpenSSL can be brought to that."""
+
     def hold(self, data: Piece) -> None:
         """Take what arrived, and open it later."""
         if data:

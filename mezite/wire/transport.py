@@ -60,6 +60,11 @@ _LINGER: Final = 5.0
 
 _log = Logger()
 
+
+def _ignore(_: object) -> None:
+    """In the place of who was told of the handshake, and need be kept no longer."""
+
+
 # glibc gives allocations above 128 KiB back to the system as soon as they are freed, and the
 # next read of a socket pays for fresh pages, until it has once seen a larger one come and go.
 bytes(8 * 1024 * 1024)
@@ -93,6 +98,8 @@ class TLSTransport(Protocol):
     _handshake_timeout: float = HANDSHAKE_TIMEOUT
     # Whom a load balancer speaks for, if the TCP connection is a balancer's.
     _peer: Any = None
+    # Asked once, with the first bytes of the handshake: whether it is to wait for proceed().
+    _hold_up: Callable[[TLSTransport, Piece], bool] | None = None
     # Called when a connection is lost that was secured.
     _over: Callable[[TLSTransport], None] | None = None
     transport: Any = field(init=False, default=None)
@@ -139,7 +146,12 @@ class TLSTransport(Protocol):
             return
         if self.state is State.HANDSHAKING:
             self._records.hold(data)
-            self._shake_hands()
+            hold_up, self._hold_up = self._hold_up, None
+            if hold_up is not None and hold_up(self, data):
+                if self.is_shaking_hands:
+                    self.transport.pauseProducing()
+            else:
+                self._shake_hands()
         else:
             self._deliver(data)
 
@@ -185,6 +197,23 @@ class TLSTransport(Protocol):
 
     # --- the handshake
 
+    @property
+    def is_shaking_hands(self) -> bool:
+        return self.state is State.HANDSHAKING
+
+    @property
+    def is_arriving(self) -> bool:
+        """Whether the handshake goes on, or the certificate is still to be looked at."""
+        return self.is_shaking_hands or (
+            self.state is State.OPEN and self.peer_certificate is not None
+        )
+
+    def proceed(self) -> None:
+        """Go on with a handshake that was held up."""
+        if self.is_shaking_hands:
+            self.transport.resumeProducing()
+            self._shake_hands()
+
     def _shake_hands(self) -> None:
         try:
             is_done = self._records.shake_hands()
@@ -205,7 +234,8 @@ class TLSTransport(Protocol):
         self.server_name = self._records.server_name
         self.peer_certificate = self._records.peer_certificate
         self._move(Input.HANDSHAKE_DONE)
-        self._secured(self)
+        secured, self._secured, self._failed = self._secured, _ignore, _ignore
+        secured(self)
         if self._inner is None:
             self.loseConnection()
         self._deliver()
@@ -219,6 +249,11 @@ class TLSTransport(Protocol):
     def _handshake_timed_out(self) -> None:
         self._timer = None
         self._handshake_failed(HandshakeTimedOut(self._handshake_timeout))
+
+    def forget_peer(self) -> None:
+        """Keep the peer's certificate no longer; who needs it again must have looked now."""
+        self.peer_certificate = None
+        self._records.forget_peer()
 
     def attach(self, protocol: IProtocol) -> None:
         """

@@ -27,6 +27,7 @@ from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
 from mezite.rpc.proto.worker_pb2 import OfTunnel, StreamPurpose, TunnelCommand, TunnelDown, TunnelUp
 from mezite.wire.splice import splice
+from mezite.wire.transport import TLSTransport
 
 
 class NearTunnels(Factory):
@@ -101,6 +102,8 @@ class _NearTunnel:
             peer=address_message(carrier.getPeer()),
             certificate=carrier.peer_certificate.public_bytes(Encoding.DER),
         )
+        if isinstance(carrier, TLSTransport):
+            carrier.forget_peer()
         try:
             self._leash = leash = self._tunnels.link.open_stream()
         except MeziteError as error:
