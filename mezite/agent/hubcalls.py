@@ -29,7 +29,7 @@ from mezite.ssh.sessionwatch import SessionBounds
 DEADLINE: Final = 10.0
 # What a hub may ask for; a heartbeat each second of 10,000 agents is too many.
 _HEARTBEAT_SHORTEST: Final = 2.0
-_HEARTBEAT_LONGEST: Final = 60.0
+_HEARTBEAT_LONGEST: Final = 3600.0
 _HEARTBEAT_DEFAULT: Final = 10.0
 _IDLE_SHORTEST: Final = 1.0
 _RECORDINGS: Final[Mapping[int, Recording]] = {

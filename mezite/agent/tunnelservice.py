@@ -205,6 +205,10 @@ class TunnelService(Service):
     def _choose(self, header: StreamHeader) -> IProtocol | None:
         if header.service == "drain":
             return self._sent_away(header)
+        if header.service == "report":
+            if self._registration is not None:
+                self._registration.ask()
+            return _Heard()
         serve = self.services.get(header.service)
         return None if serve is None else serve(header)
 

@@ -28,6 +28,7 @@ from mezite.hub.openssh.servers import OpenSshServers
 from mezite.hub.presence import Presence
 from mezite.hub.readiness import Readiness
 from mezite.hub.recordings import HubRecordings
+from mezite.hub.reports import Reports
 from mezite.hub.router import Router
 from mezite.hub.services import Services, Setting, make_services
 from mezite.hub.sessionreview import SessionReview
@@ -57,6 +58,7 @@ class HubParts:
     services: Services
     registry: TunnelRegistry
     presence: Presence
+    reports: Reports
     attendance: Attendance
     upkeep: NodeUpkeep
     webhooks: Webhooks
@@ -198,6 +200,7 @@ def assemble(setting: Setting) -> HubParts:
         services,
         registry,
         presence,
+        Reports(registry, clock),
         attendance,
         upkeep,
         webhooks,

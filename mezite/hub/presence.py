@@ -1,9 +1,9 @@
 """
-Signs of life of the nodes: heard in heartbeats, kept in the store now and then.
+Signs of life of the nodes: shown by their tunnels, kept in the store now and then.
 
 The registry's tunnels have them at once. The store is told when a node's
-labels or version change, when its tunnel goes, and otherwise seldom, so that
-ten thousand heartbeats every ten seconds cost the database next to nothing.
+labels or version change, when its tunnel goes, and otherwise seldom and of
+many nodes together, so that ten thousand of them cost the database next to nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ from mezite.names import check_labels
 from mezite.store.interfaces import INodes
 from mezite.store.records import NodeRecord, NodeWord
 
-# How often agents are asked to say that they are alive.
-HEARTBEAT_SECONDS: Final = 10
+# How often agents are to say something when they have no news. That they are alive their
+# tunnels show by themselves; ten thousand calls in half an hour are 0.5 % of a core.
+HEARTBEAT_SECONDS: Final = 1800
+# How often it is looked which tunnels have spoken.
+LOOK_SECONDS: Final = 15.0
+# Rows that one write changes; it holds up others for some milliseconds.
+_ROWS: Final = 500
 # What a hub that is killed may forget of when it last saw a node.
 SAVE_SECONDS: Final = 300.0
 # News are stored at once, but not more often than this: an agent whose labels
@@ -60,8 +65,7 @@ class Presence:
             tunnel.labels, tunnel.version = check_labels(told.labels), told.version
             tunnel.has_news = tunnel.has_news or told != node
         tunnel.last_seen = now
-        wait = NEWS_SECONDS if tunnel.has_news else SAVE_SECONDS
-        if now - tunnel.last_saved >= wait:
+        if tunnel.has_news and now - tunnel.last_saved >= NEWS_SECONDS:
             await self.save(tunnel)
 
     def has_generation(self, node: NodeRecord, generation: int) -> None:
@@ -69,6 +73,32 @@ class Presence:
         tunnel = self._registry.find(node.agent_id)
         if tunnel is not None:
             tunnel.generation = generation
+
+    async def look(self) -> None:
+        """Note which tunnels have spoken lately, and tell the store if that is due."""
+        now = self._wall_clock()
+        due: list[Tunnel] = []
+        for tunnel in self._registry:
+            self._see(tunnel, now)
+            if tunnel.has_news and now - tunnel.last_saved >= NEWS_SECONDS:
+                await self.save(tunnel)
+            elif now - tunnel.last_saved >= SAVE_SECONDS:
+                due.append(tunnel)
+        for first in range(0, len(due), _ROWS):
+            some = due[first : first + _ROWS]
+            for tunnel in some:
+                tunnel.last_saved = tunnel.last_seen
+            await self._nodes.see({each.identity.agent_id: each.last_seen for each in some})
+
+    def _see(self, tunnel: Tunnel, now: float) -> None:
+        # A tunnel that another process holds is alive for as long as that one says so.
+        silence = getattr(tunnel.mux, "silence", 0.0)
+        tunnel.last_seen = max(tunnel.last_seen, now - silence)
+
+    async def went(self, tunnel: Tunnel) -> None:
+        """A tunnel is down: note when it spoke last."""
+        self._see(tunnel, self._wall_clock())
+        await self.save(tunnel)
 
     async def save(self, tunnel: Tunnel) -> None:
         """Tell the store what the tunnel knows, unless the node was removed meanwhile."""

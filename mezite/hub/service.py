@@ -27,8 +27,10 @@ from mezite.hub.assembly import assemble
 from mezite.hub.certificates import OwnCertificates
 from mezite.hub.draining import Draining
 from mezite.hub.error import HubCannotStart
+from mezite.hub.presence import LOOK_SECONDS
 from mezite.hub.recordings import THREADS as RECORDING_THREADS
 from mezite.hub.rotationclock import RotationClock
+from mezite.hub.router import BACKLOG
 from mezite.hub.services import Setting
 from mezite.hub.web.site import HubFacts
 from mezite.hub.workers.pool import WorkerPool
@@ -82,6 +84,7 @@ class HubService(Service):
         self._ports: list[IListeningPort] = []
         self._upkeep: LoopingCall | None = None
         self._sweep: LoopingCall | None = None
+        self._look: LoopingCall | None = None
         self._parts = assemble(
             Setting(
                 config=config,
@@ -133,6 +136,9 @@ class HubService(Service):
         self._sweep = LoopingCall(self._end_requests)
         self._sweep.clock = self._reactor
         self._sweep.start(_SWEEP_SECONDS, now=True)
+        self._look = LoopingCall(self._look_at_tunnels)
+        self._look.clock = self._reactor
+        self._look.start(LOOK_SECONDS, now=False)
         self._parts.recordings.start()
         self._parts.spool.start()
         self._parts.unended.start()
@@ -150,7 +156,9 @@ class HubService(Service):
             return
         try:
             self._ports.append(
-                self._reactor.listenTCP(listen.port, self.router, interface=listen.host)
+                self._reactor.listenTCP(
+                    listen.port, self.router, backlog=BACKLOG, interface=listen.host
+                )
             )
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
@@ -166,9 +174,10 @@ class HubService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for repeated in (self._upkeep, self._sweep):
+        for repeated in (self._upkeep, self._sweep, self._look):
             if repeated is not None and repeated.running:
                 repeated.stop()
+        self._parts.reports.stop()
         self._parts.webhooks.stop()
         self._rotation_clock.stop()
         for port in self._ports:
@@ -225,6 +234,7 @@ class HubService(Service):
     def _rotated(self, authorities: Authorities) -> None:
         """For connections that begin; those that are there stay as they are."""
         self._own.rotate(authorities)
+        self._parts.reports.ask()
         self.facts.ca_pin = authorities.cluster_ca.pin
         self._rotation_clock.look()
 
@@ -251,6 +261,9 @@ class HubService(Service):
         except MeziteError as error:
             self._log.warn("the web certificate stays as it was: {error}", error=error)
         background(self._forget_expired(now), doing="forgetting what has expired")
+
+    def _look_at_tunnels(self) -> Deferred[None]:
+        return background(self._parts.presence.look(), doing="noting which nodes are there")
 
     def _end_requests(self) -> Deferred[None]:
         requests = self._parts.services.requests

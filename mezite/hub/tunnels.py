@@ -82,8 +82,8 @@ class Tunnel:
     # That of the authorities its agent has certificates of; 0 until it says so.
     generation: int = 0
     # Whose each stream is, for as long as it is somebody's.
-    _users: WeakKeyDictionary[TunnelStream, UserName] = field(
-        init=False, factory=WeakKeyDictionary, repr=False
+    _users: WeakKeyDictionary[TunnelStream, UserName] | None = field(
+        init=False, default=None, repr=False
     )
 
     @word.default
@@ -98,6 +98,8 @@ class Tunnel:
         :raises mezite.mux.error.MuxClosed: when the tunnel has just gone.
         :raises mezite.mux.error.TooManyStreams: at the tunnel's limit.
         """
+        if self._users is None:
+            self._users = WeakKeyDictionary()
         streams = list(self._users.items())
         theirs = sum(whose == user and not stream.disconnecting for stream, whose in streams)
         if theirs >= STREAMS_OF_ONE_USER:

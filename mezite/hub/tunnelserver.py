@@ -108,7 +108,8 @@ class _Arrival:
         # Streams that came before the tunnel was admitted; the mux bounds them.
         self._waiting: list[StreamTransport] = []
         self._auth: GrpcServerFactory | None = None
-        self._receivers: WeakSet[RecordingReceiver] = WeakSet()
+        # Made when the first comes: most tunnels are idle, and an empty one takes a kilobyte.
+        self._receivers: WeakSet[RecordingReceiver] | None = None
         self._tls_key: bytes | None = None
 
     @property
@@ -141,6 +142,10 @@ class _Arrival:
             # Also after a bug: a tunnel that is up and leads nowhere is not dialed again.
             self.mux.abort()
             raise
+        # It would be kept for as long as the tunnel lives, decoded twice.
+        forget = getattr(carrier, "forget_peer", None)
+        if forget is not None:
+            forget()
         if not self.mux.is_up:
             return
         now = self._factory.wall_clock()
@@ -189,11 +194,21 @@ class _Arrival:
         if len(self._auth.connections) >= AUTH_STREAMS:
             self._log.warn("{place} has too many streams for the auth service", place=self._place)
             return None
-        return self._auth.buildProtocol(self._address)
+        serving = self._auth.buildProtocol(self._address)
+        if serving is not None:
+            serving.closed.addCallback(self._auth_ended)
+        return serving
+
+    def _auth_ended(self, _: None) -> None:
+        """Keep nothing for an agent that asks nothing."""
+        if self._auth is not None and not self._auth.connections:
+            self._auth = None
 
     def _recording(self, tunnel: Tunnel) -> IProtocol | None:
         if self._factory.recordings is None:
             return None
+        if self._receivers is None:
+            self._receivers = WeakSet()
         if len(self._receivers) >= RECORDING_STREAMS:
             self._log.warn("{place} has too many streams for recordings", place=self._place)
             return None
@@ -217,6 +232,6 @@ class _Arrival:
         if self._factory.registry.remove(tunnel, reason.getErrorMessage()):
             self._factory.attendance.went(tunnel.identity)
             background(
-                self._factory.presence.save(tunnel),
+                self._factory.presence.went(tunnel),
                 doing=f"noting when {tunnel.identity.node} was last seen",
             )

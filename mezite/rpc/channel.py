@@ -119,6 +119,11 @@ class GrpcChannel(Protocol):
         """Whether calls can be made."""
         return self._state is _State.OPEN
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls are under way."""
+        return bool(self._calls)
+
     def on_closed(self) -> Deferred[None]:
         """Fires once the connection is gone, at once if it is gone already."""
         waiting: Deferred[None] = Deferred()

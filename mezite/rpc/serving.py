@@ -126,6 +126,8 @@ class GrpcServerProtocol(Protocol):
                 timer.cancel()
         for exchange in tuple(self._exchanges.values()):
             self._drop(exchange)
+        # Nothing asks it any more, and it is most of what a collector would find later.
+        del self._http2
         self._factory.connections.discard(self)
         self.closed.callback(None)
 

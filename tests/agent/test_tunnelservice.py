@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -27,7 +28,7 @@ from mezite.agent.tunnel import DIAL_SECONDS, LONGEST_TOLD
 from mezite.agent.tunnelservice import TunnelService
 from mezite.config.hubplaces import SrvName
 from mezite.error import Denied
-from mezite.names import HostPort
+from mezite.names import HostPort, LoginName, UserName
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
 from mezite.wire.error import HandshakeFailed, HubUnreachable
@@ -104,6 +105,11 @@ class TunnelServiceTests(SynchronousTestCase):
     def on_unwelcome(self) -> None:
         self.unwelcome += 1
 
+    def seldom(self) -> None:
+        """Let the hub want a heartbeat every ten minutes."""
+        self.hub.heartbeat_seconds = 600
+        self.service.uniform = lambda low, high: high
+
     def start(self) -> None:
         self.service.startService()
         self.hub.advance()
@@ -152,6 +158,55 @@ class TunnelServiceTests(SynchronousTestCase):
         self.start()
         self.hub.advance(35)
         self.assertEqual(len(self.hub.heard("AgentHeartbeat")), 3)
+
+    def test_asked(self) -> None:
+        """A hub that wants to hear from the agent hears from it at once."""
+        self.start()
+        self.open(encode(StreamHeader(service="report")))
+        self.hub.advance(0.1)
+        self.assertEqual(len(self.hub.heard("AgentHeartbeat")), 1)
+        self.open(encode(StreamHeader(service="report")))
+        self.hub.advance(0.1)
+        self.assertEqual(len(self.hub.heard("AgentHeartbeat")), 2)
+
+    def test_news(self) -> None:
+        """What changed is told soon, and what did not is not, where the hub wants little."""
+        self.seldom()
+        labels = {"env": "dev"}
+        self.service.report = lambda: NodeReport(dict(labels))
+        self.start()
+        self.hub.advance(120)
+        self.assertEqual(self.hub.heard("AgentHeartbeat"), [])
+        labels["env"] = "prod"
+        self.hub.advance(10)
+        (told,) = self.hub.heard("AgentHeartbeat")
+        self.assertEqual(dict(told.labels), {"env": "prod"})
+        self.hub.advance(600)
+        self.assertEqual(len(self.hub.heard("AgentHeartbeat")), 2)
+
+    def test_idle_channel(self) -> None:
+        """A stream for calls is ended when there are none, and opened for the next one."""
+        self.seldom()
+        self.start()
+        self.assertEqual(self.hub.tunnels[-1].stream_count, 1)
+        self.hub.advance(7)
+        self.assertEqual(self.hub.tunnels[-1].stream_count, 0)
+        self.assertTrue(self.service.is_registered)
+        asked = Deferred.fromCoroutine(
+            self.service.calls.authorize(UserName("ada"), LoginName("ada"), "s1")
+        )
+        self.hub.advance(0.1)
+        self.assertTrue(self.successResultOf(asked).allowed)
+
+    def test_stopped_for_good(self) -> None:
+        """Nothing goes on after the end, and the hub cannot be asked."""
+        self.seldom()
+        self.start()
+        self.stop()
+        with self.assertRaises(TunnelDown):
+            self.service.calls  # noqa: B018
+        self.hub.advance(1)
+        self.assertEqual(self.hub.clock.getDelayedCalls(), [])
 
     def test_session(self) -> None:
         """A stream that the hub opens reaches the node's SSH server with its header."""

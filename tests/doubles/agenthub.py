@@ -64,6 +64,7 @@ class AgentHub:
     bounds: dict[str, Any] = field(factory=dict)
     # Of its authorities; 0 is a hub that does not say.
     generation: int = 0
+    heartbeat_seconds: int = 10
     refusals: list[BaseException] = field(factory=list)
     dials: list[float] = field(factory=list)
     links: list[Link] = field(factory=list)
@@ -136,7 +137,7 @@ class AgentHub:
     ) -> pb.RegisterAgentResponse:
         self._called("RegisterAgent", request)
         return pb.RegisterAgentResponse(
-            heartbeat_seconds=10, authorities_generation=self.generation
+            heartbeat_seconds=self.heartbeat_seconds, authorities_generation=self.generation
         )
 
     async def agent_heartbeat(
@@ -144,7 +145,7 @@ class AgentHub:
     ) -> pb.AgentHeartbeatResponse:
         self._called("AgentHeartbeat", request)
         return pb.AgentHeartbeatResponse(
-            heartbeat_seconds=10, authorities_generation=self.generation
+            heartbeat_seconds=self.heartbeat_seconds, authorities_generation=self.generation
         )
 
     async def deregister_agent(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.hub.error import NodeOffline, UnknownNode
@@ -77,6 +78,7 @@ class DidYouMeanTests(SynchronousTestCase):
 class NodesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = NOW
+        self.clock = Clock()
         self.store = MemoryStore()
         self.registry = TunnelRegistry()
         self.directory = NodeDirectory(self.store.nodes, self.registry)
@@ -86,10 +88,15 @@ class NodesTests(SynchronousTestCase):
         self.successResultOf(self.store.join_tokens.add(token))
         self.successResultOf(self.store.joining.admit(secret, DB1, NOW))
 
+    def mux(self) -> MuxProtocol:
+        mux = MuxProtocol(role=Role.SERVER, clock=self.clock, accept=lambda stream: None)
+        mux.makeConnection(StringTransport())
+        return mux
+
     def connect(self) -> Tunnel:
         tunnel = Tunnel(
             identity=NodeIdentity(ClusterName("c"), DB1.agent_id, DB1.name),
-            mux=MuxProtocol(role=Role.SERVER, clock=Clock(), accept=lambda stream: None),
+            mux=self.mux(),
             address="192.0.2.1:1",
             since=self.now,
             labels=DB1.labels,
@@ -107,6 +114,9 @@ class NodesTests(SynchronousTestCase):
         self.successResultOf(
             Deferred.fromCoroutine(self.presence.heard(self.stored(), NodeWord(labels, "0.1")))
         )
+
+    def look(self) -> None:
+        self.successResultOf(Deferred.fromCoroutine(self.presence.look()))
 
     def stored(self) -> NodeRecord:
         record = self.successResultOf(self.store.nodes.get(DB1.agent_id))
@@ -145,14 +155,35 @@ class NodesTests(SynchronousTestCase):
         self.assertEqual(self.find("db1").labels, {"env": "dev"})
 
     def test_saved_seldom(self) -> None:
-        """Heartbeats without news are stored now and then only."""
+        """That a node is there is stored now and then only, heartbeat or not."""
         self.connect()
         self.now += SAVE_SECONDS - 1
         self.hear(env="prod")
+        self.look()
         self.assertIsNone(self.stored().last_seen)
         self.now += 1
-        self.hear(env="prod")
+        self.look()
         self.assertEqual(self.stored().last_seen, self.now)
+
+    def test_seen_by_its_tunnel(self) -> None:
+        """A node was last seen when its tunnel spoke, without any heartbeat."""
+        tunnel = self.connect()
+        self.now += 40
+        self.look()
+        self.assertEqual(self.find("db1").last_seen, self.now)
+        self.now += 40
+        self.clock.advance(20)
+        self.successResultOf(Deferred.fromCoroutine(self.presence.went(tunnel)))
+        self.assertEqual(self.stored().last_seen, self.now - 20)
+
+    def test_late_news(self) -> None:
+        """News that came too soon after others are stored when the tunnels are looked at."""
+        self.connect()
+        self.hear(env="dev")
+        self.assertEqual(self.stored().labels, DB1.labels)
+        self.now += NEWS_SECONDS
+        self.look()
+        self.assertEqual(self.stored().labels, {"env": "dev"})
 
     def test_news_are_saved(self) -> None:
         """A changed label is stored with the heartbeat that brought it."""
