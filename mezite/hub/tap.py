@@ -26,6 +26,7 @@ from mezite.config.error import ConfigError
 from mezite.config.hub import HubConfig, load_hub
 from mezite.config.logs import choose_observer
 from mezite.error import MeziteError
+from mezite.hub import openfiles
 from mezite.hub.auditkeeping import failed, started
 from mezite.hub.service import HubService
 from mezite.steadyclock import keep_steady
@@ -37,6 +38,9 @@ from mezite.systemd import Notices, ServiceManager
 
 _WRONG_INPUT: Final = 2
 _CANNOT_START: Final = 1
+# How long a thread of the database waits for a busy reactor, several times for each row.
+# Python's own choice, 5 ms, makes a session wait for seconds while many agents come back.
+_SWITCH_SECONDS: Final = 0.0005
 
 
 class Options(usage.Options):
@@ -159,6 +163,8 @@ def makeService(options: Options) -> Service:
         _end(str(error), _CANNOT_START)
     if options.parent is not None:
         choose_observer(options.parent, config.log_level, config.log_format)
+    openfiles.tell(openfiles.raise_limit())
+    sys.setswitchinterval(_SWITCH_SECONDS)
     for warning in config.warnings:
         sys.stderr.write(f"mezhub: {warning}\n")
     manager = ServiceManager.of(os.environ, os.getpid())
