@@ -113,6 +113,11 @@ class LocalCluster:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def programs(self) -> Sequence[Program]:
+        """Those that run now, in the order in which they were started."""
+        return [program for program in self._running if program.is_running]
+
+    @property
     def hub_data(self) -> Path:
         return self.directory / "hub"
 

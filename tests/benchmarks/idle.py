@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from mezite.cli.local import free_port, local_cluster
 from tests.benchmarks.bastion import bastion
+from tests.benchmarks.fleet import fleet
 
 # A sshd per tunnel is far heavier; thirty show what one costs.
 _PEER_TUNNELS = 30
@@ -53,29 +52,15 @@ def children(pid: int) -> list[int]:
 
 def measure(tunnels: int) -> dict[str, float]:
     """Bytes per tunnel at the hub and at the bastion, and the hub's idle CPU."""
-    wanted = tunnels + 500
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, wanted)), hard))
     with tempfile.TemporaryDirectory() as place, local_cluster(Path(place)) as cluster:
         hub = cluster.start_hub().process.pid
-        token = cluster.new_token(f"--uses={tunnels}")
-        load = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.idleload", cluster.address,
-             token["token"], token["ca_pin"], str(tunnels)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
-        assert load.stdin is not None
-        assert load.stdout is not None
-        try:
-            assert load.stdout.readline() == "joined\n"
+        with fleet(cluster, tunnels) as agents:
+            agents.tell("join")
+            assert agents.wait("joined", 600.0)
             # Joining has made the process grow by what joining needs; tunnels come on top.
             before = proportional_bytes(hub)
-            load.stdin.write("dial\n")
-            load.stdin.flush()
-            assert load.stdout.readline() == "up\n"
+            agents.tell("dial")
+            assert agents.wait("up", 300.0)
             time.sleep(_IDLE_SECONDS)
             after = proportional_bytes(hub)
             began = cpu_seconds(hub)
@@ -83,9 +68,6 @@ def measure(tunnels: int) -> dict[str, float]:
             busy = (cpu_seconds(hub) - began) / _IDLE_SECONDS
             (status,) = cluster.admin("status")
             assert status["tunnels"] == tunnels, status
-        finally:
-            load.kill()
-            load.wait()
     with tempfile.TemporaryDirectory() as place, bastion(Path(place)) as peer:
         daemon = peer.running[1].pid
         peer_before = proportional_bytes(daemon, *children(daemon))
