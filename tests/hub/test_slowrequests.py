@@ -19,6 +19,8 @@ from mezite.hub.web.rest import RestApi
 from mezite.hub.web.site import BODY_SECONDS, HEADER_SECONDS, IDLE_SECONDS, build_site
 from tests.hub.test_site import FACTS
 
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+
 
 class Wire(StringTransport):
     """A transport of a connection with this ALPN name, which tells its protocol of an abort."""
@@ -126,5 +128,37 @@ class SlowRequestTests(SynchronousTestCase):
         self.assertFalse(wire.is_aborted or wire.disconnecting)
         self.assertEqual(wire.value().count(b"200 OK"), 5)
         wire.abortConnection()
+        self.clock.advance(0)
         # The site's own clock of the Date header.
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_pipelined(self) -> None:
+        """Requests that come in one read are answered over several turns, and all of them are."""
+        channel, wire = self.connect()
+        channel.dataReceived(REQUEST * 100)
+        self.assertLess(wire.value().count(b"200 OK"), 20)
+        self.clock.advance(0)
+        self.assertEqual(wire.value().count(b"200 OK"), 100)
+
+    def test_beside_pipelined(self) -> None:
+        """Another connection is answered before all of them are."""
+        channel, wire = self.connect()
+        channel.dataReceived(REQUEST * 1000)
+        other, heard = self.connect()
+        other.dataReceived(REQUEST)
+        for _ in range(2):
+            for call in self.clock.getDelayedCalls():
+                if call.getTime() <= self.clock.seconds():
+                    self.clock.calls.remove(call)
+                    call.func()
+        self.assertIn(b"200 OK", heard.value())
+        self.assertLess(wire.value().count(b"200 OK"), 50)
+
+    def test_gone(self) -> None:
+        """A client that has gone while it waited is not answered."""
+        channel, wire = self.connect()
+        channel.dataReceived(REQUEST * 100)
+        wire.abortConnection()
+        before = wire.value()
+        self.clock.advance(0)
+        self.assertEqual(wire.value(), before)

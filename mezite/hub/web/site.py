@@ -29,6 +29,7 @@ from mezite.hub.strangers import Strangers
 from mezite.hub.web.answers import answer_failure
 from mezite.hub.web.pages import HTML, pages
 from mezite.hub.web.resources import PLAIN, Fixed, Folder, Page, connection_of, text_of
+from mezite.hub.web.turns import Turns
 from mezite.rpc.httpstatus import BodyTooLarge
 from mezite.tasks import background
 from mezite.wire.websocket import PATH as UPGRADE_PATH
@@ -83,6 +84,12 @@ class BoundedRequest(Request):
         self._stop_waiting()
         channel: Any = self.channel
         channel.site.strangers.active(connection_of(self))
+        channel.site.turns.begin(self._begin)
+
+    def _begin(self) -> None:
+        channel: Any = self.channel
+        if channel is None:
+            return  # the client has gone while it waited
         if self._received > BODY_LENGTH:
             self.setHeader(b"connection", b"close")
             answer_failure(self, BodyTooLarge(BODY_LENGTH))
@@ -184,6 +191,7 @@ class _QuietSite(Site):
     displayTracebacks = False
     noisy = False
     strangers: Strangers
+    turns: Turns
 
     @staticmethod
     def protocol() -> http._GenericHTTPChannelProtocol:
@@ -279,4 +287,5 @@ def build_site(
     v1.putChild(b"webapi", webapi)
     site = _QuietSite(root, requestFactory=BoundedRequest, timeout=IDLE_SECONDS, reactor=reactor)
     site.strangers = strangers
+    site.turns = Turns(reactor)
     return site
