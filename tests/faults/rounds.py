@@ -56,7 +56,7 @@ class Rounds:
         back = self.probe.wait(returned)
         complaints += self._late(back, "after it")
         for observer in self.observers:
-            complaints += observer.after(fault)
+            complaints += observer.after(fault, returned)
         times = "  ".join(f"{back[node]:5.1f}" for node in self.cluster.fleet)
         print(f"{fault.name:32} {times}  {self.logs.sentence[:_SENTENCE]}", flush=True)
         for complaint in complaints:

@@ -139,7 +139,7 @@ class OpenSessions:
                     self._exchanges.append(Exchange(self.cluster, node, size))
         self._wait(lambda e: e.received > 0, CATCH_UP_SECONDS)
 
-    def after(self, fault: Fault) -> list[str]:
+    def after(self, fault: Fault, since: float) -> list[str]:
         if fault.ends_sessions:
             return self._ended()
         sent = {id(e): e.sent for e in self._exchanges}

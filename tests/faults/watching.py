@@ -28,6 +28,7 @@ BACK_SECONDS: Final = 35.0
 # So long it is looked for at most, to tell how late it was.
 _PATIENCE: Final = 90.0
 _POLL: Final = 0.1
+_AGAIN: Final = 2.0
 # What no log has, whatever happens.
 _NEVER: Final = re.compile(r"Traceback|Unhandled|\"level\": \"critical\"")
 
@@ -38,8 +39,12 @@ class IObserver(Interface):
     def before(fault: Fault) -> None:
         """The fault is about to happen."""
 
-    def after(fault: Fault) -> list[str]:
-        """Every node is back; what is wrong all the same, in sentences."""
+    def after(fault: Fault, since: float) -> list[str]:
+        """
+        Every node is back; what is wrong all the same, in sentences.
+
+        The fault had gone by ``since``, of the monotonic clock.
+        """
 
     def end() -> list[str]:
         """There will be no other fault."""
@@ -126,7 +131,7 @@ class Logs:
         new = self._text(name)[self._read.get(name, 0) :]
         return [m for m in map(_message, new.splitlines()) if m]
 
-    def after(self, fault: Fault) -> list[str]:
+    def after(self, fault: Fault, since: float) -> list[str]:
         complaints = []
         self.sentence = ""
         for name in ("hub", *self.cluster.fleet):
@@ -161,20 +166,35 @@ def _message(line: str) -> str:
 @implementer(IObserver)
 @define(eq=False)
 class NewSessions:
-    """A session on each node does what it is for."""
+    """
+    A session on each node does what it is for.
+
+    It may have to be tried again until a node is to be back: after its clock was a day
+    ahead it has certificates of tomorrow, which it first renews.
+    """
 
     cluster: SpreadCluster
 
     def before(self, fault: Fault) -> None:
         pass
 
-    def after(self, fault: Fault) -> list[str]:
+    def after(self, fault: Fault, since: float) -> list[str]:
         complaints = []
         for node in self.cluster.fleet:
-            done = self.cluster.run("msh", "ssh", f"{LOGIN}@{node}", f"echo {node} is back")
-            if done.stdout != f"{node} is back\n".encode():
-                complaints.append(f"a session on {node}: {done.stderr.decode()[:300]}")
+            why = self._try(node)
+            while why and time.monotonic() < since + BACK_SECONDS:
+                time.sleep(_AGAIN)
+                why = self._try(node)
+            if why:
+                complaints.append(f"a session on {node}: {why}")
         return complaints
+
+    def _try(self, node: str) -> str:
+        """Why there is no session; empty if there was one."""
+        done = self.cluster.run("msh", "ssh", f"{LOGIN}@{node}", f"echo {node} is back")
+        if done.stdout == f"{node} is back\n".encode():
+            return ""
+        return done.stderr.decode("utf-8", "replace")[:300].strip() or "no answer"
 
     def end(self) -> list[str]:
         return []

@@ -26,6 +26,7 @@ NODE: Final = "db1"
 # What is imported, cached or grown by the first ones.
 _WARMING: Final = 150
 _SESSION_EVERY: Final = 100
+_LOOK_EVERY: Final = 250
 _SECONDS: Final = 60.0
 _GROWTH: Final = 1.05
 # What a look itself opens, and the pool of the database.
@@ -87,7 +88,10 @@ def main() -> int:
             time.sleep(2)
             before = [Sample.of(each.pid) for each in trouble.samples]
             begun = time.monotonic()
-            reconnect(cluster, trouble, options.times)
+            for done in range(0, options.times, _LOOK_EVERY):
+                reconnect(cluster, trouble, min(_LOOK_EVERY, options.times - done))
+                seen = "; ".join(f"{s.name} {Sample.of(s.pid)}" for s in trouble.samples)
+                print(f"{min(done + _LOOK_EVERY, options.times):6} {seen}", flush=True)
             took = time.monotonic() - begun
             time.sleep(2)
             print(f"{options.times} reconnects in {took:.0f} s")
