@@ -30,7 +30,9 @@ from zope.interface import implementer
 from mezite.agent import backoff
 from mezite.agent.condition import Condition
 from mezite.agent.explanations import was_refused
+from mezite.error import TimedOut
 from mezite.mux.frames import Role
+from mezite.mux.keepalive import SILENCE
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
 from mezite.names import HostPort
@@ -104,7 +106,7 @@ class TunnelFactory(ReconnectingClientFactory):
         # Of every address in this round.
         self._all_refused = True
         self._was_refused = False
-        # When this round began, and how long it took if it failed.
+        # When this round began, and how long it took to see that it failed.
         self._began = 0.0
         self._spent = 0.0
         self._stable: IDelayedCall | None = None
@@ -193,7 +195,8 @@ class TunnelFactory(ReconnectingClientFactory):
 
     def clientConnectionLost(self, connector: IConnector, unused_reason: Failure) -> None:
         if self.continueTrying:
-            self._spent = 0.0
+            # The network may have returned, elsewhere, while the silence was still believed.
+            self._spent = SILENCE if unused_reason.check(TimedOut) is not None else 0.0
             self.retry(connector)
             why = self._explain(unused_reason.value)
             self._condition.waiting(self.wait, why)

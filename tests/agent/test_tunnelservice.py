@@ -347,6 +347,19 @@ class TunnelServiceTests(SynchronousTestCase):
         self.hub.clock.pump([0.5] * 59)
         self.assertIs(link.client.is_aborted, True)
 
+    def test_silence_counts(self) -> None:
+        """The 25 s of a silence are taken from the wait behind it, as those of a dial are."""
+        self.hub.refusals = [HandshakeFailed("no")] * 15
+        self.start()
+        self.hub.clock.pump([0.5] * 600)
+        self.hub.flush()
+        link = self.hub.links[-1]
+        link.server.is_reading = link.client.is_reading = False
+        while not link.client.is_aborted:
+            self.hub.clock.advance(0.5)
+        self.hub.flush()
+        self.assertLessEqual(self.ceilings[-1], LONGEST - 25)
+
     def test_unwelcome(self) -> None:
         """A hub that keeps hanging up before it registers the node is asked why."""
         self.hub.errors["RegisterAgent"] = Denied("no")
