@@ -50,9 +50,10 @@ class Rounds:
                 complaints += self._late(self.probe.wait(begun), "while it lasts")
             time.sleep(max(0.0, begun + fault.seconds - time.monotonic()))
             # An agent may still be waiting for its next dial.
-            while not self.logs.have_said(fault) and time.monotonic() < begun + NOTICED_SECONDS:
+            while fault.seconds and not self._is_noticed(fault, begun):
                 time.sleep(_POLL)
-        returned = time.monotonic()
+        # What is not taken back has its return in its beginning.
+        returned = time.monotonic() if fault.seconds else begun
         back = self.probe.wait(returned)
         complaints += self._late(back, "after it")
         for observer in self.observers:
@@ -63,6 +64,9 @@ class Rounds:
             print(f"    WRONG: {complaint}", flush=True)
         self.failed += bool(complaints)
         return complaints
+
+    def _is_noticed(self, fault: Fault, begun: float) -> bool:
+        return self.logs.have_said(fault) or time.monotonic() > begun + NOTICED_SECONDS
 
     def end(self) -> None:
         self.probe.stop()
