@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import ExitStack
 from typing import Any, Final
 
 from attrs import define, field
@@ -88,16 +89,17 @@ class _Running(ProcessProtocol):
     """One worker's process, and control's ends of what it was given."""
 
     _pool: WorkerPool
-    link: WorkerLink
-    doorway: socket.socket
+    number: int
     begun: float
+    _doorway: socket.socket
+    link: WorkerLink = field(init=False)
     transport: Any = field(init=False, default=None)
     is_over: bool = field(init=False, default=False)
     _out: LineReader = field(init=False)
     _err: LineReader = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        name = f"worker {self.link.number}"
+        name = f"worker {self.number}"
         self._out, self._err = LineReader(name), LineReader(name)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
@@ -105,13 +107,13 @@ class _Running(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         self.is_over = True
-        self.doorway.close()
+        self._doorway.close()
         self._pool.ended(self, reason)
 
     def pass_neighbour(self, number: int, end: socket.socket) -> None:
         """Hand in a socket to this neighbour."""
         try:
-            socket.send_fds(self.doorway, [NEIGHBOUR.pack(number)], [end.fileno()])
+            socket.send_fds(self._doorway, [NEIGHBOUR.pack(number)], [end.fileno()])
         except OSError:
             # It is ending, and its end says more.
             pass
@@ -183,12 +185,34 @@ class WorkerPool:
 
     def _begin(self, number: int) -> None:
         self._waiting.pop(number, None)
-        if self._port is None:
+        if self._port is None or number in self._running:
             return
-        link_end, link_child = _pair()
-        door_end, door_child = _pair(socket.SOCK_SEQPACKET)
-        link = self._workers.link(number)
-        running = _Running(self, link, door_end, self._reactor.seconds())
+        with ExitStack() as given:
+            try:
+                self._spawn(number, self._port, given)
+            except OSError as error:
+                self._log.error(
+                    "worker {number} cannot begin: {error}; it is tried again in {pause:g} s",
+                    number=number,
+                    error=error.strerror or error,
+                    pause=LONGEST_PAUSE,
+                )
+                later = self._reactor.callLater(LONGEST_PAUSE, self._begin, number)
+                self._waiting[number] = later
+
+    def _spawn(self, number: int, port: socket.socket, given: ExitStack) -> None:
+        """
+        Begin a process with its sockets; what is for others to hold is closed by ``given``.
+
+        :raises OSError: the machine has no more of something.
+        """
+        link_end, link_child = [given.enter_context(end) for end in _pair()]
+        doors = _pair(socket.SOCK_SEQPACKET)
+        door_end, door_child = [given.enter_context(end) for end in doors]
+        between: dict[int, list[socket.socket]] = {
+            other: [given.enter_context(end) for end in _pair()] for other in self._running
+        }
+        running = _Running(self, number, self._reactor.seconds(), door_end.dup())
         level, count = self._log_level, str(self._workers.count)
         self._reactor.spawnProcess(
             running,
@@ -201,21 +225,16 @@ class WorkerPool:
                 process.LOG: "r",
                 2: "r",
                 process.LINK: link_child.fileno(),
-                process.PORT: self._port.fileno(),
+                process.PORT: port.fileno(),
                 process.DOORWAY: door_child.fileno(),
                 process.BOARD: self._board_fd,
             },
         )
-        link_child.close()
-        door_child.close()
-        link.pid = running.transport.pid
+        running.link = link = self._workers.link(number, running.transport.pid)
         link.on_down = lambda: self._lost(running)
-        for other_number, other in self._running.items():
-            ends = _pair()
-            running.pass_neighbour(other_number, ends[0])
-            other.pass_neighbour(number, ends[1])
-            for end in ends:
-                end.close()
+        for other, (ours, theirs) in between.items():
+            running.pass_neighbour(other, ours)
+            self._running[other].pass_neighbour(number, theirs)
         self._running[number] = running
         process.speak(self._reactor, link_end.detach(), link.mux)
         self._log.info("worker {number} begins: pid {pid}", number=number, pid=link.pid)
@@ -226,7 +245,7 @@ class WorkerPool:
             self._reactor.callLater(_END_SECONDS, running.kill)
 
     def ended(self, running: _Running, reason: Failure) -> None:
-        number = running.link.number
+        number = running.number
         if self._running.get(number) is running:
             del self._running[number]
         self._board.set(number, ABSENT)

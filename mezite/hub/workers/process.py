@@ -41,21 +41,34 @@ _LAST_WORDS_SECONDS: Final = 0.2
 
 
 @define(eq=False)
-class OneProtocol(Factory):
-    """A factory for the one connection that there is."""
+class _OneEnd(Factory):
+    """A factory for the one connection that there is: an end of a socket pair."""
 
     noisy = False
-    protocol_is: Protocol
+    _protocol: Protocol
 
     def buildProtocol(self, addr: object) -> Protocol:
-        return self.protocol_is
+        return _Prepared(self._protocol)
+
+
+@define(eq=False)
+class _Prepared(Protocol):
+    """Makes a transport of Twisted's one for a mux, and leaves it to the mux."""
+
+    _protocol: Protocol
+
+    def makeConnection(self, transport: Any) -> None:
+        transport.bufferSize = transport.SEND_LIMIT = _AT_ONCE
+        # What a mux writes are views of bytes, too, which Twisted's own transports refuse.
+        transport.writeSequence = lambda pieces: transport.write(b"".join(pieces))
+        transport.protocol = self._protocol
+        self._protocol.makeConnection(transport)
 
 
 def speak(reactor: Any, fd: int, protocol: Protocol) -> None:
     """Let a mux speak on a socket between two processes; the descriptor is used up."""
-    server = reactor.adoptStreamConnection(fd, socket.AF_UNIX, OneProtocol(protocol))
+    reactor.adoptStreamConnection(fd, socket.AF_UNIX, _OneEnd(protocol))
     os.close(fd)
-    server.bufferSize = server.SEND_LIMIT = _AT_ONCE
 
 
 @implementer(IReadDescriptor)
