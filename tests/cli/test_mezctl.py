@@ -360,6 +360,18 @@ class StatusTests(MezctlTestCase):
         self.assertIn("(1h ago)", out.replace(" 0m", ""))
         self.assertIn("(in 1d", out)
 
+    def test_workers(self) -> None:
+        """Each worker is told with what it holds, and one that is not there as such."""
+        out = self.mezctl("status").out
+        self.assertRegex(out, "worker 1 +pid 4711, 3 tunnels, 5 streams, 8 connections")
+        self.assertRegex(out, "worker 2 +is being begun again")
+        (row,) = self.mezctl("status", "--format=json").json
+        self.assertEqual(
+            row["workers"][0],
+            {"number": 1, "pid": 4711, "tunnels": 3, "streams": 5, "connections": 8},
+        )
+        self.assertIsNone(row["workers"][1]["pid"])
+
     def test_json(self) -> None:
         """In JSON it is one object."""
         (row,) = self.mezctl("status", "--format=json").json

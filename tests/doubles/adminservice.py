@@ -121,6 +121,10 @@ class AdminDouble:
             authority_expires=NOW + 10 * 86400,
             nodes_known=len(self.nodes),
             users=len(self.users),
+            workers=[
+                pb.HubWorker(number=1, pid=4711, tunnels=3, streams=5, connections=8),
+                pb.HubWorker(number=2),
+            ],
         )
 
     async def create_user(self, call: Call, request: pb.CreateUserRequest) -> pb.CreateUserResponse:
