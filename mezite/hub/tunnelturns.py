@@ -23,9 +23,12 @@ from mezite.wire.transport import TLSTransport
 # A tunnel takes some 4 ms of a core until it is registered: with so many in each turn of the
 # reactor, a session, which takes about forty turns, waits for less than a second.
 BEGUN_IN_A_TURN: Final = 4
-# From here until the agent's node was found in the database. A reactor that never rests lets
-# the database's threads wait for the interpreter, 5 ms each time, and everybody for them.
-UNDER_WAY: Final = 48
+# Handshakes that have begun: enough for agents that are a second away, or slow, at the pace
+# of one core.
+UNDER_WAY: Final = 512
+# Of agents that have made theirs and whose nodes are being looked up. A reactor that never rests
+# lets the database's threads wait for the interpreter, and everybody for them.
+ARRIVING: Final = 32
 # Agents give a dial 10 s, and so does the hub a handshake. Whoever came 6 s ago would
 # perhaps be half done by then, and for nothing.
 LONGEST_WAIT: Final = 6.0
@@ -94,7 +97,9 @@ class TunnelTurns:
             for each, began in self._under_way.items()
             if each.is_arriving and now - began < LONGEST_ARRIVAL
         }
-        free = min(BEGUN_IN_A_TURN, UNDER_WAY - len(self._under_way))
+        arriving = sum(not each.is_shaking_hands for each in self._under_way)
+        is_full = len(self._under_way) >= UNDER_WAY or arriving >= ARRIVING
+        free = 0 if is_full else BEGUN_IN_A_TURN
         while self._waiting and free > 0:
             came, network, transport = self._waiting.popleft()
             self._waiting_of[network] -= 1
@@ -109,7 +114,6 @@ class TunnelTurns:
             self._under_way[transport] = now
             transport.proceed()
         if self._waiting:
-            is_full = len(self._under_way) >= UNDER_WAY
             self._next = self.clock.callLater(_LOOK_SECONDS if is_full else 0, self._take_turn)
 
     def _refuse(self, transport: TLSTransport) -> None:

@@ -13,6 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.hub.tunnelturns import (
+    ARRIVING,
     BEGUN_IN_A_TURN,
     FULL_AFTER,
     LONGEST_WAIT,
@@ -91,6 +92,19 @@ class TunnelTurnsTests(SynchronousTestCase):
         arrivals[0].is_arriving = False
         self.clock.advance(0.01)
         self.assertEqual(arrivals[-1].proceeded, 1)
+
+    def test_the_database_sets_the_pace(self) -> None:
+        """While many wait for their nodes to be looked up, no more begin."""
+        arrivals = self.come(ARRIVING)
+        self.clock.advance(0)
+        for each in arrivals:
+            each.is_shaking_hands = False
+        (next_one,) = self.come()
+        self.clock.advance(0.1)
+        self.assertEqual(next_one.proceeded, 0)
+        arrivals[0].is_arriving = False
+        self.clock.advance(0.1)
+        self.assertEqual(next_one.proceeded, 1)
 
     def test_gone_while_waiting(self) -> None:
         """Who hung up meanwhile takes nobody's turn."""
