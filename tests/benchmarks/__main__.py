@@ -19,6 +19,7 @@ _ALL = (
     "sshcost",
     "idle",
     "recording",
+    "workers",
 )
 
 
