@@ -23,9 +23,14 @@ _SENTENCE: Final = 110
 
 @define(eq=False)
 class Rounds:
-    """What happened to a cluster so far; ``failed`` is how many faults it did not bear."""
+    """
+    What happened to a cluster so far; ``failed`` is how many faults it did not bear.
+
+    ``with_sessions`` has sessions go on through all of it.
+    """
 
     cluster: SpreadCluster
+    with_sessions: bool = field(factory=resumption_is_there)
     failed: int = field(init=False, default=0)
     probe: Probe = field(init=False)
     logs: Logs = field(init=False)
@@ -34,7 +39,7 @@ class Rounds:
     def __attrs_post_init__(self) -> None:
         self.logs = Logs(self.cluster)
         self.observers = [NewSessions(self.cluster), self.logs]
-        if resumption_is_there():
+        if self.with_sessions:
             self.observers.append(OpenSessions(self.cluster))
         self.probe = Probe(self.cluster)
         self.probe.wait(time.monotonic())
