@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mezite.hub.offenders import Offenders
 from mezite.hub.proxied import ProxiedConnection
 from mezite.hub.strangers import Strangers
 from mezite.hub.tunnelturns import TunnelTurns
@@ -24,6 +25,7 @@ from mezite.identity.networks import Networks, lies_in
 from mezite.names import network_of
 from mezite.wire.alpn import Route, route_of
 from mezite.wire.contexts import HubContexts
+from mezite.wire.error import NotTls
 from mezite.wire.records import Piece
 from mezite.wire.secured import Secured
 from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
@@ -69,6 +71,7 @@ class Router(Factory):
         strangers: Strangers | None = None,
     ) -> None:
         self.strangers = Strangers() if strangers is None else strangers
+        self._offenders = Offenders()
         self._routes = dict(routes)
         self.turns = TunnelTurns(clock)
         self._contexts = contexts
@@ -156,6 +159,9 @@ class Router(Factory):
         closed: frozenset[Route] = frozenset(),
     ) -> TLSTransport | None:
         network = network_of(getattr(addr, "host", ""))
+        if self._offenders.are_too_many(network, self._clock.seconds()):
+            self.handshakes_refused += 1
+            return None
         if self.handshakes >= self._handshakes_at_once or (
             network and self._handshakes_of[network] >= self._handshakes_at_once // _SHARE
         ):
@@ -198,6 +204,8 @@ class Router(Factory):
 
         def failed(failure: Failure) -> None:
             over()
+            if network and failure.check(NotTls) is not None:
+                self._offenders.blame(network, self._clock.seconds())
             self._failed(addr, failure)
 
         return TLSTransport(

@@ -28,6 +28,10 @@ class HandshakeFailed(RemoteError):
         self.detail = detail
 
 
+class NotTls(HandshakeFailed):
+    """What came is not even the beginning of a handshake."""
+
+
 class HandshakeTimedOut(TimedOut):
     """The peer did not finish the TLS handshake in time."""
 

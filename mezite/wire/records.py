@@ -23,7 +23,7 @@ from OpenSSL import SSL
 
 from mezite.wire import alpn
 from mezite.wire.contexts import refusal_of
-from mezite.wire.error import HandshakeFailed, detail_of
+from mezite.wire.error import HandshakeFailed, NotTls, detail_of
 
 Piece = bytes | memoryview
 
@@ -60,7 +60,9 @@ class PlainRecords:
         except SSL.WantReadError:
             return False
         except SSL.Error as error:
-            raise HandshakeFailed(refusal_of(self._connection) or detail_of(error)) from error
+            # There is a session as soon as a ClientHello was understood.
+            kind = NotTls if self._connection.get_session() is None else HandshakeFailed
+            raise kind(refusal_of(self._connection) or detail_of(error)) from error
         return True
 
     def forget_peer(self) -> None:

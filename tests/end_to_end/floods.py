@@ -24,6 +24,8 @@ from mezite.wire.websocket import PATH, SUBPROTOCOL
 
 # Not 127.0.0.1, where those come from who are to be served meanwhile.
 SOURCE: Final = "127.0.0.66"
+# Who sends what is no TLS has an address apart, which is soon closed to all that comes from it.
+OFFENDER: Final = "127.0.0.68"
 # Where a balancer is, for the hub that has one.
 BALANCER: Final = "127.0.0.67"
 _PAUSE: Final = 0.5
@@ -141,14 +143,14 @@ async def silent(flood: Flood) -> None:
 
 async def junk(flood: Flood) -> None:
     """What is no TLS."""
-    await _pour(*await flood.connect(tls=False), b"", os.urandom(65536))
+    await _pour(*await flood.connect(tls=False, source=OFFENDER), b"", os.urandom(65536))
 
 
 async def large_hello(flood: Flood) -> None:
     """A ClientHello that says that it is 16 MiB long, in full records."""
     record = b"\x16\x03\x01\x40\x00" + bytes(16384)
     head = b"\x16\x03\x01\x00\x04" + b"\x01\xff\xff\xff"
-    await _pour(*await flood.connect(tls=False), head, record * 4)
+    await _pour(*await flood.connect(tls=False, source=OFFENDER), head, record * 4)
 
 
 async def handshakes(flood: Flood) -> None:
