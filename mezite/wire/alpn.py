@@ -16,6 +16,8 @@ from typing import Final
 H2: Final = b"h2"
 HTTP_1_1: Final = b"http/1.1"
 MEZITE_SSH: Final = b"mezite-ssh"
+# The same, over a connection that can be resumed.
+MEZITE_SSH_RESUME: Final = b"mezite-ssh-resume"
 MEZITE_TUNNEL: Final = b"mezite-tunnel"
 MEZITE_CLUSTER_TUNNEL: Final = b"mezite-cluster-tunnel"
 MEZITE_AUTH: Final = b"mezite-auth"
@@ -57,6 +59,7 @@ _ROUTES: Final[Mapping[bytes, Route]] = {
     H2: Route.WEB,
     HTTP_1_1: Route.WEB,
     MEZITE_SSH: Route.SSH,
+    MEZITE_SSH_RESUME: Route.SSH,
     MEZITE_TUNNEL: Route.TUNNEL,
     MEZITE_CLUSTER_TUNNEL: Route.CLUSTER_TUNNEL,
     MEZITE_AUTH: Route.AUTH,

@@ -1,0 +1,434 @@
+"""
+A transport that outlives what carries it.
+
+A :class:`ResumableTransport` puts a :class:`~mezite.resume.link.Link` on one
+transport after the other, its *legs*, and looks to a protocol like one TCP connection.
+Where the next leg comes from, and for how long it is waited for, is its owner's
+to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mezite.resume.error import RemoteResumeError
+from mezite.resume.link import FULL, RELIEVED, Event, Link
+
+# What came and was not acknowledged by its size is after so long: a sign of life, too, where
+# 256 KiB take long.
+ACKNOWLEDGE_SECONDS: Final = 1.0
+# After so much silence the other end is asked whether it is there.
+ASK_SECONDS: Final = 6.0
+# Without an answer within so long, what carries the connection is taken for dead.
+ANSWER_SECONDS: Final = 9.0
+_LOOK_SECONDS: Final = 3.0
+
+
+@implementer(ITCPTransport, IConsumer, IPushProducer)
+class ResumableTransport:
+    """
+    One connection.
+
+    ``on_cut`` is called when a leg is gone and the connection is not over;
+    ``on_over`` once, when there is nothing left to carry.
+    No method here calls the protocol back before it returns, but ``attach``,
+    ``carry`` and ``give_up``.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        on_cut: Callable[[], None],
+        on_over: Callable[[], None],
+        is_client: bool = False,
+    ) -> None:
+        """
+        :param is_client: the side that dials. It looks into silence, and what it ends it
+            does not come back for.
+        """
+        self.link = Link()
+        self.disconnecting = False
+        self._clock = clock
+        self._on_cut = on_cut
+        self._on_over = on_over
+        self._is_client = is_client
+        self._protocol: IProtocol | None = None
+        self._leg: _Leg | None = None
+        self._producer: Any = None
+        self._is_producer_paused = False
+        self._is_reading_paused = False
+        self._is_over = False
+        self._acknowledging: IDelayedCall | None = None
+        self._looking: IDelayedCall | None = None
+        self._heard_at = 0.0
+        self._asked_at: float | None = None
+        self._address: tuple[Any, Any] = (None, None)
+
+    # To the owner.
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether there is a leg now."""
+        return self._leg is not None
+
+    def attach(self, protocol: IProtocol) -> None:
+        """Let this protocol speak on the connection; to be called once."""
+        self._protocol = protocol
+        protocol.makeConnection(self)
+
+    def carry(self, transport: Any, received: int, rest: bytes = b"") -> None:
+        """
+        Go on over this transport, whose greeting is over.
+
+        A leg that is there is dropped: the newest is the one that lives.
+
+        :param received: how many of our bytes the peer said that it has.
+        :param rest: what came behind the greeting.
+        :raises RemoteResumeError: if that cannot be.
+        """
+        # If this raises, nothing has changed.
+        self.link.carried(received)
+        before, self._leg = self._leg, None
+        self._cancel_timers()
+        if before is not None:
+            before.own.abortConnection()
+        self._address = transport.getPeer(), transport.getHost()
+        leg = self._leg = _Leg(self, transport)
+        self._heard_at = self._clock.seconds()
+        self._asked_at = None
+        if self._is_client:
+            self._look()
+        transport.attach(leg)
+        if self._leg is not leg:
+            return
+        self._flush()
+        if rest:
+            self._received(leg, rest)
+        if self._leg is leg:
+            if self._is_reading_paused:
+                transport.pauseProducing()
+            else:
+                transport.resumeProducing()
+            self._apply_pressure()
+
+    def give_up(self, reason: Failure) -> None:
+        """Nobody comes for it any more."""
+        self._end(reason)
+
+    # ITransport and ITCPTransport.
+
+    def write(self, data: bytes) -> None:
+        if not data or not self.link.is_writable or self._protocol is None:
+            return
+        self.link.send(data)
+        self._flush()
+        self._apply_pressure()
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        self.write(b"".join(iovec))
+
+    def loseConnection(self) -> None:
+        """
+        End after what was written, and read no more.
+
+        An agent's protocol is told when the other end has all of it, or when nothing
+        carries the connection: what was written is kept for a client that returns.
+        """
+        if self.disconnecting:
+            return
+        self.disconnecting = True
+        self.loseWriteConnection()
+        if self._is_client and not self._is_over:
+            self._reset()
+            self._clock.callLater(0, self._end, Failure(ConnectionDone()))
+        elif self._leg is None:
+            self._tell_lost_soon(Failure(ConnectionDone()))
+
+    def loseWriteConnection(self) -> None:
+        if self.link.is_writable:
+            self.link.finish()
+            self._flush()
+            if self.link.is_over:
+                self._end(Failure(ConnectionDone()))
+
+    def abortConnection(self) -> None:
+        """Drop it for good; unless its end was said, which the peer may still come for."""
+        if self._is_over:
+            return
+        self.disconnecting = True
+        if self.link.is_writable or self._is_client:
+            self._reset()
+            self._clock.callLater(0, self._end, Failure(ConnectionAborted()))
+        else:
+            self._tell_lost_soon(Failure(ConnectionAborted()))
+
+    def getPeer(self) -> Any:
+        return self._address[0]
+
+    def getHost(self) -> Any:
+        return self._address[1]
+
+    def getTcpNoDelay(self) -> bool:
+        """Always: nothing is held back."""
+        return True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Do nothing."""
+
+    def getTcpKeepAlive(self) -> bool:
+        """Always: the legs see to it."""
+        return True
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Do nothing."""
+
+    # IPushProducer: the protocol slows the peer down.
+
+    def pauseProducing(self) -> None:
+        self._is_reading_paused = True
+        if self._leg is not None:
+            self._leg.own.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._is_reading_paused = False
+        # Silence while nobody listened means nothing.
+        self._heard_at, self._asked_at = self._clock.seconds(), None
+        if self._leg is not None:
+            self._leg.own.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    # IConsumer: the peer slows the producer down.
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self._producer is not None:
+            raise RuntimeError(f"{self._producer!r} is already registered")
+        if not streaming:
+            raise NotImplementedError("a resumable connection is for producers that push")
+        if self._protocol is None or not self.link.is_writable:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        self._is_producer_paused = False
+        self._apply_pressure()
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+        self._is_producer_paused = False
+
+    def _apply_pressure(self) -> None:
+        if self._producer is None:
+            return
+        leg, waiting = self._leg, self.link.unacknowledged
+        if self._is_producer_paused:
+            if leg is not None and not leg.is_full and waiting < RELIEVED:
+                self._is_producer_paused = False
+                self._producer.resumeProducing()
+        elif leg is None or leg.is_full or waiting >= FULL:
+            self._is_producer_paused = True
+            self._producer.pauseProducing()
+
+    # From the leg.
+
+    def _received(self, leg: _Leg, data: bytes) -> None:
+        if leg is not self._leg:
+            return
+        self._heard_at = self._clock.seconds()
+        self._asked_at = None
+        try:
+            events = self.link.receive(data)
+        except RemoteResumeError as error:
+            self._log.warn("a resumable connection broke: {error}", error=error)
+            self._drop_leg()
+            self._end(Failure(error))
+            return
+        for event in events:
+            if isinstance(event, memoryview):
+                self._deliver(bytes(event))
+            elif event is Event.ENDED:
+                self._peer_ended()
+            else:
+                self._end(Failure(ConnectionLost("the other end dropped the connection")))
+                return
+        if self.link.is_over:
+            self._flush()
+            self._end(Failure(ConnectionDone()))
+            return
+        if self._leg is leg:
+            self._flush()
+            if self.link.owes_acknowledgement and self._acknowledging is None:
+                self._acknowledging = self._clock.callLater(ACKNOWLEDGE_SECONDS, self._acknowledge)
+        self._apply_pressure()
+
+    def _deliver(self, data: bytes) -> None:
+        if self._protocol is None or self.disconnecting:
+            return
+        try:
+            self._protocol.dataReceived(data)
+        except Exception:
+            failure = Failure()
+            self._log.failure("a bug ended a resumable connection", failure=failure)
+            self._reset()
+            self._end(failure)
+
+    def _peer_ended(self) -> None:
+        protocol = IHalfCloseableProtocol(self._protocol, None)
+        if protocol is not None and not self.disconnecting:
+            protocol.readConnectionLost()
+            return
+        if self.link.is_writable:
+            self.link.finish()
+        self._tell_lost(Failure(ConnectionDone()))
+
+    def _leg_lost(self, leg: _Leg) -> None:
+        if leg is not self._leg:
+            return
+        self._leg = None
+        self.link.cut()
+        self._cancel_timers()
+        if self._is_over:
+            return
+        self._apply_pressure()
+        if self.disconnecting:
+            self._tell_lost_soon(Failure(ConnectionDone()))
+        self._on_cut()
+
+    # How it is done.
+
+    def _flush(self) -> None:
+        output = self.link.take_output()
+        if self._leg is not None:
+            for piece in output:
+                self._leg.own.write(piece)
+
+    def _reset(self) -> None:
+        """Tell the peer that it need not come back, before the process may end."""
+        if not self.link.is_over:
+            self.link.reset()
+            self._flush()
+        leg, self._leg = self._leg, None
+        self.link.cut()
+        self._cancel_timers()
+        if leg is not None:
+            leg.close()
+
+    def _acknowledge(self) -> None:
+        self._acknowledging = None
+        self.link.acknowledge()
+        self._flush()
+
+    def _look(self) -> None:
+        """Ask for a sign of life, or give the leg up, if it is time."""
+        self._looking = self._clock.callLater(_LOOK_SECONDS, self._look)
+        if self._is_reading_paused or self._leg is None:
+            return
+        now = self._clock.seconds()
+        # A process that was stopped for an hour asks before it believes that.
+        if self._asked_at is None:
+            if now - self._heard_at >= ASK_SECONDS:
+                self._asked_at = now
+                self.link.ping()
+                self._flush()
+        elif now - self._asked_at >= ANSWER_SECONDS:
+            self._log.info("nothing came for {seconds:.0f} s", seconds=now - self._heard_at)
+            self._drop_leg()
+            self._apply_pressure()
+            self._on_cut()
+
+    def _drop_leg(self) -> None:
+        leg, self._leg = self._leg, None
+        self.link.cut()
+        self._cancel_timers()
+        if leg is not None:
+            leg.own.abortConnection()
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._acknowledging, self._looking):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._acknowledging = self._looking = None
+
+    def _tell_lost_soon(self, reason: Failure) -> None:
+        self._clock.callLater(0, self._tell_lost, reason)
+
+    def _tell_lost(self, reason: Failure) -> None:
+        protocol, self._protocol = self._protocol, None
+        producer, self._producer = self._producer, None
+        if protocol is None:
+            return
+        self.disconnecting = True
+        if producer is not None:
+            producer.stopProducing()
+        try:
+            protocol.connectionLost(reason)
+        except Exception:
+            self._log.failure("connectionLost failed on a resumable connection")
+
+    def _end(self, reason: Failure) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        leg, self._leg = self._leg, None
+        self.link.cut()
+        self._cancel_timers()
+        if leg is not None:
+            leg.close()
+        self._tell_lost(reason)
+        self._on_over()
+
+
+@implementer(IPushProducer)
+@define(eq=False)
+class _Leg(Protocol):
+    """The protocol on what carries the connection for a while, and the producer of its bytes."""
+
+    _owner: ResumableTransport
+    own: Any
+    is_full: bool = field(init=False, default=False)
+
+    def connectionMade(self) -> None:
+        self.own.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._owner._received(self, data)
+
+    def close(self) -> None:
+        """What was written last still leaves."""
+        self.own.unregisterProducer()
+        self.own.resumeProducing()
+        self.own.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._owner._leg_lost(self)
+
+    def pauseProducing(self) -> None:
+        self.is_full = True
+        self._owner._apply_pressure()
+
+    def resumeProducing(self) -> None:
+        self.is_full = False
+        self._owner._apply_pressure()
+
+    def stopProducing(self) -> None:
+        """``connectionLost`` says so, too."""
