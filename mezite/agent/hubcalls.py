@@ -8,7 +8,7 @@ do when it is gone, is its owners' business.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from attrs import field, frozen
@@ -23,6 +23,7 @@ from mezite.recording.recordings import SessionRecord
 from mezite.rpc.channel import GrpcChannel
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
+from mezite.ssh.fields import printable
 from mezite.ssh.sessionwatch import SessionBounds
 
 # Every call has this long, then no answer is an answer.
@@ -49,6 +50,27 @@ class Heard:
 
     seconds: float
     generation: int
+
+
+@frozen
+class Living:
+    """A session that was begun and has not ended, as the hub hears of it."""
+
+    session_id: str
+    user: str
+    login: str
+    requests: tuple[str, ...]
+    # POSIX seconds.
+    certificate_ends: int
+
+    def message(self) -> pb.LivingSession:
+        return pb.LivingSession(
+            session_id=self.session_id,
+            user=self.user,
+            login=self.login,
+            request_ids=self.requests,
+            certificate_expires=self.certificate_ends,
+        )
 
 
 @frozen
@@ -136,6 +158,16 @@ class HubCalls:
         record = SessionRecord(_recording(answer.recording), answer.record_input)
         withheld = frozenset(answer.withheld_extensions)
         return SessionPermit(answer.allowed, answer.reason, bounds, record, withheld)
+
+    async def resume(self, session_id: str, living: Living) -> SessionPermit:
+        """Ask whether this session may go on over the stream that the hub gave this id."""
+        answer = await self.client.resume_session(session_id, living.message())
+        return SessionPermit(answer.allowed, answer.reason)
+
+    async def report(self, living: Iterable[Living]) -> list[tuple[str, str]]:
+        """Tell which sessions live on; gives the ids of those that are to end, and why."""
+        answer = await self.client.report_sessions([each.message() for each in living])
+        return [(each.session_id, printable(each.reason.encode())) for each in answer.ended]
 
 
 def _facts(report: NodeReport) -> pb.NodeFacts:

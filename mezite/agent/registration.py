@@ -51,7 +51,7 @@ class Registration:
     ``open_channel`` opens a stream to the auth service and gives the channel
     on it; it raises :class:`~mezite.error.Unavailable` when the tunnel is down.
     ``generation`` is that of the node's certificates, and ``hub_has`` is told the
-    hub's with each answer.
+    hub's with each answer. ``on_registered`` is called each time the hub has taken it.
     """
 
     _log = Logger()
@@ -62,6 +62,7 @@ class Registration:
     open_channel: Callable[[], GrpcChannel] = field(repr=False)
     generation: Callable[[], int] = lambda: 0
     hub_has: Callable[[int], None] = lambda _: None
+    on_registered: Callable[[], None] = lambda: None
     condition: Condition = field(repr=False, factory=Condition)
     uniform: Callable[[float, float], float] = random.uniform
     is_registered: bool = field(init=False, default=False)
@@ -128,6 +129,7 @@ class Registration:
                 self.is_registered = self.was_registered = True
                 self.condition.connected()
                 failures = 0
+                self.on_registered()
                 self._log.info("tunnel up: the hub knows this node as {node}", node=self.node)
                 while True:
                     self.hub_has(heard.generation)

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from mezite.agent import resumption
 from mezite.agent.accounts import SystemAccounts
 from mezite.agent.authorizer import HubAuthorizer
 from mezite.agent.commandlabels import CommandLabels
@@ -39,6 +40,7 @@ from mezite.agent.readmission import (
 from mezite.agent.recordingservice import RecordingService
 from mezite.agent.renewal import RenewalService
 from mezite.agent.report import Machine, NodeReport
+from mezite.agent.resumption import ResumableSessions
 from mezite.agent.sessionends import OpenSessions
 from mezite.agent.sshd import NodeSshFactory
 from mezite.agent.state import Membership, NodeKeys, StateDirectory
@@ -213,6 +215,10 @@ class AgentService(MultiService):
             banner=self._banner,
             node=membership.identity.node,
             open_sessions=self._sessions,
+            on_admitted=lambda avatar: resumable.admitted(avatar),
+        )
+        resumable = ResumableSessions(
+            ssh.serve, self._sessions, lambda: tunnel.calls, self._reactor
         )
 
         readmission = Readmission(
@@ -245,7 +251,12 @@ class AgentService(MultiService):
             clock=self._reactor,
             wall_clock=self._wall_clock,
             endpoint=lambda: self._endpoint(current.membership),
-            services={"ssh": ssh.serve, "end-session": self._sessions.serve},
+            services={
+                "ssh": ssh.serve,
+                "end-session": self._sessions.serve,
+                resumption.SERVICE: resumable.serve,
+            },
+            on_registered=resumable.tunnel_up,
             on_unwelcome=lambda: self._mend(readmission),
             hub_has=lambda generation: renewal.hub_has(generation),
             on_up=recording.uploads.tunnel_up,

@@ -168,6 +168,7 @@ class NodeSshFactory:
     :param is_gateway: whether other machines may connect to forwarded ports.
     :param banner: what people read before they are let in.
     :param open_sessions: what the hub ends sessions through.
+    :param on_admitted: told of each person who is in.
     """
 
     host_key: ReplaceableHostKey
@@ -186,6 +187,7 @@ class NodeSshFactory:
     destinations: Any = None
     ports: Any = None
     sockets_of: Callable[[Account], Any] | None = None
+    on_admitted: Callable[[NodeAvatar], None] = lambda _: None
 
     def serve(self, header: StreamHeader) -> ServerTransport:
         """The server's end of a stream that begins with this header."""
@@ -209,6 +211,7 @@ class NodeSshFactory:
         return made
 
     def _connection(self, avatar: NodeAvatar) -> NodeConnection:
+        self.on_admitted(avatar)
         setting = SessionSetting(
             make_process=lambda channel: SessionProcess(self.reactor, channel),
             account=avatar.account,

@@ -53,6 +53,7 @@ class TunnelService(Service):
     of the service in its header. ``report`` is what the node says of itself with
     each sign of life. ``on_unwelcome`` is called when the hub
     keeps ending tunnels before they are of use, or is another cluster's.
+    ``on_registered`` is called each time the hub has taken the node's registration.
     ``hub_has`` is told the generation of the hub's authorities. ``hubs`` are the
     addresses to dial; without them it is the one where the node joined.
     """
@@ -68,6 +69,7 @@ class TunnelService(Service):
     on_unwelcome: Callable[[], None] = field(repr=False)
     hub_has: Callable[[int], None] = field(repr=False, default=lambda _: None)
     on_up: Callable[[], None] = field(repr=False, default=lambda: None)
+    on_registered: Callable[[], None] = field(repr=False, default=lambda: None)
     condition: Condition = field(repr=False, factory=Condition)
     hubs: HubAddresses | None = field(repr=False, default=None)
     uniform: Callable[[float, float], float] = random.uniform
@@ -156,6 +158,7 @@ class TunnelService(Service):
             open_channel=lambda: self._open_channel(mux),
             generation=lambda: self.current.membership.generation,
             hub_has=self.hub_has,
+            on_registered=self.on_registered,
             condition=self.condition,
             uniform=self.uniform,
         )

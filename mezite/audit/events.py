@@ -74,6 +74,7 @@ class EventType(enum.Enum):
     SESSION_END = ("session.end", "MZ1501I")
     SESSION_TERMINATED = ("session.terminated", "MZ1502I")
     SESSION_WATCHED = ("session.watched", "MZ1503I")
+    SESSION_RESUMED = ("session.resumed", "MZ1504I")
     LOCK_CREATED = ("lock.created", "MZ1600I")
     LOCK_DELETED = ("lock.deleted", "MZ1601I")
     LOCK_EXPIRED = ("lock.expired", "MZ1602I")

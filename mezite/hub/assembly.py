@@ -29,6 +29,8 @@ from mezite.hub.presence import Presence
 from mezite.hub.readiness import Readiness
 from mezite.hub.recordings import HubRecordings
 from mezite.hub.reports import Reports
+from mezite.hub.resumption import ParkedSessions
+from mezite.hub.resumptionservice import ResumptionMethods
 from mezite.hub.router import Router
 from mezite.hub.services import Services, Setting, make_services
 from mezite.hub.sessionreview import SessionReview
@@ -63,6 +65,7 @@ class HubParts:
     upkeep: NodeUpkeep
     webhooks: Webhooks
     live: LiveSessions
+    parking: ParkedSessions
     recordings: HubRecordings
     review: SessionReview
     opener: SessionOpener
@@ -113,9 +116,14 @@ def assemble(setting: Setting) -> HubParts:
     sessions = SessionMethods(
         services.access, live, recordings.keeping, services.trail, setting.wall_clock
     )
+    parking = ParkedSessions(live, registry, clock, over=lambda session: opener.over(session))
+    resumption = ResumptionMethods(
+        services.access, live, parking, directory, store.audit, services.trail
+    )
+    begun = {**sessions.handlers(), **resumption.handlers()}
     table = review.watching(
         method_table(
-            setting, services, registry, workers, directory, presence, sessions, audit, recordings
+            setting, services, registry, workers, directory, presence, begun, audit, recordings
         )
     )
     feeder = Feeder(
@@ -132,6 +140,7 @@ def assemble(setting: Setting) -> HubParts:
         access=services.access,
         live=live,
         servers=servers,
+        parking=parking,
         trail=services.trail,
         metrics=metrics,
         clock=clock,
@@ -205,6 +214,7 @@ def assemble(setting: Setting) -> HubParts:
         upkeep,
         webhooks,
         live,
+        parking,
         recordings,
         review,
         opener,

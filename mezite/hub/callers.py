@@ -78,6 +78,8 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "AgentHeartbeat": Permission.NODE,
     "DeregisterAgent": Permission.NODE,
     "AuthorizeSession": Permission.NODE,
+    "ResumeSession": Permission.NODE,
+    "ReportSessions": Permission.NODE,
     "ListUsers": Permission.AUDITOR,
     "ListTokens": Permission.AUDITOR,
     "GetStatus": Permission.AUDITOR,

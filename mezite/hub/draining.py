@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mezite.error import MeziteError
-from mezite.hub.livesessions import GOODBYE_SECONDS, LiveSessions
+from mezite.hub.livesessions import GOODBYE_SECONDS, LiveSession, LiveSessions
 from mezite.hub.tunnels import Tunnel, TunnelRegistry
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.rpc.streamheader import encode
@@ -49,7 +49,11 @@ def spread_of(tunnels: int) -> float:
 
 @define(eq=False)
 class Draining:
-    """One hub's last minutes."""
+    """
+    One hub's last minutes.
+
+    Sessions that can be resumed have no end here: they are cut at the last moment.
+    """
 
     _log = Logger()
 
@@ -75,19 +79,26 @@ class Draining:
             return
         self._log.info(
             "draining: agents sent away: {tunnels}; sessions that have {grace:g} s: {sessions}",
-            sessions=len(self.live),
+            sessions=len(self._staying()),
             grace=self.grace,
             tunnels=len(self.registry),
         )
         spread = spread_of(len(self.registry))
         for tunnel in self.registry:
             self._tell(tunnel, SOONEST_SECONDS + self.uniform(0, spread))
-        await self._wait(self.grace, lambda: not len(self.live))
-        for session in self.live:
+        await self._wait(self.grace, lambda: not self._staying())
+        for session in self._staying():
             self.live.end(session, _SENTENCE)
         # One look more than they are given.
-        await self._wait(GOODBYE_SECONDS + 2 * LOOK_SECONDS, lambda: not len(self.live))
+        await self._wait(GOODBYE_SECONDS + 2 * LOOK_SECONDS, lambda: not self._staying())
+        for session in self.live:
+            # It goes on over the hub that comes next.
+            session.way.cut()
         await self._wait(LEAVING_SECONDS, lambda: not len(self.registry))
+
+    def _staying(self) -> list[LiveSession]:
+        """Sessions that end with this hub; nobody waits for those that can be resumed."""
+        return [session for session in self.live if not session.is_resumable]
 
     async def _wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
         deadline = self.clock.seconds() + seconds

@@ -16,11 +16,13 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from mezite.audit.events import Actor
+from mezite.audit.events import Actor, AuditEvent, EventType
+from mezite.auth.trail import AuditTrail
 from mezite.error import LimitReached
 from mezite.identity.locks import Attempt
 from mezite.names import LoginName, RoleName, UserName
 from mezite.store.records import NodeRecord
+from mezite.wire.splice import Spliced
 
 # Each has a TLS connection of its own: no hub has more sockets.
 SESSIONS_LIMIT: Final = 65_536
@@ -66,8 +68,18 @@ class LiveSession:
     # The access requests in the user's SSH certificate, once the agent has told them.
     carried: frozenset[str] | None = None
     is_recorded: bool = False
+    # Its agent keeps it when its way is cut (mezite.hub.resumption).
+    is_resumable: bool = False
+    # Bytes that went each way over ways that are gone: to the node, to the user.
+    carried_before: tuple[int, int] = (0, 0)
     # Why it is being ended, once it is.
     ending: str | None = None
+
+    def count(self, relayed: Spliced | None) -> None:
+        """A way of it is gone, over which these bytes went."""
+        if relayed is not None:
+            to_node, to_user = self.carried_before
+            self.carried_before = to_node + relayed.from_left, to_user + relayed.from_right
 
     @property
     def user(self) -> UserName:
@@ -102,6 +114,13 @@ class LiveSessions:
         """Those of one user, the oldest first."""
         return tuple(self._by_user.get(user, {}).values())
 
+    def number_of(self, user: UserName, but: LiveSession) -> int:
+        """How many sessions of a user count, without this one: not what may go on as another."""
+        return sum(
+            each is not but and (each.login is not None or not each.is_resumable)
+            for each in self.of(user)
+        )
+
     def check_room(self) -> None:
         """:raises LimitReached: when there is none for one more."""
         if len(self._sessions) >= SESSIONS_LIMIT:
@@ -112,8 +131,9 @@ class LiveSessions:
         self._by_user.setdefault(session.user, {})[session.session_id] = session
 
     def remove(self, session: LiveSession) -> None:
-        if self._sessions.pop(session.session_id, None) is None:
+        if self._sessions.get(session.session_id) is not session:
             return
+        del self._sessions[session.session_id]
         theirs = self._by_user[session.user]
         del theirs[session.session_id]
         if not theirs:
@@ -126,7 +146,7 @@ class LiveSessions:
         Whoever ends the person's SSH is asked to, since only they can speak to the person.
         Whether they do or not, the way is cut after :data:`GOODBYE_SECONDS`.
         """
-        if session.ending is not None or session.session_id not in self._sessions:
+        if session.ending is not None or self.find(session.session_id) is not session:
             return False
         session.ending = reason
         self._log.info(
@@ -147,3 +167,17 @@ class LiveSessions:
             take_back()
         if self._sessions.get(session.session_id) is session:
             session.way.cut()
+
+
+def limit_event(
+    trail: AuditTrail, visitor: Visitor, record: NodeRecord, error: Exception
+) -> AuditEvent:
+    """What the audit says of a session too many."""
+    return trail.event(
+        EventType.AUTHZ_DENIED,
+        visitor.actor,
+        target=record.agent_id,
+        node=record.name,
+        success=False,
+        error=str(error),
+    )

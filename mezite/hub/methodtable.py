@@ -15,7 +15,7 @@ from mezite.hub.adminservice import AdminService
 from mezite.hub.apitokenservice import ApiTokenMethods
 from mezite.hub.auditkeeping import AuditKeeping
 from mezite.hub.auditservice import AuditMethods
-from mezite.hub.authservice import AuthService, methods
+from mezite.hub.authservice import AuthService, Handler, methods
 from mezite.hub.callers import Callers
 from mezite.hub.callerservice import CallerMethods
 from mezite.hub.caservice import AuthorityMethods
@@ -29,7 +29,6 @@ from mezite.hub.recordings import HubRecordings
 from mezite.hub.requestservice import RequestMethods
 from mezite.hub.roleservice import RoleMethods
 from mezite.hub.services import Services, Setting
-from mezite.hub.sessionservice import SessionMethods
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.workers.control import Workers
 from mezite.rpc.server import Method
@@ -42,7 +41,7 @@ def method_table(
     workers: Workers,
     directory: NodeDirectory,
     presence: Presence,
-    sessions: SessionMethods,
+    sessions: Mapping[str, Handler],
     keeping: AuditKeeping,
     recordings: HubRecordings,
 ) -> Mapping[str, Method]:
@@ -122,7 +121,7 @@ def method_table(
         RequestMethods(services.requests).handlers(),
         authorities.handlers(),
         proofs.handlers(),
-        sessions.handlers(),
+        sessions,
         recordings.methods.handlers(),
         openssh.handlers(),
         locks.handlers(),

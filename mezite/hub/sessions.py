@@ -21,10 +21,11 @@ from mezite.auth.access import AccessService, Ruling
 from mezite.auth.trail import AuditTrail
 from mezite.error import MeziteError
 from mezite.hub.error import AccessRefused, HubStopping, SessionLimitReached, UnknownNode
-from mezite.hub.livesessions import LiveSession, LiveSessions, Visitor
+from mezite.hub.livesessions import LiveSession, LiveSessions, Visitor, limit_event
 from mezite.hub.metrics import HubMetrics
 from mezite.hub.nodes import NodeDirectory, did_you_mean, shown
 from mezite.hub.openssh.servers import OpenSshServers
+from mezite.hub.resumption import ParkedSessions
 from mezite.hub.ways import TunnelWay
 from mezite.identity.roles import Decision
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
@@ -49,6 +50,7 @@ class SessionOpener:
         access: AccessService,
         live: LiveSessions,
         servers: OpenSshServers,
+        parking: ParkedSessions,
         trail: AuditTrail,
         metrics: HubMetrics,
         clock: IReactorTime,
@@ -58,17 +60,20 @@ class SessionOpener:
         self._access = access
         self._live = live
         self._servers = servers
+        self._parking = parking
         self._trail = trail
         self._metrics = metrics
         self._clock = clock
         self._wall_clock = wall_clock
         self._is_stopping = False
 
-    async def open(self, visitor: Visitor, wanted: str) -> LiveSession:
+    async def open(self, visitor: Visitor, wanted: str, *, can_resume: bool = False) -> LiveSession:
         """
         A session on the node that is wanted, by name or agent id.
 
-        It is to be given to :meth:`carry` or :meth:`abandon` at once.
+        With ``can_resume`` it may turn out to be one that goes on; the session that
+        comes says whether its way can do that. It is to be given to :meth:`carry` or
+        :meth:`abandon` at once.
 
         :raises UnknownNode: there is none, or the user may not reach it; which
             of the two is in the log, and not told.
@@ -81,7 +86,7 @@ class SessionOpener:
             session = await within(
                 self._clock,
                 _OPENING_SECONDS,
-                self._open(visitor, wanted),
+                self._open(visitor, wanted, can_resume),
                 doing="finding the node",
             )
         except MeziteError as error:
@@ -104,7 +109,7 @@ class SessionOpener:
         )
         return session
 
-    async def _open(self, visitor: Visitor, wanted: str) -> LiveSession:
+    async def _open(self, visitor: Visitor, wanted: str, can_resume: bool) -> LiveSession:
         record = await self._directory.find_exactly(wanted)
         ruling = Ruling(Decision(False, ""))
         if record is not None:
@@ -117,7 +122,10 @@ class SessionOpener:
             # The same way for both, that it may not be seen from the time that it takes.
             others = await self._access.reachable(visitor.user, await self._directory.stored())
             raise out_of_reach(wanted, others, ruling.hint)
-        await self._check_number(visitor, record, ruling)
+        is_resumable = can_resume and record.has_agent
+        # One that goes on is not one more: of those the agent asks (mezite.hub.sessionservice).
+        if not is_resumable:
+            await self._check_number(visitor, record, ruling)
         if self._is_stopping:
             raise HubStopping()
         # From here to the end nothing waits, so that nothing is decided on what was.
@@ -127,20 +135,23 @@ class SessionOpener:
             session_id=session_id,
             visitor=visitor,
             node=record,
-            way=self._way(session_id, visitor, record),
+            way=self._way(session_id, visitor, record, is_resumable),
             since=self._wall_clock(),
             roles=ruling.roles,
+            is_resumable=is_resumable,
         )
         self._live.add(session)
         return session
 
-    def _way(self, session_id: str, visitor: Visitor, record: NodeRecord) -> Any:
+    def _way(
+        self, session_id: str, visitor: Visitor, record: NodeRecord, is_resumable: bool
+    ) -> Any:
         if not record.has_agent:
             return self._servers.way(session_id, visitor, record)
         tunnel = self._directory.tunnel_to(record, self._wall_clock())
         stream = tunnel.open_stream(visitor.user)
         header = StreamHeader(
-            service="ssh",
+            service="ssh-resume" if is_resumable else "ssh",
             session_id=session_id,
             user=visitor.user.text,
             client_address=visitor.address,
@@ -153,16 +164,7 @@ class SessionOpener:
         if most is None or len(self._live.of(visitor.user)) < most:
             return
         error = SessionLimitReached(most)
-        await self._trail.record(
-            self._trail.event(
-                EventType.AUTHZ_DENIED,
-                visitor.actor,
-                target=record.agent_id,
-                node=record.name,
-                success=False,
-                error=str(error),
-            )
-        )
+        await self._trail.record(limit_event(self._trail, visitor, record, error))
         raise error
 
     def refuse_all(self) -> None:
@@ -175,7 +177,11 @@ class SessionOpener:
         try:
             relayed = await session.way.carry(transport)
         finally:
-            self._over(session, relayed)
+            if session.is_resumable and (relayed is None or not relayed.is_finished):
+                self._count(relayed)
+                self._parking.cut(session, relayed)
+            else:
+                self._over(session, relayed)
 
     def abandon(self, session: LiveSession) -> None:
         """Nobody came for this session."""
@@ -183,27 +189,37 @@ class SessionOpener:
         self._over(session, None)
 
     async def close(self) -> None:
-        """The hub stops: note that every session is over, while that can be noted."""
+        """The hub stops: note which sessions are over, while that can be noted."""
         for session in self._live:
             self._live.remove(session)
-            await self._note_end(session, None)
+            # Those that can be resumed are not.
+            if not session.is_resumable or session.ending is not None:
+                await self._note_end(session)
 
-    def _over(self, session: LiveSession, relayed: Spliced | None) -> None:
-        if self._live.find(session.session_id) is None:
-            return
-        self._live.remove(session)
+    def over(self, session: LiveSession) -> None:
+        """A session that nothing carries has ended."""
+        self._over(session, None)
+
+    def _count(self, relayed: Spliced | None) -> None:
         if relayed is not None:
             counters = self._metrics.relayed
             counters.labels("to_node").inc(relayed.from_left)
             counters.labels("to_user").inc(relayed.from_right)
-        self._log.info("session {session_id} ended", session_id=session.session_id)
-        background(
-            self._note_end(session, relayed), doing=f"noting the end of {session.session_id}"
-        )
 
-    async def _note_end(self, session: LiveSession, relayed: Spliced | None) -> None:
+    def _over(self, session: LiveSession, relayed: Spliced | None) -> None:
+        self._count(relayed)
+        # Another carries it on, or it is over already.
+        if self._live.find(session.session_id) is not session:
+            return
+        self._live.remove(session)
+        self._log.info("session {session_id} ended", session_id=session.session_id)
+        session.count(relayed)
+        background(self._note_end(session), doing=f"noting the end of {session.session_id}")
+
+    async def _note_end(self, session: LiveSession) -> None:
         if not session.is_recorded:
             return
+        to_node, to_user = session.carried_before
         await self._trail.record(
             self._trail.event(
                 EventType.SESSION_END,
@@ -213,8 +229,8 @@ class SessionOpener:
                 login=session.login or "",
                 session_id=session.session_id,
                 seconds=round(self._wall_clock() - session.since),
-                bytes_to_node=0 if relayed is None else relayed.from_left,
-                bytes_to_user=0 if relayed is None else relayed.from_right,
+                bytes_to_node=to_node,
+                bytes_to_user=to_user,
                 reason=session.ending or "",
             )
         )

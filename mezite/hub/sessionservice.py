@@ -18,7 +18,8 @@ from mezite.auth.trail import AuditTrail
 from mezite.error import LocalError, MeziteError, NotFound
 from mezite.hub.authservice import Handler, page
 from mezite.hub.callers import Subject
-from mezite.hub.livesessions import LiveSession, LiveSessions
+from mezite.hub.error import SessionLimitReached
+from mezite.hub.livesessions import LiveSession, LiveSessions, limit_event
 from mezite.identity.locks import check_message
 from mezite.identity.roles import Decision
 from mezite.identity.rolesdoc import Recording
@@ -70,7 +71,7 @@ class SessionMethods:
             raise LocalError("AuthorizeSession was admitted without a node")
         user, login = UserName.parse(request.user), LoginName.parse(request.login)
         session = self.live.find(request.session_id)
-        if session is None or not _is_open_to(session, who.node, user):
+        if session is None or not is_open_to(session, who.node, user):
             await self._note_forgery(who, user, login, request.session_id)
             return pb.AuthorizeSessionResponse(allowed=False, reason=_NO_SESSION)
         ruling = await self.begin(session, login, request.request_ids)
@@ -97,11 +98,23 @@ class SessionMethods:
         )
         if not ruling.allowed:
             return ruling
+        most = ruling.options.max_sessions
+        if (
+            session.is_resumable
+            and most is not None
+            and self.live.number_of(session.user, session) >= most
+        ):
+            return await self._too_many(session, most)
         session.roles = ruling.roles
         await self._note_start(session, login, ruling.options.record_session)
         if session.ending is not None or self.live.find(session.session_id) is None:
             return Ruling(Decision(False, session.ending or "the session has ended"))
         return ruling
+
+    async def _too_many(self, session: LiveSession, most: int) -> Ruling:
+        error = SessionLimitReached(most)
+        await self.trail.record(limit_event(self.trail, session.visitor, session.node, error))
+        return Ruling(Decision(False, str(error)), is_told=True)
 
     async def _note_start(
         self, session: LiveSession, login: LoginName, recording: Recording | None
@@ -215,7 +228,8 @@ def _expected(session: LiveSession, login: LoginName) -> RecordedSession:
     )
 
 
-def _is_open_to(session: LiveSession, node: NodeRecord, user: UserName) -> bool:
+def is_open_to(session: LiveSession, node: NodeRecord, user: UserName) -> bool:
+    """Whether this node may begin this session, for this user."""
     return (
         session.node.agent_id == node.agent_id
         and session.user == user

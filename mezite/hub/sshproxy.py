@@ -23,18 +23,24 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mezite.error import MeziteError
+from mezite.error import MeziteError, Unavailable
 from mezite.hub.error import AccessRefused
-from mezite.hub.livesessions import Visitor
+from mezite.hub.livesessions import LiveSession, Visitor
 from mezite.hub.sessions import SessionOpener
 from mezite.identity.x509 import UserIdentity, check_source, identity_of, issued_at
 from mezite.names import ClusterName
+from mezite.resume import frames
+from mezite.resume.error import RemoteResumeError
+from mezite.resume.frames import GreetingReader, Hello
 from mezite.ssh.refusal import refusal
 from mezite.tasks import background
-from mezite.wire.alpn import node_part
+from mezite.wire.alpn import MEZITE_SSH_RESUME, node_part
 
 # How long a client that was refused may take to read why.
 _GOODBYE_SECONDS: Final = 5.0
+# A client that can resume says so in the first bytes that it sends.
+_HELLO_SECONDS: Final = 10.0
+_NOT_RESUMED: Final = "the session cannot be taken up again: the node resumes none any more"
 
 
 class SshProxyFactory(Factory):
@@ -73,8 +79,15 @@ class _Connection(Protocol):
 
     _log = Logger()
 
+    @property
+    def _can_resume(self) -> bool:
+        return bool(self.transport.negotiatedProtocol == MEZITE_SSH_RESUME)
+
     def connectionMade(self) -> None:
         wanted = node_part(self.transport.server_name, self._factory.hub_names)
+        if wanted is None and self._can_resume:
+            self._refuse(AccessRefused("a connection to the hub itself cannot be resumed"))
+            return
         if wanted is None:
             jump_host = self._factory.jump_host.buildProtocol(self._address)
             self.transport.attach(jump_host)
@@ -91,7 +104,9 @@ class _Connection(Protocol):
 
     async def _open(self, wanted: str) -> None:
         try:
-            session = await self._factory.opener.open(self._visitor(), wanted)
+            session = await self._factory.opener.open(
+                self._visitor(), wanted, can_resume=self._can_resume
+            )
         except MeziteError as error:
             self._refuse(error)
             return
@@ -102,6 +117,10 @@ class _Connection(Protocol):
             self.transport.abortConnection()
             raise
         self._opening = None
+        if self._can_resume and not session.is_resumable:
+            self.transport.attach(_PlainAnswer(self._factory, session))
+            self.transport.resumeProducing()
+            return
         await self._factory.opener.carry(session, self.transport)
 
     def _visitor(self) -> Visitor:
@@ -119,13 +138,13 @@ class _Connection(Protocol):
 
     def _refuse(self, error: MeziteError) -> None:
         """
-        Say why in SSH's own words, which every ssh client shows, and hang up.
+        Say why, in SSH's own words where every ssh client may listen, and hang up.
 
         Only our half is closed at first: a client that finds the connection
         gone while it still says hello would report that, and not the sentence.
         """
         self.transport.resumeProducing()
-        self.transport.write(refusal(str(error)))
+        self.transport.write(_refused(error) if self._can_resume else refusal(str(error)))
         self.transport.loseWriteConnection()
         self._goodbye = self._factory.clock.callLater(
             _GOODBYE_SECONDS, self.transport.loseConnection
@@ -135,3 +154,71 @@ class _Connection(Protocol):
         host = getattr(self._address, "host", "?")
         port = getattr(self._address, "port", 0)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@define(eq=False)
+class _PlainAnswer(Protocol):
+    """
+    A client that could resume, and a way that cannot: the hub answers in the node's place.
+
+    What the client said is read here, and nothing more than that.
+    """
+
+    _factory: SshProxyFactory
+    _session: LiveSession
+    transport: Any = field(init=False, default=None)
+    _reader: GreetingReader | None = field(init=False, factory=GreetingReader)
+    _deadline: IDelayedCall | None = field(init=False, default=None)
+
+    _log = Logger()
+
+    def connectionMade(self) -> None:
+        self._deadline = self._factory.clock.callLater(_HELLO_SECONDS, self._too_late)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._reader is None:
+            return
+        try:
+            complete = self._reader.receive(data)
+        except RemoteResumeError as error:
+            self._log.warn("a client broke the protocol: {error}", error=error)
+            self._reader = None
+            self.transport.abortConnection()
+            return
+        if complete is None:
+            return
+        self._reader = None
+        self._stop_waiting()
+        hello, rest = complete
+        if not isinstance(hello, Hello) or rest:
+            self._log.warn("a client does not begin with a hello alone")
+            self.transport.abortConnection()
+        elif hello.token:
+            self.transport.write(frames.refused(frames.GONE, _NOT_RESUMED))
+            self.transport.loseConnection()
+        else:
+            self.transport.pauseProducing()
+            self.transport.write(frames.plain())
+            background(
+                self._factory.opener.carry(self._session, self.transport),
+                doing="carrying a session's bytes",
+            )
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_waiting()
+        self._factory.opener.abandon(self._session)
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        self.transport.abortConnection()
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _refused(error: MeziteError) -> bytes:
+    """The same refusal, for a client that can resume."""
+    reason = frames.NOT_NOW if isinstance(error, Unavailable) else frames.DENIED
+    return frames.refused(reason, str(error))

@@ -71,22 +71,27 @@ class TunnelWay:
         return splice(transport, self.stream)
 
     def ask_to_end(self, session_id: str, reason: str) -> Callable[[], None] | None:
-        header = StreamHeader(service="end-session", session_id=session_id, reason=reason)
-        try:
-            asking: Any = self.tunnel.mux.open_stream()
-            asking.write(encode(header))
-        except MeziteError:
-            # The tunnel is going, or full.
-            return None
-        asking.attach(_Question())
-
-        def take_back() -> None:
-            asking.abortConnection()
-
-        return take_back
+        return ask_agent(self.tunnel, session_id, reason)
 
     def cut(self) -> None:
         self.stream.abortConnection()
+
+
+def ask_agent(tunnel: Tunnel, session_id: str, reason: str) -> Callable[[], None] | None:
+    """Ask the agent at the other end of a tunnel to end a session, as ways do."""
+    header = StreamHeader(service="end-session", session_id=session_id, reason=reason)
+    try:
+        asking: Any = tunnel.mux.open_stream()
+        asking.write(encode(header))
+    except MeziteError:
+        # The tunnel is going, or full.
+        return None
+    asking.attach(_Question())
+
+    def take_back() -> None:
+        asking.abortConnection()
+
+    return take_back
 
 
 class _Question(Protocol):

@@ -228,6 +228,18 @@ class AuthClient:
         )
         return await self._call(request, pb.AuthorizeSessionResponse)
 
+    async def resume_session(
+        self, session_id: str, session: pb.LivingSession
+    ) -> pb.ResumeSessionResponse:
+        request = pb.ResumeSessionRequest(session_id=session_id, session=session)
+        return await self._call(request, pb.ResumeSessionResponse)
+
+    async def report_sessions(
+        self, sessions: Iterable[pb.LivingSession]
+    ) -> pb.ReportSessionsResponse:
+        request = pb.ReportSessionsRequest(sessions=sessions)
+        return await self._call(request, pb.ReportSessionsResponse)
+
     # Access requests.
 
     async def create_access_request(

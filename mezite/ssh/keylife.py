@@ -30,6 +30,8 @@ class KeyLimits:
 
 
 DEFAULT_LIMITS: Final = KeyLimits()
+# An exchange may be cut in two, and its other half come when the connection is taken up again.
+RESUMABLE: Final = KeyLimits(exchange_seconds=DEFAULT_LIMITS.exchange_seconds + 300.0)
 
 
 class KeyLife:

@@ -199,13 +199,18 @@ class HubContexts:
 class ClientContext:
     """How one kind of connection to a hub shakes hands; used for many of them."""
 
-    def __init__(self, context: SSL.Context, protocol: bytes) -> None:
+    def __init__(
+        self, context: SSL.Context, protocol: bytes, preferred: bytes | None = None
+    ) -> None:
         self.protocol = protocol
+        self._preferred = preferred
         self._context = context
 
     def is_agreed(self, protocol: bytes | None) -> bool:
         """Whether this outcome of ALPN is what is needed."""
-        return protocol == self.protocol or (protocol is None and self.protocol == alpn.HTTP_1_1)
+        if protocol is None:
+            return self.protocol == alpn.HTTP_1_1
+        return protocol in (self.protocol, self._preferred)
 
     def connection(self, server_name: str | None) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
@@ -223,6 +228,7 @@ def client_context(
     key_pem: bytes | None = None,
     *,
     cluster: ClusterName | None = None,
+    preferred: bytes | None = None,
 ) -> ClientContext:
     """
     Dial a Mezite name, and trust only a hub that these authorities vouch for.
@@ -231,9 +237,10 @@ def client_context(
     its DNS name, since the server name asked for may be a node's.
 
     :param cluster: the cluster that it must be, if that is known.
+    :param preferred: a name that would be better, and that the hub may not know.
     :raises BadCredentials: a PEM cannot be used.
     """
-    context = _client_context(protocol)
+    context = _client_context(*([preferred] if preferred else []), protocol)
     if certificate_pem is not None:
         if key_pem is None:
             raise BadCredentials("the certificate has no private key beside it")
@@ -246,7 +253,7 @@ def client_context(
         return _admit(connection, certificate, code, depth, ok, frozenset({Role.HUB}), cluster)
 
     context.set_verify(SSL.VERIFY_PEER, admit_hub)
-    return ClientContext(context, protocol)
+    return ClientContext(context, protocol, preferred)
 
 
 def unverified_context(protocol: bytes) -> ClientContext:
@@ -303,11 +310,11 @@ def _new_context(method: int) -> SSL.Context:
     return context
 
 
-def _client_context(protocol: bytes) -> SSL.Context:
+def _client_context(*protocols: bytes) -> SSL.Context:
     context = _new_context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_alpn_protos([protocol])
+    context.set_alpn_protos(list(protocols))
     return context
 
 

@@ -37,11 +37,16 @@ class Spliceable(TypingProtocol):
 
 @frozen
 class Spliced:
-    """How a splice ended: the bytes that went each way, and what broke it, if something did."""
+    """
+    How a splice ended: the bytes that went each way, and what broke it, if something did.
+
+    It is finished if both directions came to their end before anything broke.
+    """
 
     from_left: int
     from_right: int
     failure: Failure | None
+    is_finished: bool = False
 
 
 def splice(left: Spliceable, right: Spliceable) -> Deferred[Spliced]:
@@ -152,7 +157,10 @@ class _Splice:
             self._failure = reason
         if other.is_lost:
             if not self.done.called:
-                self.done.callback(Spliced(self.left.received, self.right.received, self._failure))
+                is_finished = self.left.is_ended and self.right.is_ended
+                self.done.callback(
+                    Spliced(self.left.received, self.right.received, self._failure, is_finished)
+                )
         elif is_clean:
             # What came before the end is still on its way out; nothing can come back.
             other.own.unregisterProducer()

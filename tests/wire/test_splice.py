@@ -86,7 +86,7 @@ class SpliceContract:
         self.left.loseConnection()
         self.right.loseConnection()
         self.flush()
-        self.assertEqual(self.result(), Spliced(256_000, 70_000, None))
+        self.assertEqual(self.result(), Spliced(256_000, 70_000, None, True))
 
     def test_half_close(self) -> None:
         """The end of one direction is carried through, and the other goes on."""
@@ -100,7 +100,7 @@ class SpliceContract:
         self.flush()
         self.assertEqual(self.heard_left.received, b"answer")
         self.assertTrue(self.heard_left.is_read_lost)
-        self.assertEqual(self.result(), Spliced(8, 6, None))
+        self.assertEqual(self.result(), Spliced(8, 6, None, True))
         for heard in (self.heard_left, self.heard_right):
             assert heard.lost is not None
             self.assertIsNotNone(heard.lost.check(ConnectionDone))

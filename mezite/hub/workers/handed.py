@@ -261,4 +261,6 @@ class _Joining(Protocol):
             return
         if joined.error:
             failure = Failure(ConnectionLost(joined.error))
-        self.done.callback(Spliced(joined.from_person, joined.from_node, failure))
+        self.done.callback(
+            Spliced(joined.from_person, joined.from_node, failure, joined.is_finished)
+        )

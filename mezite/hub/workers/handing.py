@@ -20,8 +20,10 @@ from mezite.hub.workers.error import BadMessage
 from mezite.hub.workers.messages import MessageReader, address_message, encode
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
+from mezite.resume import frames
 from mezite.rpc.proto.worker_pb2 import Handed, Join, Joined, StreamPurpose, Verdict
 from mezite.ssh.refusal import refusal
+from mezite.wire.alpn import MEZITE_SSH_RESUME
 from mezite.wire.splice import Spliced, splice
 
 # Control itself waits for nothing longer than ten seconds before it answers.
@@ -138,15 +140,24 @@ class _Awaiting(Protocol):
         self._joined.addCallbacks(self._over, lambda _: None)
 
     def _refuse(self, error: MeziteError) -> None:
-        """The tunnel has just gone, or is full: say so in SSH's own words, as control would."""
-        self._person.write(refusal(str(error)))
+        """The tunnel has just gone, or is full: say so as control would."""
+        can_resume = self._person.negotiatedProtocol == MEZITE_SSH_RESUME
+        said = frames.refused(frames.NOT_NOW, str(error)) if can_resume else refusal(str(error))
+        self._person.write(said)
         self._person.loseConnection()
         self._say(Joined(error=str(error)))
 
     def _over(self, spliced: Spliced) -> None:
         failure = spliced.failure
         error = "" if failure is None else failure.getErrorMessage() or "lost"
-        self._say(Joined(from_person=spliced.from_left, from_node=spliced.from_right, error=error))
+        self._say(
+            Joined(
+                from_person=spliced.from_left,
+                from_node=spliced.from_right,
+                error=error,
+                is_finished=spliced.is_finished,
+            )
+        )
 
     def _say(self, joined: Joined) -> None:
         self._stream.write(encode(joined))

@@ -39,6 +39,8 @@ class StreamHeader(_message.Message):
     COME_BACK_AFTER_MS_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """"ssh": hub to agent, an SSH connection with the node's SSH server follows.
+    "ssh-resume": hub to agent, a connection that can be resumed follows
+    (docs/protocols/resumption.rst), and in it the same.
     "auth": agent to hub, HTTP/2 with mezite.v1.AuthService follows.
     "recording": agent to hub, the upload of a recording follows
     (docs/protocols/recording.rst).
@@ -51,16 +53,16 @@ class StreamHeader(_message.Message):
     A stream for a service that the receiver does not have is reset.
     """
     session_id: _builtins.str
-    """The id that the hub gave to this session, for logs and audit; for "ssh"
-    and "end-session".
+    """The id that the hub gave to this session, for logs and audit; for "ssh",
+    "ssh-resume" and "end-session".
     """
     user: _builtins.str
-    """The user whose certificate the hub accepted; for "ssh". The agent still
+    """The user whose certificate the hub accepted; for "ssh" and "ssh-resume". The agent still
     checks the user's SSH certificate itself.
     """
     client_address: _builtins.str
     """Where the user's connection came from, "ADDRESS:PORT" or "[IPV6]:PORT";
-    for "ssh".
+    for "ssh" and "ssh-resume".
     """
     reason: _builtins.str
     """Why a session is ended, in a sentence for the person; for "end-session"."""

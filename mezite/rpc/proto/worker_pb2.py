@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmezite/rpc/proto/worker.proto\x12\x10mezite.worker.v1\"\x86\x02\n\rStreamPurpose\x12.\n\x08settings\x18\x01 \x01(\x0b\x32\x1a.mezite.worker.v1.SettingsH\x00\x12*\n\x06handed\x18\x02 \x01(\x0b\x32\x18.mezite.worker.v1.HandedH\x00\x12,\n\x06tunnel\x18\x03 \x01(\x0b\x32\x1a.mezite.worker.v1.TunnelUpH\x00\x12\x30\n\nfrom_agent\x18\x04 \x01(\x0b\x32\x1a.mezite.worker.v1.OfTunnelH\x00\x12.\n\x08to_agent\x18\x05 \x01(\x0b\x32\x1a.mezite.worker.v1.OfTunnelH\x00\x42\t\n\x07purpose\"%\n\x07\x41\x64\x64ress\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\"\x96\x01\n\x06Handed\x12\x10\n\x08protocol\x18\x01 \x01(\x0c\x12\x13\n\x0bserver_name\x18\x02 \x01(\t\x12\'\n\x04peer\x18\x03 \x01(\x0b\x32\x19.mezite.worker.v1.Address\x12\'\n\x04host\x18\x04 \x01(\x0b\x32\x19.mezite.worker.v1.Address\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\x0c\"`\n\x07Verdict\x12&\n\x04here\x18\x01 \x01(\x0b\x32\x16.mezite.worker.v1.HereH\x00\x12&\n\x04join\x18\x02 \x01(\x0b\x32\x16.mezite.worker.v1.JoinH\x00\x42\x05\n\x03way\"\x06\n\x04Here\"7\n\x04Join\x12\x0e\n\x06worker\x18\x01 \x01(\r\x12\x0e\n\x06tunnel\x18\x02 \x01(\x04\x12\x0f\n\x07preface\x18\x03 \x01(\x0c\"?\n\x06Joined\x12\x13\n\x0b\x66rom_person\x18\x01 \x01(\x04\x12\x11\n\tfrom_node\x18\x02 \x01(\x04\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"X\n\x08TunnelUp\x12\x0e\n\x06tunnel\x18\x01 \x01(\x04\x12\'\n\x04peer\x18\x02 \x01(\x0b\x32\x19.mezite.worker.v1.Address\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0c\"m\n\rTunnelCommand\x12\x30\n\x03\x61\x63t\x18\x01 \x01(\x0e\x32#.mezite.worker.v1.TunnelCommand.Act\"*\n\x03\x41\x63t\x12\x0b\n\x07NOTHING\x10\x00\x12\x0b\n\x07GO_AWAY\x10\x01\x12\t\n\x05\x43LOSE\x10\x02\"\x1c\n\nTunnelDown\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1a\n\x08OfTunnel\x12\x0e\n\x06tunnel\x18\x01 \x01(\x04\"7\n\x0b\x43redentials\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x0f\n\x07key_pem\x18\x02 \x01(\x0c\"\xe6\x01\n\x08Settings\x12\x11\n\thub_names\x18\x01 \x03(\t\x12\x11\n\tbalancers\x18\x02 \x03(\t\x12\x1a\n\x12handshakes_at_once\x18\x03 \x01(\r\x12*\n\x03hub\x18\x04 \x01(\x0b\x32\x1d.mezite.worker.v1.Credentials\x12*\n\x03web\x18\x05 \x01(\x0b\x32\x1d.mezite.worker.v1.Credentials\x12\x17\n\x0f\x61uthorities_pem\x18\x06 \x01(\x0c\x12\x11\n\tlinks_pem\x18\x07 \x01(\x0c\x12\x14\n\x0cis_listening\x18\x08 \x01(\x08\"h\n\x06Report\x12\x12\n\nhandshakes\x18\x01 \x01(\x04\x12\x19\n\x11handshakes_failed\x18\x02 \x01(\x04\x12\x1a\n\x12handshakes_refused\x18\x03 \x01(\x04\x12\x13\n\x0b\x63onnections\x18\x04 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmezite/rpc/proto/worker.proto\x12\x10mezite.worker.v1\"\x86\x02\n\rStreamPurpose\x12.\n\x08settings\x18\x01 \x01(\x0b\x32\x1a.mezite.worker.v1.SettingsH\x00\x12*\n\x06handed\x18\x02 \x01(\x0b\x32\x18.mezite.worker.v1.HandedH\x00\x12,\n\x06tunnel\x18\x03 \x01(\x0b\x32\x1a.mezite.worker.v1.TunnelUpH\x00\x12\x30\n\nfrom_agent\x18\x04 \x01(\x0b\x32\x1a.mezite.worker.v1.OfTunnelH\x00\x12.\n\x08to_agent\x18\x05 \x01(\x0b\x32\x1a.mezite.worker.v1.OfTunnelH\x00\x42\t\n\x07purpose\"%\n\x07\x41\x64\x64ress\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\"\x96\x01\n\x06Handed\x12\x10\n\x08protocol\x18\x01 \x01(\x0c\x12\x13\n\x0bserver_name\x18\x02 \x01(\t\x12\'\n\x04peer\x18\x03 \x01(\x0b\x32\x19.mezite.worker.v1.Address\x12\'\n\x04host\x18\x04 \x01(\x0b\x32\x19.mezite.worker.v1.Address\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\x0c\"`\n\x07Verdict\x12&\n\x04here\x18\x01 \x01(\x0b\x32\x16.mezite.worker.v1.HereH\x00\x12&\n\x04join\x18\x02 \x01(\x0b\x32\x16.mezite.worker.v1.JoinH\x00\x42\x05\n\x03way\"\x06\n\x04Here\"7\n\x04Join\x12\x0e\n\x06worker\x18\x01 \x01(\r\x12\x0e\n\x06tunnel\x18\x02 \x01(\x04\x12\x0f\n\x07preface\x18\x03 \x01(\x0c\"T\n\x06Joined\x12\x13\n\x0b\x66rom_person\x18\x01 \x01(\x04\x12\x11\n\tfrom_node\x18\x02 \x01(\x04\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x13\n\x0bis_finished\x18\x04 \x01(\x08\"X\n\x08TunnelUp\x12\x0e\n\x06tunnel\x18\x01 \x01(\x04\x12\'\n\x04peer\x18\x02 \x01(\x0b\x32\x19.mezite.worker.v1.Address\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0c\"m\n\rTunnelCommand\x12\x30\n\x03\x61\x63t\x18\x01 \x01(\x0e\x32#.mezite.worker.v1.TunnelCommand.Act\"*\n\x03\x41\x63t\x12\x0b\n\x07NOTHING\x10\x00\x12\x0b\n\x07GO_AWAY\x10\x01\x12\t\n\x05\x43LOSE\x10\x02\"\x1c\n\nTunnelDown\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1a\n\x08OfTunnel\x12\x0e\n\x06tunnel\x18\x01 \x01(\x04\"7\n\x0b\x43redentials\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x0f\n\x07key_pem\x18\x02 \x01(\x0c\"\xe6\x01\n\x08Settings\x12\x11\n\thub_names\x18\x01 \x03(\t\x12\x11\n\tbalancers\x18\x02 \x03(\t\x12\x1a\n\x12handshakes_at_once\x18\x03 \x01(\r\x12*\n\x03hub\x18\x04 \x01(\x0b\x32\x1d.mezite.worker.v1.Credentials\x12*\n\x03web\x18\x05 \x01(\x0b\x32\x1d.mezite.worker.v1.Credentials\x12\x17\n\x0f\x61uthorities_pem\x18\x06 \x01(\x0c\x12\x11\n\tlinks_pem\x18\x07 \x01(\x0c\x12\x14\n\x0cis_listening\x18\x08 \x01(\x08\"h\n\x06Report\x12\x12\n\nhandshakes\x18\x01 \x01(\x04\x12\x19\n\x11handshakes_failed\x18\x02 \x01(\x04\x12\x1a\n\x12handshakes_refused\x18\x03 \x01(\x04\x12\x13\n\x0b\x63onnections\x18\x04 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,21 +44,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOIN']._serialized_start=614
   _globals['_JOIN']._serialized_end=669
   _globals['_JOINED']._serialized_start=671
-  _globals['_JOINED']._serialized_end=734
-  _globals['_TUNNELUP']._serialized_start=736
-  _globals['_TUNNELUP']._serialized_end=824
-  _globals['_TUNNELCOMMAND']._serialized_start=826
-  _globals['_TUNNELCOMMAND']._serialized_end=935
-  _globals['_TUNNELCOMMAND_ACT']._serialized_start=893
-  _globals['_TUNNELCOMMAND_ACT']._serialized_end=935
-  _globals['_TUNNELDOWN']._serialized_start=937
-  _globals['_TUNNELDOWN']._serialized_end=965
-  _globals['_OFTUNNEL']._serialized_start=967
-  _globals['_OFTUNNEL']._serialized_end=993
-  _globals['_CREDENTIALS']._serialized_start=995
-  _globals['_CREDENTIALS']._serialized_end=1050
-  _globals['_SETTINGS']._serialized_start=1053
-  _globals['_SETTINGS']._serialized_end=1283
-  _globals['_REPORT']._serialized_start=1285
-  _globals['_REPORT']._serialized_end=1389
+  _globals['_JOINED']._serialized_end=755
+  _globals['_TUNNELUP']._serialized_start=757
+  _globals['_TUNNELUP']._serialized_end=845
+  _globals['_TUNNELCOMMAND']._serialized_start=847
+  _globals['_TUNNELCOMMAND']._serialized_end=956
+  _globals['_TUNNELCOMMAND_ACT']._serialized_start=914
+  _globals['_TUNNELCOMMAND_ACT']._serialized_end=956
+  _globals['_TUNNELDOWN']._serialized_start=958
+  _globals['_TUNNELDOWN']._serialized_end=986
+  _globals['_OFTUNNEL']._serialized_start=988
+  _globals['_OFTUNNEL']._serialized_end=1014
+  _globals['_CREDENTIALS']._serialized_start=1016
+  _globals['_CREDENTIALS']._serialized_end=1071
+  _globals['_SETTINGS']._serialized_start=1074
+  _globals['_SETTINGS']._serialized_end=1304
+  _globals['_REPORT']._serialized_start=1306
+  _globals['_REPORT']._serialized_end=1410
 # @@protoc_insertion_point(module_scope)

@@ -217,20 +217,24 @@ class Joined(_message.Message):
     FROM_PERSON_FIELD_NUMBER: _builtins.int
     FROM_NODE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    IS_FINISHED_FIELD_NUMBER: _builtins.int
     from_person: _builtins.int
     from_node: _builtins.int
     error: _builtins.str
     """What broke it, in words; empty if nothing did."""
+    is_finished: _builtins.bool
+    """Both directions came to their end before anything broke."""
     def __init__(
         self,
         *,
         from_person: _builtins.int = ...,
         from_node: _builtins.int = ...,
         error: _builtins.str = ...,
+        is_finished: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "from_node", b"from_node", "from_person", b"from_person"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "from_node", b"from_node", "from_person", b"from_person", "is_finished", b"is_finished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
