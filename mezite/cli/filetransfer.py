@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 import click
 
 from mezite.cli import main
-from mezite.cli.options import Address, Invocation
+from mezite.cli.options import Address, Invocation, resume_option
 from mezite.names import HostPort
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -60,6 +60,7 @@ def _ignored(*names: str) -> Callable[[_F], _F]:
 )
 @_proxy_option
 @_login_option
+@resume_option
 @click.option("-r", "recursive", is_flag=True, help="Copy directories with all that is in them.")
 @click.option("-p", "preserve", is_flag=True, help="Keep modes and times.")
 @click.option("-q", "quiet", is_flag=True, help="Show no progress.")
@@ -70,6 +71,7 @@ def _ignored(*names: str) -> Callable[[_F], _F]:
 def scp(
     proxy: HostPort | None,
     login_name: str | None,
+    no_resume: bool,
     recursive: bool,
     preserve: bool,
     quiet: bool,
@@ -92,7 +94,7 @@ def scp(
     if len(places) < 2:
         raise click.UsageError("copy it where? give SRC and DST")
     request = CopyRequest.parse(places, CopyOptions(recursive, preserve), quiet=quiet)
-    whom = Whom(valid_profile(proxy), login_name, choose_login)
+    whom = Whom(valid_profile(proxy, resumes=not no_resume), login_name, choose_login)
     code: int = main.run(lambda reactor: run_copy(reactor, whom, request))
     return code
 
@@ -103,6 +105,7 @@ def scp(
 )
 @_proxy_option
 @_login_option
+@resume_option
 @click.option(
     "-b",
     "batch",
@@ -117,6 +120,7 @@ def scp(
 def sftp(
     proxy: HostPort | None,
     login_name: str | None,
+    no_resume: bool,
     batch: BinaryIO | None,
     quiet: bool,
     place: str,
@@ -139,7 +143,7 @@ def sftp(
     from mezite.client.copyplaces import parse_location
 
     location = parse_location(place if ":" in place else f"{place}:")
-    whom = Whom(valid_profile(proxy), login_name, choose_login)
+    whom = Whom(valid_profile(proxy, resumes=not no_resume), login_name, choose_login)
     request = SftpRequest(whom, location, local, quiet)
     if batch is None and sys.stdin.isatty():
         from mezite.cli.sftpprompt import run_prompt

@@ -7,16 +7,18 @@ from __future__ import annotations
 import getpass
 import time
 
+from attrs import evolve
+
 from mezite.client.profile import Profile, Profiles, default_login
 from mezite.error import BadInput
 from mezite.names import HostPort, LoginName
 
 
-def valid_profile(proxy: HostPort | None) -> Profile:
-    """The login to use, which has not ended."""
+def valid_profile(proxy: HostPort | None, *, resumes: bool = True) -> Profile:
+    """The login to use, which has not ended; without ``resumes``, whatever it says of that."""
     profile = Profiles().load(proxy)
     profile.check_valid(time.time())
-    return profile
+    return profile if resumes else evolve(profile, resumes=False)
 
 
 def choose_login(profile: Profile, wanted: str | None) -> LoginName:

@@ -20,7 +20,7 @@ from mezite.cli.filetransfer import scp, sftp
 from mezite.cli.logins import choose_login, valid_profile
 from mezite.cli.mfacommands import mfa, passwd
 from mezite.cli.nodetables import status_column
-from mezite.cli.options import Address, Duration, debug_option, format_option
+from mezite.cli.options import Address, Duration, debug_option, format_option, resume_option
 from mezite.cli.playcommand import play
 from mezite.cli.recordinggrep import grep
 from mezite.cli.recordingviews import recordings
@@ -51,6 +51,12 @@ def msh() -> None:
     "\n  msh login --otp=123456 --password-stdin < password"
 )
 @proxy_option
+@click.option(
+    "--resume/--no-resume",
+    "resumes",
+    default=None,
+    help="Whether connections to nodes that are cut are taken up again; remembered.",
+)
 @click.option("--user", metavar="USER", help="Your name; else that of the latest login there.")
 @click.option("--ttl", type=Duration(), metavar="30m", help="How long the login is to last.")
 @click.option(
@@ -96,6 +102,7 @@ def login(
     ca_file: Path | None,
     token_file: Path | None,
     out: Path | None,
+    resumes: bool | None,
 ) -> None:
     """Log in, and get certificates that last some hours."""
     from mezite.cli.conversation import LinesConversation, TerminalConversation
@@ -124,6 +131,7 @@ def login(
         invite=invite,
         code=otp,
         requests=access_requests,
+        resumes=resumes,
     )
     conversation = LinesConversation(sys.stdin) if password_stdin else TerminalConversation()
     profile = main.run(lambda reactor: log_in(reactor, request, conversation, profiles))
@@ -257,13 +265,16 @@ def proxy_group() -> None:
 @proxy_group.command(name="ssh", cls=SshLike, context_settings={"ignore_unknown_options": True})
 @click.option("--profile", metavar="DIR", help="The directory of the login.")
 @click.option("--proxy", metavar="HOST:PORT", help="The hub; else that of the latest login.")
+@resume_option
 @click.argument("node", metavar="NODE[:PORT]")
-def proxy_ssh(profile: str | None, proxy: str | None, node: str) -> int:
+def proxy_ssh(profile: str | None, proxy: str | None, no_resume: bool, node: str) -> int:
     """Carry standard input and output to a node's SSH server, for a ProxyCommand."""
     from mezite.client import proxycommand
 
     options = [("--profile", profile), ("--proxy", proxy)]
     arguments = [f"{name}={value}" for name, value in options if value is not None]
+    if no_resume:
+        arguments.append("--no-resume")
     return proxycommand.main([*arguments, node])
 
 

@@ -92,3 +92,11 @@ def debug_option(function: _F) -> _F:
         callback=_remember_debug,
         help="Show the log, and the traceback of an unexpected failure.",
     )(function)
+
+
+resume_option = click.option(
+    "--no-resume",
+    "no_resume",
+    is_flag=True,
+    help="A connection that is cut ends, and is not taken up again.",
+)

@@ -16,12 +16,14 @@ from twisted.logger import Logger
 
 from mezite.cli.sshoptions import SshOptions, Terminal, Verbosity
 from mezite.client.error import ForwardFailed
+from mezite.client.escapes import visible
 from mezite.client.forwardspec import LocalForward, RemoteForward, TcpAddress
 from mezite.client.joined import ForwardedConnections
 from mezite.client.localforward import LocalForwarding
 from mezite.client.node import DEFAULT_PATIENCE, NodeConnection, Patience, dial_node
 from mezite.client.profile import Profile
 from mezite.client.remoteforward import RemoteForwarding, lend_agent
+from mezite.client.resuming import Notices
 from mezite.client.session import Escapes, LocalFiles, Pty, SessionRequest, run_session
 from mezite.client.terminal import DEFAULT_TERM
 from mezite.error import BadInput
@@ -174,7 +176,14 @@ async def run_on_node(
     :param on_ready: called once all of it has begun.
     """
     sys.stdout.flush()
-    node_connection = await dial_node(reactor, profile, node, login, patience=visit.patience)
+    node_connection = await dial_node(
+        reactor,
+        profile,
+        node,
+        login,
+        patience=visit.patience,
+        notices=_notices(visit),
+    )
     _log.info("connected to {node} as {login}", node=node.text, login=login.text)
     table = ForwardedConnections()
     local = LocalForwarding(reactor, node_connection.connection, table)
@@ -201,6 +210,25 @@ async def run_on_node(
     finally:
         local.stop()
         node_connection.close()
+
+
+def _notices(visit: Visit) -> Notices:
+    """One line for a person at a terminal; nothing for a program."""
+    request = visit.request
+    if visit.is_quiet or not os.isatty(2):
+        return Notices()
+    is_raw = request is not None and request.pty is not None and request.pty.terminal is not None
+    how = "Ctrl-C gives up"
+    if is_raw and visit.escape is not None:
+        how = f"{visible(visit.escape)}. gives up"
+    begin, end = ("\r\n", "\r\n") if is_raw else ("", "\n")
+
+    def say(sentence: str) -> None:
+        os.write(2, f"{begin}msh: {sentence}{end}".encode())
+
+    return Notices(
+        lost=lambda: say(f"connection lost; trying again, {how}"), back=lambda: say("back")
+    )
 
 
 async def _forward(

@@ -12,7 +12,7 @@ import click
 
 from mezite.cli import main
 from mezite.cli.logins import choose_login, valid_profile
-from mezite.cli.options import Address, Invocation
+from mezite.cli.options import Address, Invocation, resume_option
 from mezite.error import BadInput
 from mezite.names import HostPort
 
@@ -91,6 +91,7 @@ def _several(*names: str, metavar: str, help: str) -> Callable[[_F], _F]:
     show_default=True,
     help="On how many nodes at a time.",
 )
+@resume_option
 @_ignored
 @click.argument("destination", metavar="[LOGIN@]NODE|KEY=VALUE[,...]")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
@@ -124,7 +125,7 @@ def _on_one(proxy: HostPort | None, options: Any, name: str, words: tuple[str, .
     from mezite.cli.remote import run_on_node, visit_of
     from mezite.client.node import parse_node
 
-    profile = valid_profile(proxy)
+    profile = valid_profile(proxy, resumes=options.resumes)
     target = parse_node(name, profile.hub_name)
     login = choose_login(profile, options.login)
     visit = visit_of(options, words, os.environ)
@@ -165,7 +166,7 @@ def _on_several(
     request = request_of(options, words, os.environ)
     if request.command is None:
         raise click.UsageError("what shall run there? several nodes take a command")
-    profile = valid_profile(proxy)
+    profile = valid_profile(proxy, resumes=options.resumes)
     errand = Errand(profile, choose_login(profile, options.login), request, options.patience)
     is_quiet = options.verbosity is Verbosity.QUIET
     code: int = main.run(
@@ -188,6 +189,8 @@ def _options_of(given: dict[str, Any]) -> Any:
     options.remote += [parse_remote(each) for each in given["remote"]]
     if given["lends_agent"] is not None:
         options.lends_agent = options.lends_agent or True if given["lends_agent"] else False
+    if given["no_resume"]:
+        options.resumes = False
     if given["no_session"]:
         options.has_session = False
     for flag in ("is_gateway", "in_background", "is_subsystem"):

@@ -76,6 +76,8 @@ class SshOptions:
     connect_seconds: float = DIAL_SECONDS
     alive_seconds: float = ALIVE_SECONDS
     unheard: int = UNHEARD
+    # A connection that is cut is taken up again, unless the login says not to.
+    resumes: bool = True
     ignored: list[str] = field(factory=list)
 
     @property

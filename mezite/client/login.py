@@ -27,7 +27,7 @@ from zope.interface import Interface
 
 from mezite.client import places
 from mezite.client.dialer import dial_unauthenticated
-from mezite.client.error import UntrustedHub
+from mezite.client.error import DamagedProfile, UntrustedHub
 from mezite.client.profile import Credentials, Profile, Profiles, write_private
 from mezite.client.proving import Dial, accept_invite, authenticate, call
 from mezite.error import BadInput, MeziteError, RemoteError
@@ -95,6 +95,8 @@ class LoginRequest:
     invite: str | None = field(default=None, repr=False)
     code: str = field(default="", repr=False)
     requests: tuple[str, ...] = ()
+    # Whether connections to nodes are taken up again; None for what was said before.
+    resumes: bool | None = None
 
 
 async def log_in(
@@ -277,6 +279,7 @@ def _profile(
             user=request.user,
             logins=tuple(LoginName.parse(login) for login in answer.logins),
             valid_before=float(answer.valid_before),
+            resumes=_resumes(request, profiles),
         )
     except BadInput as error:
         raise RemoteError(f"the hub's answer makes no sense: {error}") from error
@@ -314,3 +317,13 @@ def write_identity(profile: Profile, path: Path) -> None:
         ("-cert.pub", places.SSH_CERTIFICATE),
     ):
         write_private(path.with_name(path.name + suffix), profile.read(name))
+
+
+def _resumes(request: LoginRequest, profiles: Profiles) -> bool:
+    if request.resumes is not None:
+        return request.resumes
+    try:
+        known = profiles.remembered(request.hub)
+    except DamagedProfile:
+        known = None
+    return known is None or known.resumes

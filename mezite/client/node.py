@@ -8,7 +8,7 @@ its :class:`~mezite.client.profile.Profile`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 from attrs import frozen
@@ -20,16 +20,20 @@ from twisted.python.failure import Failure
 from mezite.client import places
 from mezite.client.incoming import ClientConnection
 from mezite.client.profile import Profile, host_authorities
+from mezite.client.resuming import Notices, ResumingDialer
 from mezite.client.tls import DIAL_SECONDS, certificate_refusal, context_of, damaged, dialed
-from mezite.error import BadInput, TimedOut
+from mezite.error import BadInput, Denied, TimedOut
 from mezite.identity.sshkeys import blob_of_key, load_public_line
 from mezite.names import AgentId, InvalidName, LoginName, NodeName
+from mezite.resume.error import RemoteResumeError, SessionGone
 from mezite.ssh.client import ClientTransport, HostTrust, UserKey
 from mezite.ssh.error import BY_APPLICATION, ConnectionEnded
+from mezite.ssh.keylife import RESUMABLE
+from mezite.wire.alpn import MEZITE_SSH, MEZITE_SSH_RESUME
 from mezite.wire.endpoint import TlsClientEndpoint
 from mezite.wire.error import TlsBroken
 
-SSH: Final = b"mezite-ssh"
+_WHY_NOT_RESUMED: Final = (SessionGone, RemoteResumeError, Denied)
 # Below the shortest idle timeouts of load balancers and NAT, which are a minute.
 ALIVE_SECONDS: Final = 15.0
 UNHEARD: Final = 3
@@ -106,6 +110,11 @@ class NodeTransport(ClientTransport):
         super().dataReceived(data)
 
     def _ask(self) -> None:
+        if not getattr(self.transport, "is_carried", True):
+            # It is known that nothing can be heard; another connection is being looked for.
+            self._unheard = 0
+            self._ask_later()
+            return
         if self._unheard >= self.patience.unheard:
             seconds = (self.patience.alive_seconds or 0) * self.patience.unheard
             self.fail(
@@ -121,6 +130,8 @@ class NodeTransport(ClientTransport):
     def connectionLost(self, reason: Failure | None = None) -> None:
         if self._asking is not None and self._asking.active():
             self._asking.cancel()
+        if reason is not None and isinstance(reason.value, _WHY_NOT_RESUMED):
+            self.end = reason.value
         # In TLS 1.3 a client learns only now that its certificate was refused.
         if (
             reason is not None
@@ -140,9 +151,14 @@ async def dial_node(
     patience: Patience = DEFAULT_PATIENCE,
     on_banner: Callable[[str], None] | None = None,
     wall_clock: Callable[[], float] = time.time,
+    notices: Notices | None = None,
 ) -> NodeConnection:
     """
     Log in on a node, through the hub.
+
+    If it is cut, it is taken up again, unless the profile says not to.
+
+    :param notices: told when it is cut, and when it is back.
 
     :raises MeziteError: with a sentence from whoever said no: the hub, the
         node, or this side, which did not find the node it meant.
@@ -157,16 +173,27 @@ async def dial_node(
         on_banner=on_banner,
     )
     transport.patience = patience
-    endpoint = TlsClientEndpoint(
-        reactor,
-        profile.hub,
-        context_of(profile, SSH),
-        server_name=f"{node}.{profile.hub_name}",
-        timeout=patience.connect_seconds,
-    )
-    factory = Factory.forProtocol(cast("type[Any]", lambda: transport))
-    factory.noisy = False
-    await dialed(reactor, profile.hub, endpoint.connect(factory), seconds=patience.connect_seconds)
+
+    def endpoint(offers: bool) -> TlsClientEndpoint:
+        return TlsClientEndpoint(
+            reactor,
+            profile.hub,
+            context_of(profile, MEZITE_SSH, preferred=MEZITE_SSH_RESUME if offers else None),
+            server_name=f"{node}.{profile.hub_name}",
+            timeout=patience.connect_seconds,
+        )
+
+    async def bounded(dialing: Awaitable[Any]) -> Any:
+        return await dialed(reactor, profile.hub, dialing, seconds=patience.connect_seconds)
+
+    if profile.resumes:
+        transport.key_limits = RESUMABLE
+        dialer = ResumingDialer(reactor, endpoint, bounded, notices or Notices())
+        await dialer.connect(transport)
+    else:
+        factory = Factory.forProtocol(cast("type[Any]", lambda: transport))
+        factory.noisy = False
+        await bounded(endpoint(False).connect(factory))
     await transport.authenticated()
     return NodeConnection(transport, connection)
 

@@ -24,6 +24,8 @@ from mezite.names import LoginName
 _CIPHERS: Final = "aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr"
 # Load balancers and NAT forget connections that are silent for a minute or less.
 _ALIVE_SECONDS: Final = 15
+# What carries a session may be cut for 300 s and come back: ssh is not to give up before.
+_UNHEARD: Final = 22
 
 
 def ssh_config(
@@ -57,6 +59,7 @@ def ssh_config(
         ("UpdateHostKeys", "no"),
         ("Ciphers", _CIPHERS),
         ("ServerAliveInterval", str(_ALIVE_SECONDS)),
+        ("ServerAliveCountMax", str(_UNHEARD)) if profile.resumes else None,
         ("ProxyCommand", f"{proxy} %h:%p"),
     ]
     lines = [

@@ -63,6 +63,8 @@ class Profile:
     user: UserName
     logins: tuple[LoginName, ...]
     valid_before: float
+    # Connections to nodes that are cut are taken up again.
+    resumes: bool = True
 
     def path(self, name: str) -> Path:
         """The path of one of the files in :mod:`mezite.client.places`."""
@@ -189,6 +191,7 @@ class Profiles:
             user=profile.user,
             logins=(),
             valid_before=0,
+            resumes=profile.resumes,
         )
         for name in _SECRETS:
             try:
@@ -266,6 +269,7 @@ def _format(profile: Profile) -> bytes:
         "user": profile.user.text,
         "logins": [login.text for login in profile.logins],
         "valid_before": profile.valid_before,
+        "resumes": profile.resumes,
     }
     return json.dumps(fields, indent=2).encode() + b"\n"
 
@@ -281,6 +285,8 @@ def _parse(directory: Path, text: str) -> Profile:
             user=UserName.parse(fields["user"]),
             logins=tuple(LoginName.parse(login) for login in fields["logins"]),
             valid_before=float(fields["valid_before"]),
+            # Logins of before do not say.
+            resumes=fields.get("resumes", True) is not False,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedProfile(

@@ -27,9 +27,13 @@ from mezite.client.error import (
     UntrustedHub,
 )
 from mezite.client.pump import Connection, Pump, tls_failure
+from mezite.client.resumingpump import Greeted, ResumingPump, greet, refusal_of
 from mezite.error import BadInput, MeziteError, RemoteError
+from mezite.resume import frames
+from mezite.resume.frames import Plain, Welcome
 
 ALPN = "mezite-ssh"
+RESUMABLE = "mezite-ssh-resume"
 FAILURE = 255
 DEFAULT_PORT = 3080
 # Connecting and the handshake together: what a person waits for before the sentence.
@@ -43,21 +47,29 @@ _SIGNS = (
     "unrecognized_name",
     "unsupported_protocol",
 )
-USAGE = "usage: msh proxy ssh [--profile DIR | --proxy HOST:PORT] NODE[:PORT]"
+USAGE = "usage: msh proxy ssh [--profile DIR | --proxy HOST:PORT] [--no-resume] NODE[:PORT]"
 
 
 class Target:
     """Which node, at which hub, with which login."""
 
-    __slots__ = ("address", "cluster", "directory", "server_name")
+    __slots__ = ("address", "cluster", "directory", "resumes", "server_name")
 
     def __init__(
-        self, directory: str, address: tuple[str, int], cluster: str, server_name: str
+        self,
+        directory: str,
+        address: tuple[str, int],
+        cluster: str,
+        server_name: str,
+        *,
+        resumes: bool,
     ) -> None:
         self.directory = directory
         self.address = address
         self.cluster = cluster
         self.server_name = server_name
+        # A connection that is cut is taken up again.
+        self.resumes = resumes
 
     def path(self, name: str) -> str:
         return os.path.join(self.directory, name)
@@ -68,11 +80,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         target = target_of(arguments, time.time())
-        connection = dial(target, time.monotonic() + DIAL_SECONDS)
-        try:
-            Pump(connection, 0, 1).run()
-        finally:
-            connection.socket.close()
+        carry(target)
     except MeziteError as error:
         _say(str(error))
         return FAILURE
@@ -82,15 +90,74 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def carry(target: Target) -> None:
+    """
+    Bytes both ways, until either side has ended.
+
+    Where nothing can be resumed (an older hub or agent, a server without one), they
+    go plainly.
+    """
+    begun = _begun(target)
+    if isinstance(begun.greeting, Plain):
+        pump = Pump(begun.connection, 0, 1, begun.rest)
+    elif isinstance(begun.greeting, Welcome):
+
+        def again(hello: bytes) -> Greeted:
+            connection = dial(target, time.monotonic() + DIAL_SECONDS)
+            return _greeted(connection, hello)
+
+        pump = ResumingPump(begun, 0, 1, again, _say_on_terminal)
+    else:
+        raise refusal_of(begun.greeting)
+    try:
+        pump.run()
+    finally:
+        pump.close()
+
+
+def _begun(target: Target) -> Greeted:
+    connection = dial(target, time.monotonic() + DIAL_SECONDS)
+    try:
+        return _greeted(connection, frames.hello())
+    except (ConnectionError, TimeoutError):
+        # So it looks where the agent is older than this, and knows no such service.
+        target.resumes = False
+    return Greeted(dial(target, time.monotonic() + DIAL_SECONDS), Plain(), b"")
+
+
+def _can_resume(connection: Connection) -> bool:
+    return connection.tls.selected_alpn_protocol() == RESUMABLE
+
+
+def _greeted(connection: Connection, hello: bytes) -> Greeted:
+    try:
+        if not _can_resume(connection):
+            return Greeted(connection, Plain(), b"")
+        return greet(connection, hello, time.monotonic() + DIAL_SECONDS)
+    except ssl.SSLError as error:
+        connection.socket.close()
+        raise tls_failure(error, "the hub") from None
+    except BaseException:
+        connection.socket.close()
+        raise
+
+
+def _say_on_terminal(sentence: str) -> None:
+    """What a person may want to know, and a program that reads our words may not."""
+    if os.isatty(2):
+        _say(sentence)
+
+
 def target_of(arguments: list[str], now: float) -> Target:
     """Understand the arguments, and read the login that they mean."""
-    directory, node = _parse(arguments)
+    directory, node, resumes = _parse(arguments)
     try:
         with open(os.path.join(directory, places.PROFILE), encoding="utf-8") as file:
             profile = json.loads(file.read(places.PROFILE_LIMIT))
         host, port = _host_port(profile["hub"])
         cluster, hub_name = str(profile["cluster"]), str(profile["hub_name"])
         valid_before = float(profile["valid_before"])
+        resumes = resumes and profile.get("resumes", True) is not False
     except FileNotFoundError:
         raise NotLoggedIn(f"there is no login in {directory}: run msh login") from None
     except OSError as error:
@@ -101,12 +168,13 @@ def target_of(arguments: list[str], now: float) -> Target:
         raise NotLoggedIn
     if valid_before <= now:
         raise LoginExpired
-    return Target(directory, (host, port), cluster, _server_name(node, hub_name))
+    return Target(directory, (host, port), cluster, _server_name(node, hub_name), resumes=resumes)
 
 
-def _parse(arguments: list[str]) -> tuple[str, str]:
-    """The directory of the login, and the node as it was typed."""
+def _parse(arguments: list[str]) -> tuple[str, str, bool]:
+    """The directory of the login, the node as it was typed, and whether it is to be resumed."""
     directory: str | None = None
+    resumes = True
     nodes: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
@@ -119,6 +187,8 @@ def _parse(arguments: list[str]) -> tuple[str, str]:
             directory = (
                 value if name == "--profile" else places.directory_of(*_host_port(value.lower()))
             )
+        elif argument == "--no-resume":
+            resumes = False
         elif argument.startswith("-"):
             raise BadInput(f"no such option: {argument} ({USAGE})")
         else:
@@ -129,7 +199,7 @@ def _parse(arguments: list[str]) -> tuple[str, str]:
         directory = places.current()
     if directory is None:
         raise NotLoggedIn
-    return directory, nodes[0]
+    return directory, nodes[0], resumes
 
 
 def _host_port(text: str) -> tuple[str, int]:
@@ -326,7 +396,7 @@ def _context(target: Target) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # The server's name is the node's; who answers is the hub: see _check_hub.
     context.check_hostname = False
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols([RESUMABLE, ALPN] if target.resumes else [ALPN])
     try:
         context.load_verify_locations(cafile=target.path(places.CLUSTER_CA))
         context.load_cert_chain(
@@ -348,7 +418,7 @@ def _check_hub(tls: ssl.SSLObject, cluster: str, where: str) -> None:
     names = certificate.get("subjectAltName", ())
     if ("URI", f"mezite://{cluster}/hub") not in names:
         raise UntrustedHub(f"what answers at {where} is not the hub of {cluster}")
-    if tls.selected_alpn_protocol() != ALPN:
+    if tls.selected_alpn_protocol() not in (ALPN, RESUMABLE):
         raise _AlpnLost(
             f"{where} does not speak {ALPN}: is something that ends TLS in front of the hub?"
         )

@@ -23,6 +23,8 @@ CHUNK = 64 * 1024
 # Decrypted bytes waiting for standard output: those of one read, and of the one
 # TLS record (16 KiB) that the read before it left incomplete.
 PLAIN = CHUNK + 32 * 1024
+# IOV_MAX on Linux: pieces that are written at once.
+PIECES = 1024
 # What a pipe holds; the default of 64 KiB makes ssh and us take turns.
 PIPE_BYTES = 1024 * 1024
 
@@ -96,14 +98,15 @@ class Pump:
     on while the hub still sends; the end of what the hub sends is the end.
     """
 
-    def __init__(self, connection: Connection, source: int, sink: int) -> None:
+    def __init__(self, connection: Connection, source: int, sink: int, early: bytes = b"") -> None:
+        """:param early: what has come on the connection already, and is for the sink."""
         self._connection = connection
         self._source = source
         self._sink = sink
         self._read_buffer = memoryview(bytearray(CHUNK))
         self._receive_buffer = memoryview(bytearray(CHUNK))
         self._plain = memoryview(bytearray(PLAIN))
-        self._to_sink = self._plain[:0]
+        self._to_sink = [memoryview(early)] if early else []
         self._to_socket = memoryview(b"")
         self._source_open = True
         self._hub_open = True
@@ -117,12 +120,19 @@ class Pump:
             _enlarge(file)
             os.set_blocking(file, False)
         try:
-            self._decrypt()  # what came along with the end of the handshake
-            self._loop()
-            self._say_goodbye()
+            self._carry()
         finally:
             for file, was_blocking in blocking.items():
                 os.set_blocking(file, was_blocking)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.socket.close()
+
+    def _carry(self) -> None:
+        self._decrypt()  # what came along with the end of the handshake
+        self._loop()
+        self._say_goodbye()
 
     def _loop(self) -> None:
         poll = select.poll()
@@ -135,7 +145,7 @@ class Pump:
             wanted = {
                 hub: (select.POLLIN if self._hub_open and not self._to_sink else 0)
                 | (select.POLLOUT if is_sending else 0),
-                self._source: select.POLLIN if self._source_open and not is_sending else 0,
+                self._source: select.POLLIN if not is_sending and self._takes_more() else 0,
                 self._sink: select.POLLOUT if self._to_sink else 0,
             }
             for file, mask in wanted.items():
@@ -148,14 +158,26 @@ class Pump:
                     # What is closed or broken is reported whatever is asked for: look
                     # away. Of the sink we want to hear it.
                     poll.unregister(file)
-            for file, events in poll.poll(connection.patience):
+            for file, events in poll.poll(self._patience()):
                 if file == hub:
                     self._hub_ready(events)
                 elif file == self._sink:
                     self._sink_ready(events)
                 else:
                     self._source_ready()
-            connection.tend()
+            self._tend()
+
+    def _takes_more(self) -> bool:
+        """Whether standard input may be read."""
+        return self._source_open
+
+    def _patience(self) -> int | None:
+        """How long to wait at most for something to happen, in milliseconds."""
+        return self._connection.patience
+
+    def _tend(self) -> None:
+        """Do what is due at this time."""
+        self._connection.tend()
 
     def _hub_ready(self, events: int) -> None:
         if events & select.POLLOUT:
@@ -241,17 +263,30 @@ class Pump:
             self._hub_open = False
         except ssl.SSLError as error:
             raise tls_failure(error, "the hub") from None
-        self._to_sink = self._plain[:end]
+        if end:
+            self._opened(self._plain[:end])
         if self._to_sink:
             self._write()
 
+    def _opened(self, plain: memoryview) -> None:
+        """Take what was decrypted."""
+        self._to_sink.append(plain)
+
     def _write(self) -> None:
+        waiting = self._to_sink
         try:
-            self._to_sink = self._to_sink[os.write(self._sink, self._to_sink) :]
+            written = os.writev(self._sink, waiting[:PIECES])
         except BlockingIOError:
-            pass
-        except BrokenPipeError:
+            return
+        except OSError:
             self._sink_gone = True  # whoever started us has ended
+            return
+        while written:
+            if len(waiting[0]) <= written:
+                written -= len(waiting.pop(0))
+            else:
+                waiting[0] = waiting[0][written:]
+                written = 0
 
 
 def _enlarge(file: int) -> None:

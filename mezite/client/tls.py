@@ -58,7 +58,9 @@ async def dialed(
         raise HubUnreachable(f"the hub at {hub} cannot be reached: {why}") from error
 
 
-def context_of(profile: Profile, protocol: bytes) -> ClientContext:
+def context_of(
+    profile: Profile, protocol: bytes, *, preferred: bytes | None = None
+) -> ClientContext:
     """
     With the login's certificate, and for its own hub only.
 
@@ -71,6 +73,7 @@ def context_of(profile: Profile, protocol: bytes) -> ClientContext:
             profile.read(places.TLS_CERTIFICATE),
             profile.read(places.TLS_KEY),
             cluster=profile.cluster,
+            preferred=preferred,
         )
     except BadInput as error:
         raise damaged(profile, error) from error

@@ -40,6 +40,7 @@ Host *
     UpdateHostKeys no
     Ciphers aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr
     ServerAliveInterval 15
+    ServerAliveCountMax 22
     ProxyCommand /usr/bin/msh proxy ssh --profile {directory} %h:%p
 """,
         )
