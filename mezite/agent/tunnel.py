@@ -40,8 +40,8 @@ from mezite.tasks import within
 
 # TCP and TLS together.
 DIAL_SECONDS: Final = 10.0
-# Where there are others, so that all of them are tried while a person waits.
-DIAL_SECONDS_OF_SEVERAL: Final = 5.0
+# Of all addresses, as long as each has half of the time: a hub in a storm is slow.
+ROUND_SECONDS: Final = 30.0
 # Only a tunnel that stayed up for so long makes the next wait short again; a
 # hub that falls over under its agents is not to be hurried.
 STABLE_SECONDS: Final = 30.0
@@ -134,7 +134,8 @@ class TunnelFactory(ReconnectingClientFactory):
         self._all_refused = True
         self._began = self._clock.seconds()
         addresses = [self._hub()] if self._addresses is None else await self._addresses()
-        seconds = DIAL_SECONDS if len(addresses) == 1 else DIAL_SECONDS_OF_SEVERAL
+        share = ROUND_SECONDS / max(1, len(addresses))
+        seconds = max(DIAL_SECONDS / 2, min(DIAL_SECONDS, share))
         for number, address in enumerate(addresses, 1):
             self._turn_to(address)
             self._condition.connecting(address)

@@ -410,7 +410,7 @@ class TunnelServiceTests(SynchronousTestCase):
         self.assertEqual((len(self.hub.dials), self.ceilings[1:]), (4, [ceiling(1)]))
 
     def test_silent_address(self) -> None:
-        """An address that does not answer costs five seconds, and the next is tried."""
+        """An address that does not answer costs ten seconds, and the next is tried."""
         self.round(HUB, HostPort("hub2.example.com", 443))
         self.hub.refusals = [Silence()]
         self.start()
