@@ -327,4 +327,7 @@ class ResumingPump(Pump):
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    # ssh sends one signal after the other; one goodbye is enough.
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     raise _Stopped(number)
