@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 from attrs import asdict, define, field
@@ -28,6 +29,8 @@ SOURCE: Final = "127.0.0.66"
 OFFENDER: Final = "127.0.0.68"
 # Where a balancer is, for the hub that has one.
 BALANCER: Final = "127.0.0.67"
+# Where this module is found by its name, wherever the tests were begun.
+_ROOT: Final = Path(__file__).resolve().parent.parent.parent
 _PAUSE: Final = 0.5
 # From the dropping of a connection to the next one: a flood is fast, and not a loop.
 _BREATH: Final = 0.02
@@ -266,6 +269,7 @@ def flooding(port: int, **counts: int) -> Iterator[Flooding]:
     process = subprocess.Popen(
         ["nice", "-n", "10", sys.executable, "-m", __name__, str(port),
          *(f"{kind}={count}" for kind, count in counts.items())],
+        cwd=_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -59,13 +59,15 @@ class Screen:
         self.process.send_signal(signal.SIGINT)
 
     def ends(self) -> int:
-        """The exit code; the terminal is as it was."""
+        """The exit code, when all is read that was shown; the terminal is as it was."""
         deadline = time.monotonic() + PATIENCE
         while self.process.poll() is None and time.monotonic() < deadline:
             ready, _, _ = select.select([self.master], [], [], 0.05)
             if ready:
                 self._read()
         code = self.process.wait(1)
+        while select.select([self.master], [], [], 0)[0]:
+            self._read()
         assert termios.tcgetattr(self.terminal) == self.before
         return code
 

@@ -105,6 +105,21 @@ def keep_request(state: State, answer: Any) -> None:
     state.known["request"] = answer.request.id
 
 
+def living_session() -> pb.LivingSession:
+    return pb.LivingSession(session_id="s1", user="kim", login="root")
+
+
+def is_refused(state: State, answer: Any) -> None:
+    assert not answer.allowed
+    assert answer.reason
+
+
+def is_told_to_end(state: State, answer: Any) -> None:
+    (session,) = answer.ended
+    assert session.session_id == "s1"
+    assert session.reason
+
+
 def log_in(user: str, password: str = PASSWORD) -> CallLine:
     return CallLine(
         "AuthenticateLocal",
@@ -206,6 +221,19 @@ CALLS: Final[tuple[CallLine, ...]] = (
         "AuthorizeSession",
         lambda s: pb.AuthorizeSessionRequest(user="kim", login="root", session_id="s1"),
         who="node",
+    ),
+    # The hub has opened no stream to this node, and knows of no session there.
+    CallLine(
+        "ResumeSession",
+        lambda s: pb.ResumeSessionRequest(session_id="s1", session=living_session()),
+        who="node",
+        keep=is_refused,
+    ),
+    CallLine(
+        "ReportSessions",
+        lambda s: pb.ReportSessionsRequest(sessions=[living_session()]),
+        who="node",
+        keep=is_told_to_end,
     ),
     CallLine("DeregisterAgent", lambda s: pb.DeregisterAgentRequest(), who="node"),
     CallLine("ListNodes", lambda s: pb.ListNodesRequest()),
