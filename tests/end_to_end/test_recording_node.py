@@ -298,6 +298,8 @@ class KilledTests:
             client.stdout.readline()
             time.sleep(2)
             agent.kill()
+            # It would wait for the agent, minutes if need be.
+            client.kill()
             client.communicate()
         [path] = (cluster.directory / "db9" / "recordings").glob("*/*.chunks")
         reader, chunks = journal(path, f"{path.parent.name}.{path.stem}")
