@@ -32,7 +32,8 @@ def sessions() -> None:
 @format_option
 def list_sessions(proxy: HostPort | None, output_format: str) -> None:
     """
-    Show live sessions, from wherever they were begun: yours, or all for auditors.
+    Show live sessions, from wherever they were begun: yours and those that a role of
+    yours lets you review, or all for auditors.
 
     Those with a recording that goes on can be watched.
     """

@@ -114,7 +114,12 @@ def assemble(setting: Setting) -> HubParts:
     services.locks.when_changed(review.locks_changed)
     watchers.append(review)
     sessions = SessionMethods(
-        services.access, live, recordings.keeping, services.trail, setting.wall_clock
+        services.access,
+        live,
+        recordings.keeping,
+        services.reviewing,
+        services.trail,
+        setting.wall_clock,
     )
     parking = ParkedSessions(live, registry, clock, over=lambda session: opener.over(session))
     resumption = ResumptionMethods(

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from mezite.audit.events import EventType
 from mezite.auth.access import AccessService, Ruling
 from mezite.auth.recordkeeping import RecordKeeping
+from mezite.auth.reviewing import Reviewing
 from mezite.auth.trail import AuditTrail
 from mezite.error import LocalError, MeziteError, NotFound
 from mezite.hub.authservice import Handler, page
@@ -45,6 +46,7 @@ class SessionMethods:
     access: AccessService
     live: LiveSessions
     recordings: RecordKeeping
+    reviewing: Reviewing
     trail: AuditTrail
     wall_clock: Callable[[], float]
 
@@ -164,18 +166,29 @@ class SessionMethods:
     async def list_sessions(
         self, who: Subject, _call: Call, request: pb.ListSessionsRequest
     ) -> Message:
-        """Those of all for auditors, one's own for others."""
-        if who.user is not None and not who.is_auditor:
-            found = self.live.of(who.user.name)
-        else:
-            found = tuple(self.live)
+        """Those of all for auditors; one's own for others, and those they may watch."""
         sessions, next_token = page(
-            sorted(found, key=_key), _key, request.page_size, request.page_token
+            sorted(await self._shown(who), key=_key), _key, request.page_size, request.page_token
         )
         return pb.ListSessionsResponse(
             sessions=[session_message(session) for session in sessions],
             next_page_token=next_token,
         )
+
+    async def _shown(self, who: Subject) -> list[LiveSession]:
+        everything = list(self.live)
+        if who.user is None or who.is_auditor:
+            return everything
+        name, reviewer = who.user.name, await self.reviewing.reviewer(who.user)
+        return [
+            session
+            for session in everything
+            if session.user == name
+            or (
+                session.login is not None
+                and await reviewer.may_see(_expected(session, session.login))
+            )
+        ]
 
     async def end_session(
         self, who: Subject, _call: Call, request: pb.EndSessionRequest

@@ -222,6 +222,25 @@ class EndingTests(LiveSessionTestCase):
         own = self.world.done(self.client(self.world.user("eve")).list_sessions())
         self.assertEqual([row.session_id for row in own], [eve.session_id])
 
+    def test_reviewed(self) -> None:
+        """Who may see recordings of some sessions sees these go on, once they have begun."""
+        role = """
+kind: role
+version: v1
+metadata: {name: watchers}
+spec:
+  allow: {review_recordings: {node_labels: {"*": "*"}, users: [ada]}}
+"""
+        self.world.done(self.admin.create_role(role))
+        self.world.add_user("eve", "root", labels="env=none", roles=["watchers"])
+        self.world.add_user("joe", "root")
+        ada = self.begin()
+        self.begin("joe")
+        self.world.visit("ada", self.db1)
+        eve = self.client(self.world.user("eve"))
+        seen = self.world.done(eve.list_sessions())
+        self.assertEqual([row.session_id for row in seen], [ada.session_id])
+
     def test_end(self) -> None:
         """The agent is asked to say goodbye; the session is gone soon after, whatever it does."""
         session = self.begin()

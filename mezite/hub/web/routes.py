@@ -171,7 +171,9 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Takes back an access request of the caller's own.",
         answer="request",
     ),
-    Route("GET", "/sessions", "ListSessions", "The live sessions: one's own, or all for auditors."),
+    Route(
+        "GET", "/sessions", "ListSessions", "The live sessions: one's own and what one may review."
+    ),
     Route(
         "GET",
         "/recordings",
