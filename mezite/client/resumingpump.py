@@ -14,10 +14,9 @@ import signal
 import ssl
 import time
 from collections.abc import Callable
-from types import FrameType
-from typing import NoReturn
 
 from mezite.client.pump import CHUNK, Connection, Pump
+from mezite.client.stopsignals import Stopped, StopSignals
 from mezite.error import Denied, MeziteError, RemoteError
 from mezite.resume import frames
 from mezite.resume.error import NotNow, RemoteResumeError, ResumeDenied, SessionGone
@@ -35,16 +34,7 @@ LONGEST_WAIT = 2.0
 # A goodbye that does not leave by then is not worth waiting for.
 GOODBYE_SECONDS = 1.0
 _LOOK_MILLISECONDS = 3000
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GONE = "the connection was lost, and the node has ended the session"
-
-
-class _Stopped(BaseException):
-    """Somebody wants this process to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 class Greeted:
@@ -130,16 +120,14 @@ class ResumingPump(Pump):
         self._owes_since: float | None = None
 
     def _carry(self) -> None:
-        before = {number: signal.signal(number, _stop) for number in _SIGNALS}
-        try:
-            self._carry_on()
-        except _Stopped as stopped:
-            self._leave()
-            signal.signal(stopped.number, signal.SIG_DFL)
-            os.kill(os.getpid(), stopped.number)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with StopSignals() as signals:
+            try:
+                with signals.raised():
+                    self._carry_on()
+            except Stopped as stopped:
+                self._leave()
+                signal.signal(stopped.number, signal.SIG_DFL)
+                os.kill(os.getpid(), stopped.number)
 
     def _carry_on(self) -> None:
         while not self._is_done:
@@ -324,10 +312,3 @@ class ResumingPump(Pump):
         for _, events in watch.poll(round(seconds * 1000)):
             if events & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
                 self._sink_gone = True
-
-
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    # ssh sends one signal after the other; one goodbye is enough.
-    for each in _SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise _Stopped(number)
