@@ -44,15 +44,13 @@ from mezite.mux.events import (
 from mezite.mux.frames import GoAwayCode, Role
 from mezite.mux.keepalive import INTERVAL, LATER_INTERVAL, Keepalive
 from mezite.mux.limits import MuxLimits
+from mezite.mux.lingering import Lingering
 from mezite.mux.pings import Pings
 from mezite.mux.transport import StreamTransport, reset_by_peer
 
 # This much is worth a write of its own; less waits for the end of the turn, so
 # that what several streams have to say becomes one TLS record.
 _EAGER: Final = 64 * 1024
-# Streams that we left and the peer has not: it may be reading slowly what we sent,
-# which a reset would destroy, so that time alone is no reason for one.
-_LINGERING: Final = 256
 # A peer that does not take our last words is cut off.
 _CLOSE_DEADLINE: Final = 5.0
 
@@ -115,8 +113,7 @@ class MuxProtocol(Protocol):
         self._reason: Failure | None = None
         self._streams: dict[int, StreamTransport] = {}
         self._offered: dict[int, None] = {}
-        # Streams that nobody holds any more and that may not be closed yet, oldest first.
-        self._lingering: dict[int, None] = {}
+        self._lingering = Lingering(self.connection)
         self._due: dict[StreamTransport, None] = {}
         self._pulled: list[Event] = []
         self._pings = Pings()
@@ -282,7 +279,7 @@ class MuxProtocol(Protocol):
         self._due.pop(stream, None)
         self.connection.abandon(stream_id)
         if self.connection.has_stream(stream_id):
-            self._linger(stream_id)
+            self._lingering.add(stream_id)
         self._schedule()
 
     def flush(self) -> None:
@@ -366,7 +363,7 @@ class MuxProtocol(Protocol):
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             stream.lost(reset_by_peer())
-        self._lingering.pop(event.stream_id, None)
+        self._lingering.remove(event.stream_id)
 
     def _on_overflowed(self, event: StreamOverflowed) -> None:
         self._log.warn("stream {id} from {peer} is not read", id=event.stream_id, peer=self._peer)
@@ -398,17 +395,6 @@ class MuxProtocol(Protocol):
         """The peer has said nothing for so long; its answer is the sign of life."""
         self._pings.asked(self.connection.ping(), self._clock.seconds())
         self._settle()
-
-    def _linger(self, stream_id: int) -> None:
-        self._lingering[stream_id] = None
-        if len(self._lingering) <= _LINGERING:
-            return
-        has_stream = self.connection.has_stream
-        self._lingering = {left: None for left in self._lingering if has_stream(left)}
-        if len(self._lingering) > _LINGERING:
-            oldest = next(iter(self._lingering))
-            del self._lingering[oldest]
-            self.connection.reset(oldest)
 
     def _on_peer_leaves(self, event: GoAwayReceived) -> None:
         if self._on_go_away is not None:

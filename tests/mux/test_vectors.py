@@ -13,7 +13,7 @@ from mezite.mux.connection import Connection
 from mezite.mux.error import RemoteMuxError
 from mezite.mux.frames import FrameReader, FrameType, Header, Role
 from mezite.mux.limits import INITIAL_WINDOW, MuxLimits
-from mezite.mux.protocol import _LINGERING
+from mezite.mux.lingering import LINGERING
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 
@@ -51,7 +51,7 @@ class FrameVectorTests(SynchronousTestCase):
         for row in (
             f"* - {limits.streams}\n     - streams",
             f"* - {limits.backlog}\n     - streams that were offered",
-            f"* - {_LINGERING}\n     - streams that we have left",
+            f"* - {LINGERING}\n     - streams that we have left",
             f"* - {limits.frame_length // mib} MiB\n     - length of a frame",
             f"* - {limits.window // mib} MiB\n     - window of a stream",
             f"* - {limits.window_growth // mib} MiB\n     - growth",
