@@ -26,9 +26,10 @@ from mezite.names import network_of
 from mezite.wire.alpn import Route, route_of
 from mezite.wire.contexts import HubContexts
 from mezite.wire.error import NotTls
+from mezite.wire.handshake import HANDSHAKE_TIMEOUT, Handshake
 from mezite.wire.records import Piece
 from mezite.wire.secured import Secured
-from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
+from mezite.wire.transport import TLSTransport
 
 # Connections that the kernel keeps until they are accepted: what ten thousand agents
 # dial in a second. It gives what net.core.somaxconn allows.
@@ -211,11 +212,8 @@ class Router(Factory):
         return TLSTransport(
             connection,
             self._clock,
-            secured=secured,
-            failed=failed,
-            handshake_timeout=self._handshake_timeout,
+            Handshake(secured, failed, self._handshake_timeout, hold_up),
             peer=None if through is None else addr,
-            hold_up=hold_up,
             over=self.strangers.release,
         )
 

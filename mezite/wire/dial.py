@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from mezite.names import HostPort
 from mezite.wire.contexts import ClientContext
 from mezite.wire.error import AlpnLost, HubUnreachable, why_unreachable
+from mezite.wire.handshake import Handshake
 from mezite.wire.transport import TLSTransport
 
 
@@ -63,9 +64,7 @@ class Dial(Factory):
         self._transport = TLSTransport(
             self._context.connection(self._server_name),
             self._clock,
-            secured=self._secured,
-            failed=self._failed,
-            handshake_timeout=self._timeout,
+            Handshake(self._secured, self._failed, self._timeout),
         )
         return self._transport
 

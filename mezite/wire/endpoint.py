@@ -24,8 +24,9 @@ from mezite.names import HostPort
 from mezite.wire.contexts import ClientContext, HubContexts
 from mezite.wire.dial import Dial, dial
 from mezite.wire.error import AlpnLost, HandshakeFailed
+from mezite.wire.handshake import HANDSHAKE_TIMEOUT, Handshake
 from mezite.wire.outbound import way_to
-from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
+from mezite.wire.transport import TLSTransport
 from mezite.wire.upgrade import UpgradeEndpoint
 from mezite.wire.ways import WAYS, Ways, may_be_a_balancer
 from mezite.wire.websocket import NoHubBehind
@@ -61,9 +62,7 @@ class TlsServerFactory(Factory):
         return TLSTransport(
             self._contexts.serverConnectionForTLS(self),
             self._clock,
-            secured=self._secured,
-            failed=lambda failure: None,
-            handshake_timeout=self._handshake_timeout,
+            Handshake(self._secured, lambda failure: None, self._handshake_timeout),
         )
 
     def _secured(self, transport: TLSTransport) -> None:

@@ -9,8 +9,8 @@ and what one read became leaves in one write, at once
 (:mod:`mezite.wire.carrier`). That takes a relay half of the CPU time
 (``tests/benchmarks/relay.py``).
 
-It owns the TLS state, the deadline of the handshake and the closing; who is
-spoken to is for whoever made it to decide, once, when the handshake is done.
+It owns the TLS state and the closing; who is spoken to is for whoever gave it its
+:class:`~mezite.wire.handshake.Handshake` to decide, once, when that is done.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import enum
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import Factory, define, field
 from attrs.setters import NO_OP
 from cryptography import x509
 from OpenSSL import SSL, crypto
@@ -40,12 +40,13 @@ from zope.interface import implementer
 
 from mezite.wire.carrier import Carrier, carrier_of
 from mezite.wire.error import HandshakeFailed, HandshakeTimedOut, TlsBroken, detail_of
-from mezite.wire.pressure import PullLoop
+from mezite.wire.handshake import Handshake
+from mezite.wire.overlay import Overlay
+from mezite.wire.pressure import Outflow
 from mezite.wire.records import Piece, PlainRecords, records_of
 from mezite.wire.secured import ISecured
 from mezite.wire.tlsstate import READABLE, TRANSITIONS, WRITABLE, Input, State
 
-HANDSHAKE_TIMEOUT: Final = 10.0
 # Bytes that arrived at once, of which most should open to something, unless they are a flood of
 # records that carry nothing. One record may have begun in them and not ended.
 _TELLING: Final = 32 * 1024
@@ -57,13 +58,7 @@ _FLUSH_TIMEOUT: Final = 128.0
 # reset the connection, and the reset can overtake our last bytes.
 _LINGER: Final = 5.0
 
-
 _log = Logger()
-
-
-def _ignore(_: object) -> None:
-    """In the place of who was told of the handshake, and need be kept no longer."""
-
 
 # glibc gives allocations above 128 KiB back to the system as soon as they are freed, and the
 # next read of a socket pays for fresh pages, until it has once seen a larger one come and go.
@@ -81,25 +76,21 @@ class _Ending(enum.Enum):
 @implementer(IHalfCloseableProtocol, ISecured, IConsumer, IPushProducer)
 # Without the hooks that attrs would call at each assignment, for the sake of one converter.
 @define(eq=False, on_setattr=NO_OP)
-class TLSTransport(Protocol):
+class TLSTransport(Overlay, Protocol):
     """
     One TLS connection.
 
-    Exactly one of ``secured`` and ``failed`` is called, once. ``secured``
-    attaches who speaks inside; if it attaches nobody, the connection closes.
+    Once it is secured, somebody is attached who speaks inside, or it closes.
     What is set by then: the ALPN name agreed on, the server name asked for, in
     lower case, and the peer's certificate, verified as its context demands.
     """
 
     _records: PlainRecords = field(converter=records_of, alias="connection")
     _clock: IReactorTime
-    _secured: Callable[[TLSTransport], None]
-    _failed: Callable[[Failure], None]
-    _handshake_timeout: float = HANDSHAKE_TIMEOUT
+    # Kept for as long as it lasts.
+    _handshake: Handshake | None
     # Whom a load balancer speaks for, if the TCP connection is a balancer's.
     _peer: Any = None
-    # Asked once, with the first bytes of the handshake: whether it is to wait for proceed().
-    _hold_up: Callable[[TLSTransport, Piece], bool] | None = None
     # Called when a connection is lost that was secured.
     _over: Callable[[TLSTransport], None] | None = None
     transport: Any = field(init=False, default=None)
@@ -116,8 +107,9 @@ class TLSTransport(Protocol):
     _pending: list[Piece] = field(init=False, factory=list)
     _pending_size: int = field(init=False, default=0)
     # The inner protocol's producer, told when the TCP transport is full and when it is not.
-    _producer: Any = field(init=False, default=None)
-    _congested: bool = field(init=False, default=False)
+    _outflow: Outflow = field(
+        init=False, default=Factory(lambda self: Outflow(self._clock), takes_self=True)
+    )
     # Reading was paused by the inner protocol, or because our answers are not being read.
     _paused: bool = field(init=False, default=False)
     _stalled: bool = field(init=False, default=False)
@@ -134,26 +126,25 @@ class TLSTransport(Protocol):
         self._carrier = carrier_of(
             self.transport,
             receive=self.dataReceived,
-            full=self._on_full,
+            full=self._outflow.full,
             relieved=self._on_relief,
             seconds=self._clock.seconds,
         )
-        self._set_timer(self._handshake_timeout, self._handshake_timed_out)
+        if self._handshake is not None:
+            self._handshake.begin(self._clock, self._handshake_failed)
         self._shake_hands()
 
     def dataReceived(self, data: Piece) -> None:
         if self.state is State.CLOSING or self._ending is _Ending.ALL:
             return
-        if self.state is State.HANDSHAKING:
-            self._records.hold(data)
-            hold_up, self._hold_up = self._hold_up, None
-            if hold_up is not None and hold_up(self, data):
-                if self.is_shaking_hands:
-                    self.transport.pauseProducing()
-            else:
-                self._shake_hands()
-        else:
+        if self._handshake is None:
             self._deliver(data)
+            return
+        self._records.hold(data)
+        if not self._handshake.is_held_up(self, data):
+            self._shake_hands()
+        elif self.is_shaking_hands:
+            self.transport.pauseProducing()
 
     def readConnectionLost(self) -> None:
         """The end of TCP, which is only the end if close_notify came before it."""
@@ -185,7 +176,7 @@ class TLSTransport(Protocol):
             self._turn_end.cancel()
             self._turn_end = None
         if was is State.HANDSHAKING:
-            self._failed(Failure(HandshakeFailed("the connection ended too early")))
+            self._tell_failure(Failure(HandshakeFailed("the connection ended too early")))
         elif self._reason is not None:
             reason = self._reason
         elif was in READABLE and reason.check(ConnectionDone) is not None:
@@ -229,26 +220,26 @@ class TLSTransport(Protocol):
                 self._handshake_done()
 
     def _handshake_done(self) -> None:
-        self._set_timer(None)
         self.negotiatedProtocol = self._records.protocol
         self.server_name = self._records.server_name
         self.peer_certificate = self._records.peer_certificate
         self._move(Input.HANDSHAKE_DONE)
-        secured, self._secured, self._failed = self._secured, _ignore, _ignore
-        secured(self)
+        handshake, self._handshake = self._handshake, None
+        if handshake is not None:
+            handshake.done(self)
         if self._inner is None:
             self.loseConnection()
         self._deliver()
 
     def _handshake_failed(self, error: HandshakeFailed | HandshakeTimedOut) -> None:
-        self._set_timer(None)
         self._reason = Failure(error)
         self._hang_up()
-        self._failed(self._reason)
+        self._tell_failure(self._reason)
 
-    def _handshake_timed_out(self) -> None:
-        self._timer = None
-        self._handshake_failed(HandshakeTimedOut(self._handshake_timeout))
+    def _tell_failure(self, reason: Failure) -> None:
+        handshake, self._handshake = self._handshake, None
+        if handshake is not None:
+            handshake.failed(reason)
 
     def forget_peer(self) -> None:
         """Keep the peer's certificate no longer; who needs it again must have looked now."""
@@ -299,7 +290,7 @@ class TLSTransport(Protocol):
 
     def _answer(self) -> None:
         """Send what TLS itself answers, and read no more from a peer that does not read it."""
-        if self._drain() and self._congested and not self._stalled:
+        if self._drain() and self._outflow.is_full and not self._stalled:
             self._stalled = True
             self.transport.pauseProducing()
 
@@ -312,7 +303,7 @@ class TLSTransport(Protocol):
         if IHalfCloseableProtocol.providedBy(self._inner):
             self._inner.readConnectionLost()
         else:
-            self._drop_producer()
+            self._outflow.stop()
             self.loseConnection()
         if is_last:
             self._end_tcp()
@@ -332,7 +323,7 @@ class TLSTransport(Protocol):
     def writeSequence(self, data: Iterable[Piece]) -> None:
         if self.state not in WRITABLE:
             return
-        if self._ending is not _Ending.NOTHING and self._producer is None:
+        if self._ending is not _Ending.NOTHING and not self._outflow.has_producer:
             return
         for piece in data:
             if piece:
@@ -390,7 +381,7 @@ class TLSTransport(Protocol):
         self._carrier.release()
         self.transport.abortConnection()
         if was is State.HANDSHAKING and self._reason is not None:
-            self._failed(self._reason)
+            self._tell_failure(self._reason)
 
     @property
     def disconnecting(self) -> bool:
@@ -398,7 +389,7 @@ class TLSTransport(Protocol):
 
     def _end_if_idle(self) -> None:
         """Do what was asked for, once nobody wants to write any more."""
-        if self._producer is not None or self._ending is _Ending.NOTHING:
+        if self._outflow.has_producer or self._ending is _Ending.NOTHING:
             return
         if self.state in WRITABLE:
             self._flush()
@@ -437,7 +428,7 @@ class TLSTransport(Protocol):
         self.transport.abortConnection()
 
     def _tell_inner(self, reason: Failure) -> None:
-        self._drop_producer()
+        self._outflow.stop()
         inner, self._inner = self._inner, None
         if inner is not None:
             inner.connectionLost(reason)
@@ -445,41 +436,21 @@ class TLSTransport(Protocol):
     # --- pressure
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        if self._producer is not None:
-            raise RuntimeError("there is a producer already")
-        if self.state not in WRITABLE:
+        if self.state in WRITABLE:
+            self._outflow.register(producer, streaming)
+        else:
             producer.stopProducing()
-            return
-        self._producer = producer if streaming else PullLoop(producer, self._clock)
-        if self._congested:
-            self._producer.pauseProducing()
-        elif not streaming:
-            self._producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
-        producer, self._producer = self._producer, None
-        if isinstance(producer, PullLoop):
-            producer.pauseProducing()
+        self._outflow.unregister()
         self._end_if_idle()
 
-    def _drop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.stopProducing()
-
-    def _on_full(self) -> None:
-        self._congested = True
-        if self._producer is not None:
-            self._producer.pauseProducing()
-
     def _on_relief(self) -> None:
-        self._congested = False
         if self._stalled:
             self._stalled = False
             if not self._paused:
                 self.transport.resumeProducing()
-        if self._producer is not None:
-            self._producer.resumeProducing()
+        self._outflow.relieved()
 
     def pauseProducing(self) -> None:
         if not self._paused and self.state in READABLE:
@@ -509,28 +480,10 @@ class TLSTransport(Protocol):
         """What the peer presented, its own certificate first; nothing of it is verified here."""
         return self._records.peer_chain
 
-    def getPeer(self) -> Any:
-        return self.transport.getPeer() if self._peer is None else self._peer
-
-    def getHost(self) -> Any:
-        return self.transport.getHost()
-
     def getPeerCertificate(self) -> crypto.X509 | None:
         if self.peer_certificate is None:
             return None
         return crypto.X509.from_cryptography(self.peer_certificate)
-
-    def getTcpNoDelay(self) -> bool:
-        return bool(self.transport.getTcpNoDelay())
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        self.transport.setTcpNoDelay(enabled)
-
-    def getTcpKeepAlive(self) -> bool:
-        return bool(self.transport.getTcpKeepAlive())
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        self.transport.setTcpKeepAlive(enabled)
 
     # --- state and time
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 from typing import Protocol as TypingProtocol
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
@@ -28,6 +28,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mezite.wire.overlay import Overlay
+from mezite.wire.pressure import Outflow
 from mezite.wire.records import Piece
 from mezite.wire.websocket import (
     BINARY,
@@ -91,7 +93,7 @@ class _State(enum.Enum):
 
 @implementer(ITransport, IConsumer, IPushProducer)
 @define(eq=False)
-class UpgradedConnection(Protocol):
+class UpgradedConnection(Overlay, Protocol):
     """
     One WebSocket that carries a connection.
 
@@ -107,8 +109,9 @@ class UpgradedConnection(Protocol):
     _peer: Any = None
     transport: Any = field(init=False, default=None)
     _state: _State = field(init=False, default=_State.OPEN)
-    _producer: Any = field(init=False, default=None)
-    _congested: bool = field(init=False, default=False)
+    _outflow: Outflow = field(
+        init=False, default=Factory(lambda self: Outflow(self._clock), takes_self=True)
+    )
     # Why nothing is read now: the inner protocol asked for it, our answers are not being
     # read, or there is more of the last read than one turn may take.
     _paused: bool = field(init=False, default=False)
@@ -127,7 +130,7 @@ class UpgradedConnection(Protocol):
     def connectionMade(self) -> None:
         if self._greeting:
             self.transport.write(self._greeting)
-        self.transport.registerProducer(_Room(self._on_full, self._on_relief), True)
+        self.transport.registerProducer(_Room(self._outflow.full, self._on_relief), True)
         self._heard_at = self._clock.seconds()
         self._pinging = self._clock.callLater(PING_SECONDS, self._ping)
         self._inner.makeConnection(self)
@@ -198,7 +201,7 @@ class UpgradedConnection(Protocol):
         elif opcode == PING:
             self._say(PONG, payload)
             # Who does not read our answers is not asked for more questions.
-            self._stalled = self._congested
+            self._stalled = self._outflow.is_full
         elif opcode != PONG and self._inner is not None:
             self._inner.dataReceived(payload)
 
@@ -224,7 +227,7 @@ class UpgradedConnection(Protocol):
             self._tell_inner(Failure(ConnectionLost("it has been silent for too long")))
             self.abortConnection()
             return
-        if not self._congested:
+        if not self._outflow.is_full:
             self._say(PING)
         left = PING_SECONDS if self._is_looking_away else SILENCE_SECONDS - silence
         self._pinging = self._clock.callLater(min(PING_SECONDS, left), self._ping)
@@ -283,44 +286,22 @@ class UpgradedConnection(Protocol):
         if self._state is _State.OPEN:
             self.transport.write(self._framing.frame(opcode, payload))
 
-    def getPeer(self) -> Any:
-        return self.transport.getPeer() if self._peer is None else self._peer
-
-    def getHost(self) -> Any:
-        return self.transport.getHost()
-
     @property
     def turn(self) -> int:
         turn: int = self.transport.turn
         return turn
 
-    # --- of the TCP connection beneath the outer TLS
-
     def getHandle(self) -> Any:
+        """Of the TCP connection beneath the outer TLS."""
         return self.transport.transport.getHandle()
-
-    def getTcpNoDelay(self) -> bool:
-        return bool(self.transport.getTcpNoDelay())
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        self.transport.setTcpNoDelay(enabled)
-
-    def getTcpKeepAlive(self) -> bool:
-        return bool(self.transport.getTcpKeepAlive())
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        self.transport.setTcpKeepAlive(enabled)
 
     # --- pressure
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        assert streaming, "TLS pushes"
-        self._producer = producer
-        if self._congested:
-            producer.pauseProducing()
+        self._outflow.register(producer, streaming)
 
     def unregisterProducer(self) -> None:
-        self._producer = None
+        self._outflow.unregister()
 
     def pauseProducing(self) -> None:
         self._paused = True
@@ -335,15 +316,8 @@ class UpgradedConnection(Protocol):
     def stopProducing(self) -> None:
         self.loseConnection()
 
-    def _on_full(self) -> None:
-        self._congested = True
-        if self._producer is not None:
-            self._producer.pauseProducing()
-
     def _on_relief(self) -> None:
-        self._congested = False
         if self._stalled:
             self._stalled = False
             self._read_later()
-        if self._producer is not None:
-            self._producer.resumeProducing()
+        self._outflow.relieved()

@@ -14,6 +14,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from mezite.wire.contexts import outer_context
+from mezite.wire.handshake import Handshake
 from mezite.wire.transport import TLSTransport
 from tests.doubles.certificates import certificate_set, leaf_of
 from tests.doubles.hubworld import HubWorld
@@ -35,8 +36,7 @@ class Balancer:
         server = TLSTransport(
             _connection(),
             self.world.clock,
-            secured=lambda transport: transport.attach(_Front(self)),
-            failed=lambda failure: None,
+            Handshake(lambda transport: transport.attach(_Front(self)), lambda failure: None),
         )
         made = link(client, server, self.world.clock, flush=False)
         self.world.links.append(made)
@@ -68,8 +68,10 @@ class _Front(Protocol):
         back = TLSTransport(
             outer_context().connection(None),
             world.clock,
-            secured=lambda transport: transport.attach(_Back(self)),
-            failed=lambda failure: self.transport.loseConnection(),
+            Handshake(
+                lambda transport: transport.attach(_Back(self)),
+                lambda failure: self.transport.loseConnection(),
+            ),
         )
         server = world.hub.router.buildProtocol(self.balancer.address)
         world.links.append(link(back, server, world.clock, flush=False))

@@ -43,6 +43,7 @@ from mezite.names import AgentId, ClusterName, HostPort, LoginName, NodeName, Ro
 from mezite.store.memory import MemoryStore
 from mezite.store.records import JoinTokenRecord, NodeRecord, UserRecord
 from mezite.wire.contexts import client_context
+from mezite.wire.handshake import Handshake
 from mezite.wire.transport import TLSTransport
 from tests.doubles.keyfiles import MemoryKeyFiles
 from tests.doubles.link import Link, link
@@ -144,8 +145,10 @@ class HubWorld:
         client = TLSTransport(
             context.connection(server_name),
             self.clock,
-            secured=lambda transport: transport.attach(inner),
-            failed=lambda failure: inner.connectionLost(failure),
+            Handshake(
+                lambda transport: transport.attach(inner),
+                lambda failure: inner.connectionLost(failure),
+            ),
         )
         self.links.append(link(client, self.build(), self.clock))
         return client

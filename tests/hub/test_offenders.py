@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.hub.offenders import _KNOWN, BURST, PER_SECOND, Offenders
 from mezite.wire.contexts import client_context
+from mezite.wire.handshake import Handshake
 from mezite.wire.transport import TLSTransport
 from tests.doubles.link import link
 from tests.hub.test_router import Hearer, RouterTestCase
@@ -79,8 +80,7 @@ class OffendersAtThePortTests(RouterTestCase):
         client = TLSTransport(
             client_context(b"mezite-tunnel", self.ours.ca_pem).connection(None),
             self.clock,
-            secured=lambda transport: transport.attach(Hearer()),
-            failed=lambda failure: None,
+            Handshake(lambda transport: transport.attach(Hearer()), lambda failure: None),
         )
         server = self.router.buildProtocol(self.ADDRESS)
         assert server is not None

@@ -17,7 +17,8 @@ from mezite.hub.proxied import ProxiedConnection
 from mezite.identity.networks import parse_network
 from mezite.wire.alpn import Route
 from mezite.wire.contexts import client_context
-from mezite.wire.transport import HANDSHAKE_TIMEOUT, TLSTransport
+from mezite.wire.handshake import HANDSHAKE_TIMEOUT, Handshake
+from mezite.wire.transport import TLSTransport
 from tests.doubles.certificates import HUB_NAME
 from tests.doubles.link import link
 from tests.hub.test_router import Greeters, Hearer, RouterTestCase
@@ -61,8 +62,7 @@ class ProxiedTests(RouterTestCase):
         client = TLSTransport(
             client_context(b"mezite-ssh", self.ours.ca_pem).connection(HUB_NAME),
             self.clock,
-            secured=lambda transport: transport.attach(self.hearer),
-            failed=lambda failure: None,
+            Handshake(lambda transport: transport.attach(self.hearer), lambda failure: None),
         )
         server = self.router.buildProtocol(address)
         assert server is not None

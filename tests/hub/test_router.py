@@ -24,6 +24,7 @@ from zope.interface.verify import verifyObject
 from mezite.hub.router import Router
 from mezite.wire.alpn import Route
 from mezite.wire.contexts import HubContexts, client_context
+from mezite.wire.handshake import Handshake
 from mezite.wire.transport import TLSTransport
 from tests.doubles.certificates import HUB_NAME, certificate_set
 from tests.doubles.link import Link, link
@@ -92,8 +93,7 @@ class RouterTestCase(SynchronousTestCase):
         client = TLSTransport(
             context.connection(server_name),
             self.clock,
-            secured=lambda transport: transport.attach(self.hearer),
-            failed=lambda failure: None,
+            Handshake(lambda transport: transport.attach(self.hearer), lambda failure: None),
         )
         server = self.router.buildProtocol(None)
         assert server is not None

@@ -20,6 +20,7 @@ from mezite.wire.carrier import (
     carrier_of,
 )
 from mezite.wire.contexts import client_context
+from mezite.wire.handshake import Handshake
 from mezite.wire.transport import TLSTransport
 from tests.doubles.certificates import certificate_set
 from tests.doubles.sockets import SocketPair, socket_pair
@@ -147,7 +148,7 @@ class ConversationTests(SynchronousTestCase):
         context = client_context(b"mezite-auth", certificate_set().ca_pem)
         connections = context.connection(None), contexts().serverConnectionForTLS(self)
         client, server = (
-            TLSTransport(connection, reactor, secured=inner, failed=lambda failure: None)
+            TLSTransport(connection, reactor, Handshake(inner, lambda failure: None))
             for inner, connection in zip(
                 (lambda tls: tls.attach(heard[0]), lambda tls: tls.attach(heard[1])),
                 connections,

@@ -15,6 +15,7 @@ from mezite.mux.frames import Role
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
 from mezite.wire.contexts import client_context
+from mezite.wire.handshake import Handshake
 from mezite.wire.splice import Spliced, splice
 from mezite.wire.transport import TLSTransport
 from tests.doubles.certificates import certificate_set
@@ -55,14 +56,12 @@ class SpliceContract:
         far = TLSTransport(
             context.connection(None),
             self.clock,
-            secured=lambda transport: transport.attach(heard),
-            failed=lambda failure: None,
+            Handshake(lambda transport: transport.attach(heard), lambda failure: None),
         )
         near = TLSTransport(
             contexts().serverConnectionForTLS(self),
             self.clock,
-            secured=lambda transport: transport.attach(Pauser()),
-            failed=lambda failure: None,
+            Handshake(lambda transport: transport.attach(Pauser()), lambda failure: None),
         )
         self.links.append(link(far, near, self.clock))
         return far, near
@@ -208,8 +207,7 @@ class TlsToStreamTests(SpliceContract, SynchronousTestCase):
             TLSTransport(
                 connection,
                 self.clock,
-                secured=lambda transport, mux=mux: transport.attach(mux),
-                failed=lambda failure: None,
+                Handshake(lambda transport, mux=mux: transport.attach(mux), lambda failure: None),
             )
             for connection, mux in (
                 (context.connection(None), agent),

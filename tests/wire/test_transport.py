@@ -27,6 +27,7 @@ from zope.interface.verify import verifyObject
 
 from mezite.wire.contexts import ClientContext, HubContexts, client_context
 from mezite.wire.error import HandshakeFailed, HandshakeTimedOut, TlsBroken
+from mezite.wire.handshake import Handshake
 from mezite.wire.tlsstate import TRANSITIONS, Input, State
 from mezite.wire.transport import TLSTransport
 from tests.doubles.certificates import HUB_NAME, certificate_set, leaf_of
@@ -168,7 +169,7 @@ class TransportTestCase(SynchronousTestCase):
             (self.server, contexts().serverConnectionForTLS(self)),
         ):
             side.tls = TLSTransport(
-                connection, self.clock, secured=side.on_secured, failed=side.failures.append
+                connection, self.clock, Handshake(side.on_secured, side.failures.append)
             )
         return link(self.client.tls, self.server.tls, self.clock, flush=flush)
 
@@ -204,8 +205,7 @@ class HandshakeTests(TransportTestCase):
         self.server.tls = TLSTransport(
             contexts().serverConnectionForTLS(self),
             self.clock,
-            secured=self.server.on_secured,
-            failed=self.server.failures.append,
+            Handshake(self.server.on_secured, self.server.failures.append),
         )
         transport = StringTransport()
         self.server.tls.makeConnection(transport)

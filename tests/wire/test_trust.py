@@ -27,6 +27,7 @@ from mezite.names import HostPort, UserName
 from mezite.wire.contexts import HubContexts
 from mezite.wire.credentials import Credentials
 from mezite.wire.error import AlpnLost, HubUnreachable, NotThisHub
+from mezite.wire.handshake import Handshake
 from mezite.wire.trust import fetch_authority, presented_authority, publicly_trusted_pin
 from tests.doubles.certificates import CLUSTER, HUB_NAME, certificate_set, leaf_of
 from tests.doubles.link import link
@@ -60,8 +61,7 @@ class PresentedTestCase(SynchronousTestCase):
         server = TLSTransport(
             contexts.serverConnectionForTLS(self),
             self.reactor,
-            secured=lambda transport: transport.attach(self.served),
-            failed=lambda failure: None,
+            Handshake(lambda transport: transport.attach(self.served), lambda failure: None),
         )
         link(client, server, self.reactor)
         return result
@@ -231,8 +231,7 @@ class PresentedTests(PresentedTestCase):
         server = TLSTransport(
             connection,
             self.reactor,
-            secured=lambda transport: transport.attach(self.served),
-            failed=lambda failure: None,
+            Handshake(lambda transport: transport.attach(self.served), lambda failure: None),
         )
         link(client, server, self.reactor)
         # Nor does it upgrade.

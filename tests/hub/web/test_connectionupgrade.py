@@ -25,6 +25,7 @@ from mezite.wire.alpn import Route
 from mezite.wire.contexts import client_context
 from mezite.wire.endpoint import TlsClientEndpoint
 from mezite.wire.error import AlpnLost, HandshakeFailed
+from mezite.wire.handshake import Handshake
 from mezite.wire.transport import TLSTransport
 from mezite.wire.trust import fetch_authority
 from mezite.wire.upgraded import UpgradedConnection
@@ -275,8 +276,10 @@ class RequestTests(SynchronousTestCase):
         tls = TLSTransport(
             client_context(b"http/1.1", world.authorities.tls_pem).connection(None),
             world.clock,
-            secured=lambda transport: transport.attach(inner),
-            failed=lambda failure: inner.connectionLost(failure),
+            Handshake(
+                lambda transport: transport.attach(inner),
+                lambda failure: inner.connectionLost(failure),
+            ),
         )
         transport.attach(UpgradedConnection(ClientFrames(), tls, world.clock))
         world.flush()
