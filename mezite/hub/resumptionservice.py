@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from mezite.audit.events import HUB, EventType
 from mezite.auth.access import AccessService, Ruling
 from mezite.auth.trail import AuditTrail
-from mezite.error import BadInput, LocalError
+from mezite.error import BadInput, LocalError, Unavailable
 from mezite.hub.authservice import Handler
 from mezite.hub.callers import Subject
 from mezite.hub.livesessions import LiveSession, LiveSessions, Visitor
@@ -34,6 +34,14 @@ REPORTED: Final = 1024
 _BEGUN: Final = (EventType.SESSION_START.text, EventType.SESSION_END.text)
 _UNKNOWN: Final = "the hub does not know this session any more: connect again"
 _NO_WAY: Final = "the hub has no such connection on which a session could go on: connect again"
+
+
+class WayGone(Unavailable):
+    """What was decided about is gone meanwhile; the session itself may well go on."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__("the connection on which the session was to go on has ended")
+        self.session_id = session_id
 
 
 @frozen
@@ -65,10 +73,20 @@ class ResumptionMethods:
 
         An agent can only name a session that the hub once let begin on its node, and a
         way that the hub has opened to it for the same user.
+
+        :raises WayGone: when the client has given that way up, which the agent may not
+            have heard yet, or has come by another one meanwhile.
         """
         node, user = _node(who), UserName.parse(request.session.user)
         opened = self.live.find(request.session_id)
-        if opened is None or not (opened.is_resumable and is_open_to(opened, node, user)):
+        if opened is None or opened.ending is not None:
+            self._log.info(
+                "{node} asked to go on over {session_id}, which is gone",
+                node=who.name,
+                session_id=request.session_id[:80],
+            )
+            raise WayGone(request.session_id)
+        if not (opened.is_resumable and is_open_to(opened, node, user)):
             await self._note_forgery(who, user, request.session_id)
             return pb.ResumeSessionResponse(allowed=False, reason=_NO_WAY)
         session = await self._known(node, request.session)
@@ -88,12 +106,11 @@ class ResumptionMethods:
             )
             # From here to the end nothing waits, so that nothing is decided on what was.
             reason = opened.ending or session.ending or ""
-            if self.live.find(opened.session_id) is not opened:
-                reason = reason or _NO_WAY
-            elif self.live.find(session.session_id) is not session:
-                reason = reason or _UNKNOWN
         if reason:
             return pb.ResumeSessionResponse(allowed=False, reason=reason)
+        for each in (opened, session):
+            if self.live.find(each.session_id) is not each:
+                raise WayGone(each.session_id)
         self.parked.replace(session, opened)
         return pb.ResumeSessionResponse(allowed=True)
 
