@@ -31,6 +31,7 @@ from mezite.client.resumingpump import Greeted, ResumingPump, greet, refusal_of
 from mezite.error import BadInput, MeziteError, RemoteError
 from mezite.resume import frames
 from mezite.resume.frames import Plain, Welcome
+from mezite.resume.redialing import TRY_SECONDS
 
 ALPN = "mezite-ssh"
 RESUMABLE = "mezite-ssh-resume"
@@ -103,8 +104,8 @@ def carry(target: Target) -> None:
     elif isinstance(begun.greeting, Welcome):
 
         def again(hello: bytes) -> Greeted:
-            connection = dial(target, time.monotonic() + DIAL_SECONDS)
-            return _greeted(connection, hello)
+            deadline = time.monotonic() + TRY_SECONDS
+            return _greeted(dial(target, deadline), hello, deadline)
 
         pump = ResumingPump(begun, 0, 1, again, _say_on_terminal)
     else:
@@ -118,7 +119,7 @@ def carry(target: Target) -> None:
 def _begun(target: Target) -> Greeted:
     connection = dial(target, time.monotonic() + DIAL_SECONDS)
     try:
-        return _greeted(connection, frames.hello())
+        return _greeted(connection, frames.hello(), time.monotonic() + DIAL_SECONDS)
     except (ConnectionError, TimeoutError):
         # So it looks where the agent is older than this, and knows no such service.
         target.resumes = False
@@ -129,11 +130,11 @@ def _can_resume(connection: Connection) -> bool:
     return connection.tls.selected_alpn_protocol() == RESUMABLE
 
 
-def _greeted(connection: Connection, hello: bytes) -> Greeted:
+def _greeted(connection: Connection, hello: bytes, deadline: float) -> Greeted:
     try:
         if not _can_resume(connection):
             return Greeted(connection, Plain(), b"")
-        return greet(connection, hello, time.monotonic() + DIAL_SECONDS)
+        return greet(connection, hello, deadline)
     except ssl.SSLError as error:
         connection.socket.close()
         raise tls_failure(error, "the hub") from None

@@ -25,15 +25,11 @@ from mezite.error import Denied, MeziteError, RemoteError
 from mezite.resume import frames
 from mezite.resume.error import NotNow, RemoteResumeError, ResumeDenied, SessionGone
 from mezite.resume.frames import Greeting, GreetingReader, Plain, Refusal, Welcome
+from mezite.resume.redialing import TOO_LATE, TRY_SECONDS, Redialing
 from mezite.resume.transport import ResumableTransport
-from mezite.tasks import background
+from mezite.tasks import background, within
 from mezite.wire.alpn import MEZITE_SSH_RESUME
 
-# An agent keeps a session that was cut for so long.
-LONGEST_SECONDS: Final = 300.0
-# Between two tries: a random time up to this, which grows from the first to the second.
-FIRST_WAIT: Final = 0.25
-LONGEST_WAIT: Final = 2.0
 GONE: Final = "the connection was lost, and the node has ended the session"
 
 
@@ -77,6 +73,7 @@ class ResumingDialer:
     uniform: Callable[[float, float], float] = random.uniform
     _token: bytes = field(init=False, default=b"", repr=False)
     _transport: ResumableTransport = field(init=False)
+    _tries: Redialing = field(init=False)
     _redialing: Deferred[None] | None = field(init=False, default=None)
 
     async def connect(self, inner: IProtocol) -> None:
@@ -99,6 +96,7 @@ class ResumingDialer:
                 answer.transport.resumeProducing()
             case Welcome(token=token):
                 self._token = token
+                self._tries = Redialing(self.reactor.seconds())
                 self._transport = ResumableTransport(
                     self.reactor, on_cut=self._cut, on_over=self._over, is_client=True
                 )
@@ -111,10 +109,8 @@ class ResumingDialer:
     # After a cut.
 
     def _cut(self) -> None:
-        if self._redialing is not None:
-            # It was carried for a moment only, and goes on being looked for.
-            return
         self.notices.lost()
+        self._tries.cut(self.reactor.seconds())
         self._redialing = background(self._redial(), doing="taking a connection up again")
 
     def _over(self) -> None:
@@ -122,50 +118,51 @@ class ResumingDialer:
             self._redialing.cancel()
 
     async def _redial(self) -> None:
-        started = self.reactor.seconds()
-        tries = 0
-        error: Exception | None = None
-        while error is None:
+        found: tuple[_Answer, Welcome] | None = None
+        while found is None:
+            if longest := self._tries.next_wait():
+                await deferLater(self.reactor, self.uniform(0, longest))
             try:
-                answer = await self._dial(frames.hello(self._token, self._transport.link.received))
+                found = await within(
+                    self.reactor, TRY_SECONDS, self._found(), doing="connecting to the node"
+                )
             except (CancelledError, GeneratorExit):
                 raise
-            except Denied as denied:
-                error = denied
-                break
+            except (Denied, SessionGone) as error:
+                self._give_up(error)
+                return
             except Exception as failed:
                 self._log.info("not yet: {error}", error=failed)
-            else:
-                error = self._taken_up(answer)
-                if error is None and self._transport.is_carried:
-                    self._redialing = None
-                    self.notices.back()
+                if self._tries.is_too_late(self.reactor.seconds()):
+                    self._give_up(SessionGone(TOO_LATE))
                     return
-            if self.reactor.seconds() - started >= LONGEST_SECONDS:
-                error = SessionGone(
-                    f"the connection was lost, and did not come back within {LONGEST_SECONDS:g} s"
-                )
-            elif error is None:
-                longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries, 8))
-                tries += 1
-                await deferLater(self.reactor, self.uniform(0, longest))
+        # From here on it is not looked for: a cut begins that anew, and an end ends nothing here.
+        self._redialing = None
+        self._tries.carried(self.reactor.seconds())
+        self.notices.back()
+        answer, welcome = found
+        self._transport.carry(answer.transport, welcome.received, answer.rest)
+
+    async def _found(self) -> tuple[_Answer, Welcome]:
+        """
+        Another connection, on which the node goes on.
+
+        :raises SessionGone: or :class:`Denied`, when there never will be one.
+        """
+        link = self._transport.link
+        answer = await self._dial(frames.hello(self._token, link.received))
+        greeting = answer.greeting
+        if not isinstance(greeting, Welcome):
+            answer.transport.abortConnection()
+            raise _refusal(greeting)
+        if greeting.token != self._token or not link.could_have_sent(greeting.received):
+            answer.transport.abortConnection()
+            raise SessionGone("the node does not know how far this connection was")
+        return answer, greeting
+
+    def _give_up(self, error: MeziteError) -> None:
         self._redialing = None
         self._transport.give_up(Failure(error))
-
-    def _taken_up(self, answer: _Answer) -> Exception | None:
-        """Go on over this; what says that it never will work, or None."""
-        greeting, link = answer.greeting, self._transport.link
-        if isinstance(greeting, Welcome):
-            if greeting.token == self._token and link.could_have_sent(greeting.received):
-                self._transport.carry(answer.transport, greeting.received, answer.rest)
-                return None
-            answer.transport.abortConnection()
-            return RemoteResumeError("the node does not know how far this connection was")
-        answer.transport.abortConnection()
-        if isinstance(greeting, Refusal) and greeting.reason == frames.NOT_NOW:
-            self._log.info("not yet: {sentence}", sentence=greeting.sentence)
-            return None
-        return _refusal(greeting)
 
     async def _dial(self, hello: bytes | None) -> _Answer:
         greeter = _Greeter(hello)
@@ -203,8 +200,9 @@ class _Greeter(Protocol):
         try:
             complete = self._reader.receive(data)
         except RemoteResumeError as error:
-            self.transport.abortConnection()
+            # First: the end of the connection would be told in its place.
             self._failed(error)
+            self.transport.abortConnection()
             return
         if complete is not None:
             self._answered(*complete)

@@ -22,15 +22,12 @@ from mezite.resume import frames
 from mezite.resume.error import NotNow, RemoteResumeError, ResumeDenied, SessionGone
 from mezite.resume.frames import Greeting, GreetingReader, Refusal, Welcome
 from mezite.resume.link import FULL, Event, Link
+from mezite.resume.redialing import TOO_LATE, Redialing
 
 # As in mezite.resume.transport.
 ACKNOWLEDGE_SECONDS = 1.0
 ASK_SECONDS = 6.0
 ANSWER_SECONDS = 9.0
-# As in mezite.client.resuming.
-LONGEST_SECONDS = 300.0
-FIRST_WAIT = 0.25
-LONGEST_WAIT = 2.0
 # A goodbye that does not leave by then is not worth waiting for.
 GOODBYE_SECONDS = 1.0
 _LOOK_MILLISECONDS = 3000
@@ -63,7 +60,10 @@ def greet(connection: Connection, hello: bytes, deadline: float) -> Greeted:
         try:
             plain = connection.tls.read(CHUNK)
         except ssl.SSLWantReadError:
-            connection.socket.settimeout(max(0.001, deadline - time.monotonic()))
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the node did not answer in time") from None
+            connection.socket.settimeout(left)
             data = connection.socket.recv(CHUNK)
             if data:
                 connection.incoming.write(data)
@@ -116,6 +116,7 @@ class ResumingPump(Pump):
         self._link.carried(begun.greeting.received)
         self._node_ended = False
         self._heard_at = time.monotonic()
+        self._tries = Redialing(self._heard_at)
         self._asked_at: float | None = None
         self._owes_since: float | None = None
 
@@ -139,7 +140,7 @@ class ResumingPump(Pump):
                 raise
             except (OSError, RemoteError, Denied) as error:
                 # Of TLS, also: whatever it was, another connection may do better.
-                why = str(error)
+                why = str(getattr(error, "strerror", None) or error)
             else:
                 why = "it was closed"
             if not self._is_done:
@@ -210,6 +211,12 @@ class ResumingPump(Pump):
             self._to_socket = self._to_socket[self._connection.socket.send(self._to_socket) :]
         except BlockingIOError:
             pass
+        except OSError:
+            if not self._node_ended:
+                raise
+            # The node has said all that it had to say, and the sink does not have it yet.
+            self._to_socket = memoryview(b"")
+            self._source_open = False
 
     def _patience(self) -> int | None:
         least = 1000 if self._owes_since is not None else _LOOK_MILLISECONDS
@@ -268,18 +275,17 @@ class ResumingPump(Pump):
         # The next connection is decrypted into the same memory.
         self._to_sink = [memoryview(bytes(each)) for each in self._to_sink]
         self._say(f"connection lost ({why}); trying again")
-        given_up = time.monotonic() + LONGEST_SECONDS
-        tries = 0
-        while not self._found_another():
-            if time.monotonic() >= given_up:
-                raise SessionGone(
-                    f"the connection was lost, and did not come back within {LONGEST_SECONDS:g} s"
-                )
-            longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries, 8))
-            tries += 1
-            self._wait(longest * int.from_bytes(os.urandom(2), "big") / 0xFFFF)
+        self._tries.cut(time.monotonic())
+        while True:
+            if longest := self._tries.next_wait():
+                self._wait(longest * int.from_bytes(os.urandom(2), "big") / 0xFFFF)
             if self._sink_gone:
                 return
+            if self._found_another():
+                break
+            if self._tries.is_too_late(time.monotonic()):
+                raise SessionGone(TOO_LATE)
+        self._tries.carried(time.monotonic())
         self._hub_open = True
         self._say("back")
 

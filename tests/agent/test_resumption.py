@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent import resumption
-from mezite.agent.error import TunnelDown
-from mezite.agent.hubcalls import Living
 from mezite.agent.permit import SessionPermit
 from mezite.agent.resumption import (
     ASK_SECONDS,
@@ -20,70 +17,13 @@ from mezite.agent.resumption import (
     ResumableSessions,
 )
 from mezite.agent.sessionends import OpenSessions
-from mezite.names import LoginName, UserName
+from mezite.error import Unavailable
+from mezite.names import UserName
 from mezite.resume import frames
 from mezite.resume.frames import DENIED, GONE, NOT_NOW, GreetingReader, Refusal, Welcome
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
-from tests.doubles.legs import PlayedLeg, Talker
-
-
-@define(eq=False)
-class PlayedHub:
-    """Answers what the test says, and notes what it was told."""
-
-    answer: Any = field(factory=lambda: SessionPermit(True, ""))
-    is_there: bool = True
-    asked: list[tuple[str, Living]] = field(factory=list)
-    reports: list[list[str]] = field(factory=list)
-    ended: list[tuple[str, str]] = field(factory=list)
-
-    def calls(self) -> Any:
-        if not self.is_there:
-            raise TunnelDown()
-        return self
-
-    async def resume(self, session_id: str, living: Living) -> SessionPermit:
-        self.asked.append((session_id, living))
-        answer: SessionPermit = await (
-            self.answer if isinstance(self.answer, Deferred) else succeed(self.answer)
-        )
-        return answer
-
-    async def report(self, living: list[Living]) -> list[tuple[str, str]]:
-        self.reports.append([each.session_id for each in living])
-        return self.ended
-
-
-class Server(Talker):
-    """An SSH server that was ended with a sentence, perhaps."""
-
-    disconnecting = False
-    sentence = ""
-    service = None
-
-    def disconnect(self, code: int, sentence: str) -> None:
-        self.disconnecting = True
-        self.sentence = sentence
-        self.transport.loseConnection()
-
-
-@define
-class Certificate:
-    user: UserName = field(factory=lambda: UserName("ada"))
-    requests: tuple[str, ...] = ()
-    valid_before: int = 1_900_000_000
-
-
-@define
-class PlayedAccount:
-    login: LoginName = field(factory=lambda: LoginName("root"))
-
-
-@define
-class Avatar:
-    session_id: str
-    certificate: Certificate = field(factory=Certificate)
-    account: PlayedAccount = field(factory=PlayedAccount)
+from tests.doubles.legs import PlayedLeg
+from tests.doubles.resumablenode import Avatar, Certificate, PlayedHub, Server
 
 
 class ResumableTestCase(SynchronousTestCase):
@@ -258,6 +198,59 @@ class RefusalTests(ResumableTestCase):
         self.assert_refused(again, NOT_NOW)
         self.assertEqual(self.sessions.parked, 1)
 
+    def test_way_gone(self) -> None:
+        """Nor is one that knows this way no more: the client comes by another one."""
+        leg, token = self.begin()
+        leg.lose()
+        self.hub.answer = fail(Unavailable("the connection has ended"))
+        self.assert_refused(self.arrive("s2", frames.hello(token)), NOT_NOW)
+        self.assertEqual(self.sessions.parked, 1)
+        self.hub.answer = SessionPermit(True, "")
+        self.assertIsInstance(self.greeting(self.arrive("s3", frames.hello(token))), Welcome)
+
+    def test_two_at_once(self) -> None:
+        """Of two streams with one token the one that is allowed last carries the session."""
+        for order in ((0, 1), (1, 0)):
+            leg, token = self.begin()
+            leg.lose()
+            answers: list[Deferred[SessionPermit]] = []
+            legs: list[PlayedLeg] = []
+            for number in range(2):
+                answers.append(Deferred())
+                self.hub.answer = answers[number]
+                legs.append(self.arrive(f"way{number}", frames.hello(token)))
+            first, last = order
+            answers[first].callback(SessionPermit(True, ""))
+            self.assertIsInstance(self.greeting(legs[first]), Welcome)
+            answers[last].callback(SessionPermit(True, ""))
+            self.assertIsInstance(self.greeting(legs[last]), Welcome)
+            self.assertTrue(legs[first].is_aborted)
+            legs[last].protocol.dataReceived(self.said(b"here"))
+            self.assertEqual(self.servers[-1].heard, b"here")
+            self.assertEqual(self.sessions.parked, 0)
+
+    def test_guessing(self) -> None:
+        """Who guesses tokens learns nothing, costs the hub nothing, and hurts nobody."""
+        leg, token = self.begin()
+        leg.lose()
+        for number in range(500):
+            guess = bytes([token[0]]) + number.to_bytes(31, "big")
+            self.assert_refused(self.arrive(f"g{number}", frames.hello(guess), "eve"), GONE)
+        self.assertEqual((self.hub.asked, len(self.sessions)), ([], 1))
+        self.assertIsInstance(self.greeting(self.arrive("s2", frames.hello(token))), Welcome)
+
+    def test_after_the_end(self) -> None:
+        """A session that its client or its server has ended does not go on."""
+        leg, token = self.begin()
+        leg.protocol.dataReceived(frames.end() + frames.reset())
+        self.assert_refused(self.arrive("s2", frames.hello(token)), GONE)
+        leg, token = self.begin("s3")
+        leg.lose()
+        self.servers[-1].transport.abortConnection()
+        self.clock.advance(0)
+        self.assert_refused(self.arrive("s4", frames.hello(token)), GONE)
+        self.assertEqual((self.hub.asked, len(self.sessions)), ([], 0))
+
     def test_gone_while_asking(self) -> None:
         """A client that hangs up while the hub is asked changes nothing."""
         leg, token = self.begin()
@@ -285,12 +278,22 @@ class RefusalTests(ResumableTestCase):
         self.assert_refused(self.arrive("s2", frames.hello(token, 10_000)), GONE)
         self.assertEqual(len(self.sessions), 0)
 
+    def test_forgotten_count(self) -> None:
+        """Nor is one that lacks what it had acknowledged, which is kept no more."""
+        leg, token = self.begin()
+        leg.protocol.dataReceived(frames.acknowledgement(14))
+        leg.lose()
+        self.assert_refused(self.arrive("s2", frames.hello(token, 13)), GONE)
+        self.assertEqual(len(self.sessions), 0)
+
     def test_hostile(self) -> None:
         """What does not begin with a hello is reset; so is who says nothing."""
         for said in (
             b"SSH-2.0-x\r\n",
             frames.plain(),
             frames.hello(bytes(32)) + b"x",
+            frames.hello(bytes(32), frames.COUNT_LIMIT),
+            frames.hello(bytes(32), (1 << 64) - 1),
             b"\xff" * 99,
         ):
             self.assertTrue(self.arrive("s1", said).is_aborted, said)
