@@ -245,7 +245,7 @@ class Connection:
 
     # Bytes: what the peer does.
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: bytes | memoryview) -> list[Event]:
         """
         What these bytes mean.
 

@@ -93,10 +93,10 @@ class FrameReader:
         self._partial = b""
         self._body_left = 0
 
-    def receive(self, data: bytes) -> list[Header | bytes]:
+    def receive(self, data: bytes | memoryview) -> list[Header | bytes]:
         """
         The headers that these bytes complete, each Data header followed by
-        the pieces of its body.
+        the pieces of its body. Nothing that is kept is a view of them.
 
         :raises RemoteMuxError: on a header that no conforming peer sends.
         """
@@ -107,7 +107,7 @@ class FrameReader:
             if self._body_left:
                 taken = min(self._body_left, end - offset)
                 # The slice of everything is the same object: no copy.
-                found.append(data[offset : offset + taken])
+                found.append(bytes(data[offset : offset + taken]))
                 self._body_left -= taken
                 offset += taken
                 continue
@@ -120,7 +120,7 @@ class FrameReader:
                 header = self._parse(self._partial, 0)
                 self._partial = b""
             elif end - offset < HEADER_LENGTH:
-                self._partial = data[offset:]
+                self._partial = bytes(data[offset:])
                 break
             else:
                 header = self._parse(data, offset)
@@ -130,7 +130,7 @@ class FrameReader:
                 self._body_left = header.length
         return found
 
-    def _parse(self, data: bytes, offset: int) -> Header:
+    def _parse(self, data: bytes | memoryview, offset: int) -> Header:
         version, frame_type, flags, stream_id, length = _HEADER.unpack_from(data, offset)
         if version != VERSION:
             raise RemoteMuxError(f"yamux version {version} is not spoken here, only 0")

@@ -197,7 +197,7 @@ class MuxProtocol(Protocol):
         if self._on_up is not None:
             self._on_up()
 
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: bytes | memoryview) -> None:
         if self._life is not _Life.UP:
             return
         self._keepalive.heard()

@@ -67,6 +67,22 @@ class FrameReaderTests(SynchronousTestCase):
         data = encode([Header(DATA, FIN, 3, 20), Header(PING, SYN, 0, 7)])
         self.assertEqual(decode([bytes([byte]) for byte in data]), decode([data]))
 
+    def test_views(self) -> None:
+        """Of a buffer that is used again nothing is kept, wherever a chunk ended."""
+        frames = [Header(DATA, FIN, 3, 20), Header(PING, SYN, 0, 7), Header(DATA, 0, 5, 3)]
+        data = encode(frames)
+        for size in range(1, len(data)):
+            reader, buffer = FrameReader(LIMIT), bytearray(size)
+            found: list[Header | bytes] = []
+            for chunk in cut(data, list(range(0, len(data), size))):
+                buffer[: len(chunk)] = chunk
+                found += reader.receive(memoryview(buffer)[: len(chunk)])
+                buffer[:] = bytes(size)
+            headers_found = [item for item in found if isinstance(item, Header)]
+            bodies = b"".join(item for item in found if isinstance(item, bytes))
+            self.assertEqual(headers_found, frames)
+            self.assertEqual(bodies, bytes(range(20)) + bytes(range(3)))
+
     def test_whole_chunk_is_not_copied(self) -> None:
         """A chunk that is nothing but body is handed on as the object it was."""
         reader = FrameReader(LIMIT)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
@@ -31,6 +31,7 @@ from mezite.hub.workers.accepting import ABSENT, Board
 from mezite.hub.workers.control import WorkerLink, Workers
 from mezite.hub.workers.process import NEIGHBOUR
 from mezite.hub.workers.processlog import LineReader
+from mezite.hub.workers.processsocket import speak
 from mezite.names import HostPort
 from mezite.tasks import within
 
@@ -119,8 +120,12 @@ class _Running(ProcessProtocol):
             pass
 
     def kill(self) -> None:
-        if not self.is_over:
-            self.transport.signalProcess("KILL")
+        try:
+            if not self.is_over:
+                self.transport.signalProcess("KILL")
+        except ProcessExitedAlready:
+            # What it said last is still to be read.
+            pass
 
 
 @define(eq=False)
@@ -179,7 +184,7 @@ class WorkerPool:
                 )
             except TimedOut as error:
                 self._log.warn("{error}; they are killed", error=error)
-                for running in self._running.values():
+                for running in tuple(self._running.values()):
                     running.kill()
         os.close(self._board_fd)
 
@@ -236,13 +241,22 @@ class WorkerPool:
             running.pass_neighbour(other, ours)
             self._running[other].pass_neighbour(number, theirs)
         self._running[number] = running
-        process.speak(self._reactor, link_end.detach(), link.mux)
+        speak(self._reactor, link_end.detach(), link.mux)
         self._log.info("worker {number} begins: pid {pid}", number=number, pid=link.pid)
 
     def _lost(self, running: _Running) -> None:
         """Its socket has ended; a process that stays would hold connections of nobody's."""
         if not running.is_over:
-            self._reactor.callLater(_END_SECONDS, running.kill)
+            self._reactor.callLater(_END_SECONDS, self._end_late, running)
+
+    def _end_late(self, running: _Running) -> None:
+        if not running.is_over:
+            self._log.error(
+                "worker {number} does not end (pid {pid}) and is killed",
+                number=running.number,
+                pid=running.link.pid,
+            )
+            running.kill()
 
     def ended(self, running: _Running, reason: Failure) -> None:
         number = running.number

@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from attrs import define, field
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import LogLevel, globalLogBeginner
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mezite.hub.workers.accepting import Board, EvenAccepting
 from mezite.hub.workers.processlog import LinePipe
+from mezite.hub.workers.processsocket import speak
 from mezite.hub.workers.worker import Worker
 from mezite.steadyclock import keep_steady
 
@@ -34,41 +34,8 @@ BOARD: Final = 6
 
 # What a descriptor of a neighbour's comes with: its number.
 NEIGHBOUR: Final = struct.Struct("!I")
-# Bytes that one read and one write of a socket between processes carry.
-_AT_ONCE: Final = 256 * 1024
 # After control is gone; what it said last is written by then.
 _LAST_WORDS_SECONDS: Final = 0.2
-
-
-@define(eq=False)
-class _OneEnd(Factory):
-    """A factory for the one connection that there is: an end of a socket pair."""
-
-    noisy = False
-    _protocol: Protocol
-
-    def buildProtocol(self, addr: object) -> Protocol:
-        return _Prepared(self._protocol)
-
-
-@define(eq=False)
-class _Prepared(Protocol):
-    """Makes a transport of Twisted's one for a mux, and leaves it to the mux."""
-
-    _protocol: Protocol
-
-    def makeConnection(self, transport: Any) -> None:
-        transport.bufferSize = transport.SEND_LIMIT = _AT_ONCE
-        # What a mux writes are views of bytes, too, which Twisted's own transports refuse.
-        transport.writeSequence = lambda pieces: transport.write(b"".join(pieces))
-        transport.protocol = self._protocol
-        self._protocol.makeConnection(transport)
-
-
-def speak(reactor: Any, fd: int, protocol: Protocol) -> None:
-    """Let a mux speak on a socket between two processes; the descriptor is used up."""
-    reactor.adoptStreamConnection(fd, socket.AF_UNIX, _OneEnd(protocol))
-    os.close(fd)
 
 
 @implementer(IReadDescriptor)
