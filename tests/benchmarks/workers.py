@@ -2,12 +2,13 @@
 What workers bring and cost: copies at once through a hub of one process, and of two workers.
 
 ``python -m tests.benchmarks.workers [--copies 4] [--megabytes 512] [--sessions 30]
-[--tunnels 200] [--format json]``
+[--share 0.25] [--tunnels 200] [--format json]``
 
 The load is as heavy as the hub, so that the throughput says something only where there
-are cores for both; CPU seconds of the hub's processes for each GB are what is comparable
-anywhere. With workers, copies go once with node and person at one worker, and once with
-each at another, where a neighbour's socket lies between.
+are cores for both. So copies go a second time with a share of a core for each process of
+the hub (:mod:`tests.benchmarks.shares`), which then bounds them on two cores, too. With
+workers, copies go with node and person at one worker; with each at another, where a
+neighbour's socket lies between; and half of them so, as it comes about by chance.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from attrs import asdict, define, frozen
 from mezite.cli.local import LocalCluster, local_cluster
 from tests.benchmarks.fleet import fleet
 from tests.benchmarks.idle import children, cpu_seconds
+from tests.benchmarks.shares import shares
 
 _USER: Final = "ada"
 _PASSWORD: Final = "only for this run"
 ONE: Final = "one process"
 SAME: Final = "same worker"
 NEIGHBOUR: Final = "neighbour"
+MIXED: Final = "half and half"
 
 
 @frozen
@@ -44,6 +47,8 @@ class Carried:
 
     placement: str
     megabytes_per_second: float
+    # With a share of a core for each process of the hub.
+    bounded_megabytes_per_second: float
     # Of the hub's processes: control (or the only one) first, then the workers.
     hub_cpu_seconds_per_gb: list[float]
     load_cpu_seconds_per_gb: float
@@ -111,34 +116,42 @@ def place(cluster: LocalCluster, load: Load, placement: str) -> float:
     raise AssertionError("every connection goes to the same worker")
 
 
-def carry(
-    cluster: LocalCluster, hub: int, loads: Sequence[Load], placement: str, given: Any
-) -> Carried:
-    """Copy at once, and set sessions up one after the other."""
-    for load in loads:
-        place(cluster, load, placement)
-        load.ask(f"get {1 << 24}")  # what is cold is not what is asked for
-    hubs = [hub, *children(hub)]
-    theirs = [load.process.pid for load in loads]
-    before = {pid: cpu_seconds(pid) for pid in [*hubs, *theirs]}
-    count = given.megabytes << 20
+def copy(loads: Sequence[Load], count: int) -> float:
+    """Have all of them copy so many bytes at once; the seconds that it took."""
     begun = time.perf_counter()
     for load in loads:
         load.tell(f"get {count}")
     for load in loads:
         load.answer()
-    took = time.perf_counter() - begun
+    return time.perf_counter() - begun
+
+
+def carry(
+    cluster: LocalCluster, hub: int, loads: Sequence[Load], placement: str, given: Any
+) -> Carried:
+    """Copy at once, and set sessions up one after the other."""
+    for number, load in enumerate(loads):
+        place(cluster, load, (SAME, NEIGHBOUR)[number % 2] if placement == MIXED else placement)
+        load.ask(f"get {1 << 24}")  # what is cold is not what is asked for
+    hubs = [hub, *children(hub)]
+    theirs = [load.process.pid for load in loads]
+    before = {pid: cpu_seconds(pid) for pid in [*hubs, *theirs]}
+    count = given.megabytes << 20
+    took = copy(loads, count)
     gigabytes = count * len(loads) / 1e9
     spent = {pid: (cpu_seconds(pid) - before[pid]) / gigabytes for pid in before}
+    with shares(hubs, given.share):
+        took_bounded = copy(loads, count)
     setups = []
     for load in loads:
         load.ask("drop")
     for _ in range(given.sessions):
-        setups.append(place(cluster, loads[0], placement))
+        setups.append(place(cluster, loads[0], SAME if placement == MIXED else placement))
         loads[0].ask("drop")
     return Carried(
         placement,
         1e3 * gigabytes / took,
+        1e3 * gigabytes / took_bounded,
         [round(spent[pid], 2) for pid in hubs],
         round(sum(spent[pid] for pid in theirs), 2),
         1e3 * statistics.median(setups),
@@ -177,12 +190,16 @@ def measure(workers: int, placements: Sequence[str], given: Any) -> list[Carried
 def report(carried: Sequence[Carried], spreads: dict[int, list[int]], given: Any) -> str:
     """The results as a table."""
     lines = [f"{given.copies} copies of {given.megabytes} MiB at once, from node to person"]
-    lines.append(f"{'':14}{'MB/s':>8}  {'hub CPU s/GB (each process)':36}load s/GB  set up")
+    lines.append(
+        f"{'':14}{'MB/s':>8}{f'at {given.share:g} core':>14}  "
+        f"{'hub CPU s/GB (each process)':36}load s/GB  set up"
+    )
     for each in carried:
         parts = " + ".join(f"{spent:.2f}" for spent in each.hub_cpu_seconds_per_gb)
         shown = f"{sum(each.hub_cpu_seconds_per_gb):.2f} ({parts})"
         lines.append(
-            f"{each.placement:14}{each.megabytes_per_second:8.0f}  {shown:36}"
+            f"{each.placement:14}{each.megabytes_per_second:8.0f}"
+            f"{each.bounded_megabytes_per_second:14.0f}  {shown:36}"
             f"{each.load_cpu_seconds_per_gb:9.2f}{each.setup_milliseconds:6.1f} ms"
         )
     for workers, counts in spreads.items():
@@ -195,10 +212,11 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=4)
     parser.add_argument("--megabytes", type=int, default=512)
     parser.add_argument("--sessions", type=int, default=30)
+    parser.add_argument("--share", type=float, default=0.25)
     parser.add_argument("--tunnels", type=int, default=200)
     parser.add_argument("--format", choices=["text", "json"], default="text")
     given = parser.parse_args()
-    carried = [*measure(1, [ONE], given), *measure(2, [SAME, NEIGHBOUR], given)]
+    carried = [*measure(1, [ONE], given), *measure(2, [SAME, NEIGHBOUR, MIXED], given)]
     spreads = {workers: spread(workers, given.tunnels) for workers in (2, 4) if given.tunnels}
     if given.format == "json":
         print(json.dumps({"carried": [asdict(each) for each in carried], "spreads": spreads}))
