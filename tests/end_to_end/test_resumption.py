@@ -2,7 +2,8 @@
 Sessions outlive the hub that carries them.
 
 The hub is killed under a person at a terminal, a copy by stock ssh and a transfer by
-stock sftp, all at once, and started again: each goes on where it was.
+stock sftp, all at once, and started again: each goes on where it was. So do copies and
+a forward when the line between agent and hub is cut, and neither of these has noticed.
 """
 
 from __future__ import annotations
@@ -11,22 +12,40 @@ import hashlib
 import json
 import os
 import random
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from attrs import define, field
 
-from mezite.cli.local import LocalCluster, Program, local_cluster
+from mezite.cli.local import LocalCluster, Program, free_port, local_cluster
 from tests.end_to_end.conftest import LOGIN, PASSWORD, USER
+from tests.end_to_end.line import Line, line_to
 from tests.end_to_end.screen import PATIENCE, screen_with
-from tests.end_to_end.slow import IS_SLOW_WANTED
+from tests.end_to_end.slow import IS_SLOW_WANTED, slow
 
 MEGABYTES = 200 if IS_SLOW_WANTED else 24
 _CHUNK = 1024 * 1024
+# Of scp, in kbit/s: so a copy of what is there takes two seconds, or ten.
+_SLOWLY = "100000"
+# An agent as it was before there was resumption: it resets a stream for a service that it
+# does not have.
+_OLDER_AGENT = """
+import sys
+from mezite.agent import resumption
+from mezite.agent.tunnelservice import TunnelService
+choose = TunnelService._choose
+def older(self, header):
+    return None if header.service == resumption.SERVICE else choose(self, header)
+TunnelService._choose = older
+from twisted.application.twist._twist import Twist
+Twist.main(sys.argv)
+"""
 
 
 @define(eq=False)
@@ -68,6 +87,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world = World(cluster, hub, agent, random.Random(42).randbytes(_CHUNK) * MEGABYTES)
         world.file.write_bytes(world.data)
         yield world
+
+
+@pytest.fixture(scope="module")
+def line(world: World) -> Iterator[Line]:
+    """The agent of db2 reaches the hub over this."""
+    with line_to(world.cluster.address) as line:
+        world.cluster.start_agent("db2", hub=line.address)
+        world.cluster.wait_online("db2")
+        yield line
 
 
 class Copy(threading.Thread):
@@ -171,6 +199,136 @@ class KilledAgentTests:
         _, said = session.communicate(timeout=2 * PATIENCE)
         assert session.returncode == 255
         assert b"the node does not know this session any more" in said
+
+
+class Well(threading.Thread):
+    """Where a forward leads: says half of it, and the rest once it may."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(daemon=True)
+        self.data = data
+        self.rest = threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+
+    @property
+    def address(self) -> str:
+        return "{}:{}".format(*self.listener.getsockname())
+
+    def run(self) -> None:
+        with self.listener, self.listener.accept()[0] as connected:
+            half = len(self.data) // 2
+            connected.sendall(self.data[:half])
+            assert self.rest.wait(PATIENCE)
+            connected.sendall(self.data[half:])
+
+
+@contextmanager
+def forward(world: World, there: str) -> Iterator[socket.socket]:
+    """A connection through ``msh ssh -L``."""
+    port = free_port()
+    holding = subprocess.Popen(
+        [world.cluster.executable("msh"), "ssh", "-N", "-L", f"{port}:{there}", "db2"],
+        env=dict(world.cluster.variables()),
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                connected = socket.create_connection(("127.0.0.1", port), PATIENCE)
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        with connected:
+            yield connected
+    finally:
+        holding.terminate()
+        holding.wait(PATIENCE)
+
+
+class CutLineTests:
+    """A tunnel that is cut, while the hub, the agent and the clients live."""
+
+    def carry_on(self, world: World, happens: Callable[[], None]) -> None:
+        """Copies both ways and a forward outlast this."""
+        well = Well(world.data)
+        well.start()
+        there, back = (world.cluster.directory / name for name in ("there", "back"))
+        copies = [
+            subprocess.Popen(
+                [*world.ssh("scp"), "-l", _SLOWLY, *places], env=dict(world.cluster.variables())
+            )
+            for places in ((str(world.file), f"db2:{there}"), (f"db2:{world.file}", str(back)))
+        ]
+        with forward(world, well.address) as connected:
+            digest, received = hashlib.sha256(), 0
+            while data := connected.recv(_CHUNK):
+                digest.update(data)
+                received += len(data)
+                if received >= len(world.data) // 2 and not well.rest.is_set():
+                    assert [copy.poll() for copy in copies] == [None, None]
+                    happens()
+                    well.rest.set()
+        assert (received, digest.hexdigest()) == (len(world.data), world.digest)
+        for copy, path in zip(copies, (there, back), strict=True):
+            assert copy.wait(4 * PATIENCE) == 0
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == world.digest
+            path.unlink()
+
+    def test_cut(self, world: World, line: Line) -> None:
+        """Copies by scp both ways, and a forward, arrive as they are; each was resumed."""
+        before = len(world.audited("session.resumed"))
+        self.carry_on(world, lambda: line.tell("cut"))
+        assert len(world.audited("session.resumed")) == before + 3
+
+    @slow
+    def test_silence(self, world: World, line: Line) -> None:
+        """So they do where nothing comes through for a while, and nobody is told."""
+
+        def happens() -> None:
+            line.tell("deaf")
+            time.sleep(22)
+            line.tell("well")
+
+        self.carry_on(world, happens)
+
+
+class OlderTests:
+    """One end that knows nothing of all this."""
+
+    def test_agent(self, world: World) -> None:
+        """An agent without resumption is reached plainly, by msh and by stock ssh."""
+        cluster, token = world.cluster, world.cluster.new_token()
+        options = [f"--data-dir={cluster.directory / 'old'}", f"--hub={cluster.address}"]
+        options += [f"--token={token['token']}", f"--ca-pin={token['ca_pin']}", "--hostname=old"]
+        agent = cluster.start("old", ["python", "-c", _OLDER_AGENT, "mezd", *options])
+        cluster.wait_online("old")
+        assert cluster.succeed("msh", "ssh", "old", "echo there") == b"there\n"
+        done = subprocess.run(
+            [*world.ssh(), "old", "cat"],
+            env=dict(cluster.variables()),
+            input=world.data[:_CHUNK],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        assert done.stdout == world.data[:_CHUNK]
+        agent.stop()
+
+    def test_client(self, world: World, line: Line) -> None:
+        """A client that does not want it speaks SSH at once, and ends when it is cut."""
+        session = subprocess.Popen(
+            [world.cluster.executable("msh"), "ssh", "--no-resume", "db2", "echo there; sleep 20"],
+            env=dict(world.cluster.variables()),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"there\n"
+        line.tell("cut")
+        assert session.wait(PATIENCE) == 255
 
 
 class InterruptedTests:
