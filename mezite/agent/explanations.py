@@ -21,7 +21,7 @@ from twisted.internet.error import (
 from twisted.internet.error import TimeoutError as ConnectTimedOut
 
 from mezite.agent.error import NoAddress
-from mezite.agent.state import Membership
+from mezite.agent.membership import Membership
 from mezite.error import TimedOut
 from mezite.names import HostPort
 from mezite.wire.error import AlpnLost, HandshakeFailed, TlsBroken, broke_at_once

@@ -14,9 +14,9 @@ from typing import Final
 from attrs import field, frozen
 
 from mezite import __version__
+from mezite.agent.membership import Issued, NodeKeys
 from mezite.agent.permit import SessionPermit
 from mezite.agent.report import NodeReport
-from mezite.agent.state import Issued, NodeKeys
 from mezite.identity.rolesdoc import Recording
 from mezite.names import LoginName, NodeName, UserName
 from mezite.recording.recordings import SessionRecord

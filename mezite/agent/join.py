@@ -24,7 +24,7 @@ from mezite.agent.error import BadIssue, JoinRefused, NoAddress, NotJoined
 from mezite.agent.explanations import explain, was_refused
 from mezite.agent.hubaddresses import HubAddresses
 from mezite.agent.hubcalls import DEADLINE, HubCalls
-from mezite.agent.state import Membership, NodeKeys
+from mezite.agent.membership import Membership, NodeKeys
 from mezite.config.agent import AgentConfig
 from mezite.error import AlreadyExists, BadInput, Denied, LocalError, MeziteError, NotFound
 from mezite.names import HostPort, NodeName, is_address

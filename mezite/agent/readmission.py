@@ -20,12 +20,12 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from mezite.agent.condition import Condition
+from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.error import JoinRefused, NotJoined
 from mezite.agent.explanations import expired, is_another_hub, is_refused_certificate
 from mezite.agent.hubcalls import DEADLINE, HubCalls
 from mezite.agent.join import Application
-from mezite.agent.membership import CurrentMembership
-from mezite.agent.state import Issued, Membership, NodeKeys
+from mezite.agent.membership import Issued, Membership, NodeKeys
 from mezite.error import Denied, MeziteError
 from mezite.identity.authority import pin_of
 from mezite.names import is_address

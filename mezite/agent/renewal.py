@@ -19,10 +19,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.error import BrokenState
 from mezite.agent.hubcalls import HubCalls
-from mezite.agent.membership import CurrentMembership
-from mezite.agent.state import Membership
+from mezite.agent.membership import Membership
 from mezite.error import MeziteError
 from mezite.tasks import background
 

@@ -27,10 +27,11 @@ from mezite.agent.authorizer import HubAuthorizer
 from mezite.agent.commandlabels import CommandLabels
 from mezite.agent.commandoutput import output_of
 from mezite.agent.condition import Condition
+from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.error import BrokenState
 from mezite.agent.hubaddresses import HubAddresses, SystemResolvers
 from mezite.agent.join import Application, Joining, join_once
-from mezite.agent.membership import CurrentMembership
+from mezite.agent.membership import Membership, NodeKeys
 from mezite.agent.readmission import (
     Readmission,
     find_successor,
@@ -43,7 +44,7 @@ from mezite.agent.report import Machine, NodeReport
 from mezite.agent.resumption import ResumableSessions
 from mezite.agent.sessionends import OpenSessions
 from mezite.agent.sshd import NodeSshFactory
-from mezite.agent.state import Membership, NodeKeys, StateDirectory
+from mezite.agent.state import StateDirectory
 from mezite.agent.statussocket import status_of
 from mezite.agent.tunnelservice import TunnelService
 from mezite.config.agent import AgentConfig

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from mezite import __version__
 from mezite.agent.condition import Condition
-from mezite.agent.state import Membership
+from mezite.agent.membership import Membership
 
 SOCKET_NAME: Final = "status.sock"
 # sun_path of unix(7) has 108 octets, the last of them zero.

@@ -18,8 +18,9 @@ from mezite.agent.banner import banner_of
 from mezite.agent.condition import State
 from mezite.agent.error import BrokenState, NotJoined
 from mezite.agent.join import Application
+from mezite.agent.membership import Membership
 from mezite.agent.service import AgentService
-from mezite.agent.state import Membership, StateDirectory
+from mezite.agent.state import StateDirectory
 from mezite.agent.statussocket import StatusSocket
 from mezite.config.agent import AgentConfig, load_agent
 from mezite.config.error import ConfigError

@@ -20,11 +20,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mezite.agent.condition import Condition
+from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.error import TunnelDown
 from mezite.agent.explanations import explain, is_another_hub
 from mezite.agent.hubaddresses import HubAddresses
 from mezite.agent.hubcalls import HubCalls
-from mezite.agent.membership import CurrentMembership
 from mezite.agent.registration import Registration, auth_header
 from mezite.agent.report import NodeReport
 from mezite.agent.tunnel import TunnelFactory

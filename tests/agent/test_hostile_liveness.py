@@ -10,14 +10,15 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.hubcalls import HubCalls
 from mezite.agent.join import Application
-from mezite.agent.membership import CurrentMembership
+from mezite.agent.membership import Membership, NodeKeys
 from mezite.agent.registration import Registration
 from mezite.agent.renewal import RenewalService
 from mezite.agent.report import NodeReport
 from mezite.agent.service import AgentService
-from mezite.agent.state import Membership, NodeKeys, StateDirectory
+from mezite.agent.state import StateDirectory
 from mezite.agent.tunnel import TunnelFactory
 from mezite.config.agent import AgentConfig
 from mezite.mux.protocol import MuxProtocol

@@ -12,11 +12,12 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.backoff import LONGEST_REFUSED
+from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.error import JoinRefused, NotJoined, TunnelDown
 from mezite.agent.join import Application, Joining, find_authority
-from mezite.agent.membership import CurrentMembership
+from mezite.agent.membership import Issued, Membership, NodeKeys
 from mezite.agent.readmission import Readmission
-from mezite.agent.state import Issued, Membership, NodeKeys, StateDirectory
+from mezite.agent.state import StateDirectory
 from mezite.config.agent import AgentConfig
 from mezite.error import AlreadyExists, Denied, TimedOut, Unavailable
 from mezite.rpc.error import ChannelClosed

@@ -8,11 +8,12 @@ from pathlib import Path
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.error import BrokenState, TunnelDown
 from mezite.agent.hubcalls import HubCalls
-from mezite.agent.membership import CurrentMembership
+from mezite.agent.membership import Membership
 from mezite.agent.renewal import RenewalService
-from mezite.agent.state import Membership, StateDirectory
+from mezite.agent.state import StateDirectory
 from mezite.error import Unavailable
 from tests.doubles.agenthub import HOUR, OTHER_ID, AgentHub
 

@@ -11,10 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from mezite.agent.commandlabels import CommandLabels
 from mezite.agent.error import BrokenState
 from mezite.agent.join import Application
+from mezite.agent.membership import Membership, NodeKeys
 from mezite.agent.recordingservice import RecordingService
 from mezite.agent.renewal import RenewalService
 from mezite.agent.service import AgentService
-from mezite.agent.state import Membership, NodeKeys, StateDirectory
+from mezite.agent.state import StateDirectory
 from mezite.agent.tunnelservice import TunnelService
 from mezite.config.agent import AgentConfig
 from mezite.error import AlreadyExists, Denied, MeziteError

@@ -23,10 +23,11 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.protocols.basic import LineOnlyReceiver
 
+from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.hubcalls import HubCalls
-from mezite.agent.membership import CurrentMembership
+from mezite.agent.membership import Membership, NodeKeys
 from mezite.agent.report import MachineFacts, NodeReport
-from mezite.agent.state import Membership, NodeKeys, StateDirectory
+from mezite.agent.state import StateDirectory
 from mezite.agent.tunnelservice import TunnelService
 from mezite.names import HostPort, NodeName
 from mezite.rpc.channel import open_channel

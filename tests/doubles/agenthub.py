@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from mezite.agent.hubcalls import HubCalls
-from mezite.agent.state import Issued, Membership, NodeKeys
+from mezite.agent.membership import Issued, Membership, NodeKeys
 from mezite.error import MeziteError
 from mezite.identity import sshcert, x509
 from mezite.identity.authority import SshAuthority, X509Authority
