@@ -11,10 +11,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 from codecs import utf_8_decode
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from mezite.recording.error import BadRecording, LocalRecordingError
 from mezite.recording.events import (
@@ -25,7 +24,6 @@ from mezite.recording.events import (
     Exited,
     Header,
     Input,
-    Kind,
     Marker,
     Note,
     Output,
@@ -33,8 +31,8 @@ from mezite.recording.events import (
     Stream,
     Unknown,
 )
+from mezite.recording.headertree import header_of, header_tree, side
 
-FORMAT: Final = 1
 # What one event carries at most, so that a reader need not hold more than a line.
 EVENT_BYTES: Final = 64 * 1024
 # A command of 128 KiB (execve(2)), six characters for each byte, and what else a header says.
@@ -44,7 +42,6 @@ LINE_LIMIT: Final = 1024 * 1024
 _NULS: Final = 16
 _NO_TEXT: Final = 6
 _SAMPLE: Final = 512
-_LARGEST_SIDE: Final = 0xFFFF
 # What players show of a session in which nothing was.
 NOTHING: Final = "[nothing was written]\r\n"
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
@@ -69,7 +66,7 @@ class Encoder:
 
     def begin(self) -> bytes:
         """The header's line."""
-        return f"{_json(_header_tree(self._header))}\n".encode()
+        return f"{_json(header_tree(self._header))}\n".encode()
 
     def encode(self, event: Event) -> bytes:
         """
@@ -88,7 +85,7 @@ class Encoder:
             case Input(data=data):
                 return self._bytes(data, Stream.INPUT, final=False)
             case Resized(columns=columns, rows=rows):
-                return self._line("r", f"{_side(columns, COLUMNS)}x{_side(rows, ROWS)}")
+                return self._line("r", f"{side(columns, COLUMNS)}x{side(rows, ROWS)}")
             case Marker(label=label):
                 return self._line("m", label)
             case Caption(text=text):
@@ -218,7 +215,7 @@ class Decoder:
         except (ValueError, RecursionError):
             raise BadRecording("a line of the recording is not JSON") from None
         if self._header is None:
-            self._header = _header(tree)
+            self._header = header_of(tree)
             return self._header
         match tree:
             case [int() | float() as seconds, str() as code, str() as text]:
@@ -283,11 +280,6 @@ def _announcement(announced: str | None, code: str) -> tuple[Stream, bytes | Non
         raise BadRecording("the bytes of an event are not base64") from None
 
 
-def _side(given: int, default: int) -> int:
-    # Clients without a size send 0, on which players fail.
-    return min(given, _LARGEST_SIDE) or default
-
-
 def _resized(time: int, text: str) -> Resized:
     columns, _, rows = text.partition("x")
     # isdecimal() is also true of other scripts' digits, which int() reads; the length is a bound.
@@ -320,96 +312,3 @@ _READERS: Final[Mapping[str, Callable[[int, str], Event]]] = {
     "z": _note,
     "x": _exited,
 }
-
-
-def _header_tree(header: Header) -> dict[str, Any]:
-    environment = {key: _clean(value) for key, value in header.environment.items()}
-    tree: dict[str, Any] = {
-        "version": 2,
-        "width": _side(header.columns, COLUMNS),
-        "height": _side(header.rows, ROWS),
-        "timestamp": header.timestamp,
-    }
-    about: dict[str, Any] = {
-        "format": FORMAT,
-        "session": header.session,
-        "number": header.number,
-        "node": header.node,
-        "login": header.login,
-        "user": header.user,
-        "address": header.address,
-        "kind": header.kind.value,
-        "terminal": header.has_terminal,
-        "input": header.has_input,
-    }
-    if header.command is not None:
-        tree["command"] = header.command.decode("utf-8", "replace")
-        if tree["command"].encode() != header.command:
-            about["command"] = base64.b64encode(header.command).decode()
-    if environment:
-        tree["env"] = environment
-    return {**tree, "mezite": about}
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
-
-
-def _header(tree: object) -> Header:
-    if not isinstance(tree, dict) or tree.get("version") != 2:
-        raise BadRecording("this is no asciicast of version 2")
-    about = tree.get("mezite", {})
-    fields = _Fields(tree)
-    ours = _Fields(about if isinstance(about, dict) else {})
-    command: bytes | None = None
-    if "command" in tree:
-        command = fields.text("command").encode()
-    if "command" in ours.tree:
-        try:
-            command = base64.b64decode(ours.text("command"), validate=True)
-        except (binascii.Error, ValueError):
-            raise BadRecording("the command of the recording is not base64") from None
-    environment = tree.get("env") or {}
-    if not isinstance(environment, dict):
-        raise BadRecording("the environment of the recording is no mapping")
-    try:
-        kind = Kind(ours.text("kind", Kind.SHELL.value))
-    except ValueError:
-        raise BadRecording("the recording is of a kind that is not known") from None
-    return Header(
-        timestamp=fields.number("timestamp"),
-        columns=fields.number("width", COLUMNS),
-        rows=fields.number("height", ROWS),
-        session=ours.text("session"),
-        number=ours.number("number"),
-        node=ours.text("node"),
-        login=ours.text("login"),
-        user=ours.text("user"),
-        address=ours.text("address"),
-        kind=kind,
-        command=command,
-        has_terminal=ours.tree.get("terminal") is not False,
-        has_input=ours.tree.get("input") is True,
-        environment={key: str(value) for key, value in environment.items()},
-    )
-
-
-class _Fields:
-    """The members of a header, each of the type that it must have."""
-
-    def __init__(self, tree: Mapping[str, object]) -> None:
-        self.tree = tree
-
-    def text(self, name: str, default: str = "") -> str:
-        value = self.tree.get(name)
-        value = default if value is None else value
-        if not isinstance(value, str) or _clean(value) != value:
-            raise BadRecording(f"the {name} in the recording's header is no text")
-        return value
-
-    def number(self, name: str, default: int = 0) -> int:
-        value = self.tree.get(name)
-        value = default if value is None else value
-        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise BadRecording(f"the {name} in the recording's header is no number")
-        return int(value)
