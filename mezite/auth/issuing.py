@@ -30,7 +30,7 @@ from mezite.auth.error import (
 from mezite.auth.rights import Rights, is_auditor
 from mezite.auth.trail import AuditTrail
 from mezite.error import Denied
-from mezite.identity import sshcert, x509
+from mezite.identity import sshcert, sshissuing, x509
 from mezite.identity.authorities import Authorities
 from mezite.identity.grants import NO_LOGIN, extensions_of, options_of
 from mezite.identity.networks import Networks, lies_in, parse_network, plain_address
@@ -153,7 +153,7 @@ class IssuingService:
         )
         # The cluster CA may end sooner; then so does everything.
         valid_before = tls.not_valid_after_utc.timestamp()
-        ssh = sshcert.issue_user(
+        ssh = sshissuing.issue_user(
             authorities.user_ca,
             ssh_public_line,
             user=record.name,

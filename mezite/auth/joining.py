@@ -22,7 +22,7 @@ from mezite.auth.jointokens import label_pairs
 from mezite.auth.nodenames import principals_of, refuse_reserved
 from mezite.auth.trail import AuditTrail
 from mezite.error import AlreadyExists, Denied
-from mezite.identity import sshcert, x509
+from mezite.identity import sshissuing, x509
 from mezite.identity.authorities import Authorities
 from mezite.identity.hostpatterns import HostPattern
 from mezite.identity.sshkeys import load_public_line
@@ -319,7 +319,7 @@ class JoinService:
             lifetime=NODE_TLS_LIFETIME,
         )
         valid_before = min(now + HOST_LIFETIME, tls.not_valid_after_utc.timestamp())
-        ssh = sshcert.issue_host(
+        ssh = sshissuing.issue_host(
             authorities.host_ca,
             ssh_public_line,
             agent_id=record.agent_id,

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.logger import Logger
 
 from mezite.config.hub import HubConfig
-from mezite.identity import sshcert
+from mezite.identity import sshissuing
 from mezite.identity.authorities import Authorities
 from mezite.identity.authority import SshAuthority, X509Authority
 from mezite.identity.error import AuthorityExpired
@@ -162,7 +162,7 @@ def make_credentials(
             lifetime=LIFETIME,
         ),
         ssh_key=ssh_key,
-        ssh_certificate=sshcert.issue_host(
+        ssh_certificate=sshissuing.issue_host(
             host_ca,
             ssh_public.decode(),
             agent_id=None,

@@ -2,7 +2,7 @@
 The three authorities of a cluster: SSH for users, SSH for hosts, and X.509.
 
 An authority owns its private key and knows how it is written down. What it may
-sign is decided by :mod:`mezite.identity.sshcert` and :mod:`mezite.identity.x509`;
+sign is decided by :mod:`mezite.identity.sshissuing` and :mod:`mezite.identity.x509`;
 where it is kept, by :mod:`mezite.store.keyfiles`.
 """
 

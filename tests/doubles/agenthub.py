@@ -17,7 +17,7 @@ from zope.interface import implementer
 from mezite.agent.hubcalls import HubCalls
 from mezite.agent.membership import Issued, Membership, NodeKeys
 from mezite.error import MeziteError
-from mezite.identity import sshcert, x509
+from mezite.identity import sshissuing, x509
 from mezite.identity.authority import SshAuthority, X509Authority
 from mezite.mux.frames import Role
 from mezite.mux.protocol import MuxProtocol
@@ -89,7 +89,7 @@ class AgentHub:
         )
         return Issued(
             hub_name="hub.example.com",
-            ssh_certificate=sshcert.issue_host(
+            ssh_certificate=sshissuing.issue_host(
                 self.host_ca,
                 ssh_public_line,
                 agent_id=self.agent_id,

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from mezite.client.profile import Credentials, Profile, Profiles
-from mezite.identity import sshcert, x509
+from mezite.identity import sshissuing, x509
 from mezite.identity.authority import AUTHORITY_LIFETIME, SshAuthority, X509Authority
 from mezite.names import AgentId, ClusterName, HostPort, LoginName, NodeName, UserName
 
@@ -69,7 +69,7 @@ class Cluster:
     ) -> tuple[str, bytes]:
         """Certificates for these keys: SSH as a line, X.509 as PEM."""
         name = UserName.parse(user)
-        ssh_certificate = sshcert.issue_user(
+        ssh_certificate = sshissuing.issue_user(
             self.user_authority,
             public_line,
             user=name,

@@ -30,7 +30,7 @@ from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
 from mezite.agent.permit import SessionPermit
-from mezite.identity import sshcert
+from mezite.identity import sshissuing
 from mezite.identity.authority import SshAuthority
 from mezite.names import AgentId, LoginName, NodeName, UserName
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
@@ -60,7 +60,7 @@ def write_identity(directory: Path, authority: SshAuthority, logins: list[str]) 
         ("forced-cert.pub", {"force-command": b"echo forced $SSH_ORIGINAL_COMMAND"}),
         ("files-cert.pub", {"force-command": b"internal-sftp"}),
     ):
-        line = sshcert.issue_user(
+        line = sshissuing.issue_user(
             authority,
             public_line(key),
             user=UserName.parse("ada"),
@@ -98,7 +98,7 @@ def main() -> None:
     host_keys = [
         HostKey.of(
             key,
-            sshcert.issue_host(
+            sshissuing.issue_host(
                 hosts,
                 public_line(key),
                 agent_id=AgentId.new(),

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from mezite.identity import sshcert, x509
+from mezite.identity import sshissuing, x509
 from mezite.identity.authority import SshAuthority, X509Authority
 from mezite.names import AgentId, ClusterName, LoginName, NodeName, UserName
 from tests.identity import forge
@@ -65,7 +65,7 @@ class KeygenTests(SynchronousTestCase):
         authority = SshAuthority.generate()
         for key in (Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())):
             text = self.described(
-                sshcert.issue_user(
+                sshissuing.issue_user(
                     authority,
                     public_line(key),
                     user=ADA,
@@ -86,7 +86,7 @@ class KeygenTests(SynchronousTestCase):
         """ssh-keygen reads certificates over keys on tokens, and critical options."""
         for key in (Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())):
             text = self.described(
-                sshcert.issue_user(
+                sshissuing.issue_user(
                     SshAuthority.generate(),
                     forge.public_line(forge.Token(key)),
                     user=ADA,
@@ -103,7 +103,7 @@ class KeygenTests(SynchronousTestCase):
     def test_host(self) -> None:
         """ssh-keygen reads in a host's certificate what was put there."""
         text = self.described(
-            sshcert.issue_host(
+            sshissuing.issue_host(
                 SshAuthority.generate(),
                 public_line(Ed25519PrivateKey.generate()),
                 agent_id=AGENT,
@@ -145,7 +145,7 @@ class SshdTests(SynchronousTestCase):
         self.account = LoginName(pwd.getpwuid(os.getuid()).pw_name)
         self.user_ca, self.host_ca = SshAuthority.generate(), SshAuthority.generate()
         self.user_key, host_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-        host_certificate = sshcert.issue_host(
+        host_certificate = sshissuing.issue_host(
             self.host_ca,
             public_line(host_key),
             agent_id=AGENT,
@@ -212,7 +212,7 @@ class SshdTests(SynchronousTestCase):
         authority: SshAuthority | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command over ssh, with a certificate of this user."""
-        certificate = sshcert.issue_user(
+        certificate = sshissuing.issue_user(
             authority or self.user_ca,
             public_line(self.user_key),
             user=ADA,

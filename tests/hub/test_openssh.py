@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.audit.events import AuditEvent, EventType
 from mezite.hub.openssh.sftptap import REQUESTS, SftpTap, Unfollowable
-from mezite.identity import sshcert
+from mezite.identity import sshissuing
 from mezite.identity.authority import SshAuthority
 from mezite.identity.hostproof import fingerprint_of_blob
 from mezite.names import LoginName, UserName
@@ -118,7 +118,7 @@ class PlainServerTestCase(HubTests):
         """As ada does; whether she comes in is to be seen."""
         now = self.world.clock.seconds()
         key = Ed25519PrivateKey.generate()
-        line = sshcert.issue_user(
+        line = sshissuing.issue_user(
             self.world.authorities.user_ca,
             public_line(key),
             user=UserName("ada"),
@@ -230,7 +230,7 @@ class ProvingTests(PlainServerTestCase):
         authority = SshAuthority.generate()
         self.register([], (authority.public_line(),))
         for name, is_good in (("192.0.2.9", True), ("plain1", True), ("other", False)):
-            line = sshcert.issue_host(
+            line = sshissuing.issue_host(
                 authority,
                 public_line(self.key),
                 agent_id=None,

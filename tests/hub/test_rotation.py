@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mezite.audit.events import AuditEvent, EventType
 from mezite.error import BadInput, Denied, Unavailable
 from mezite.hub import adminsocket
-from mezite.identity import sshcert
+from mezite.identity import sshcert, sshissuing
 from mezite.identity.authorities import Authorities, fingerprint_of
 from mezite.identity.error import CertificateRefused
 from mezite.identity.x509 import NodeIdentity
@@ -171,7 +171,7 @@ class WholeWayTests(RotationTestCase):
 
     def test_old_is_refused(self) -> None:
         """Afterwards certificates of the old authorities are refused; until then they count."""
-        ada_ssh = sshcert.issue_user(
+        ada_ssh = sshissuing.issue_user(
             self.first.user_ca,
             ssh_public_line(),
             user=self.world.user("ada").user,

@@ -14,15 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.identity.authority import SshAuthority
 from mezite.identity.error import BadPublicKey, CertificateRefused
-from mezite.identity.sshcert import (
-    DEFAULT_EXTENSIONS,
-    UserCertificate,
-    blob_of,
-    check_host,
-    check_user,
-    issue_host,
-    issue_user,
-)
+from mezite.identity.sshcert import UserCertificate, blob_of, check_host, check_user
+from mezite.identity.sshissuing import DEFAULT_EXTENSIONS, issue_host, issue_user
 from mezite.identity.sshkeys import BLOB_LIMIT, LINE_LIMIT, load_public_line
 from mezite.names import AgentId, LoginName, UserName
 from tests.identity import forge

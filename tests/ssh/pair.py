@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.test.iosim import FakeTransport, IOPump
 from zope.interface import implementer
 
-from mezite.identity import sshcert
+from mezite.identity import sshcert, sshissuing
 from mezite.identity.authority import SshAuthority
 from mezite.identity.sshcert import UserCertificate
 from mezite.names import AgentId, LoginName, UserName
@@ -44,7 +44,7 @@ def host_key(principal: str = "db1", *, now: float = NOW) -> HostKey:
 
 
 def host_certificate(key: Any, principal: str = "db1", *, now: float = NOW) -> str:
-    return sshcert.issue_host(
+    return sshissuing.issue_host(
         HOST_CA,
         public_line(key),
         agent_id=AgentId.new(),
@@ -59,7 +59,7 @@ def user_key(
     key: Any = None, *, logins: tuple[LoginName, ...] = (ROOT,), **certificate: Any
 ) -> UserKey:
     key = key or Ed25519PrivateKey.generate()
-    line = sshcert.issue_user(
+    line = sshissuing.issue_user(
         USER_CA,
         public_line(key),
         user=ADA,

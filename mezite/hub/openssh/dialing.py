@@ -25,7 +25,7 @@ from mezite.auth.trail import AuditTrail
 from mezite.error import Denied, MeziteError, Unavailable
 from mezite.hub.livesessions import LiveSession
 from mezite.hub.openssh.connections import ServerConnection
-from mezite.identity import sshcert
+from mezite.identity import sshissuing
 from mezite.identity.authorities import Authorities
 from mezite.identity.grants import AGENT_FORWARDING, PORT_FORWARDING, PTY
 from mezite.identity.hostproof import SshdFacts
@@ -179,7 +179,7 @@ class ServerDialer:
         public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
         options = certificate.critical_options
         now = self.wall_clock()
-        line = sshcert.issue_user(
+        line = sshissuing.issue_user(
             self.authorities().user_ca,
             public.decode(),
             user=session.user,

@@ -30,7 +30,7 @@ from mezite.hub.openssh.dialing import ServerDialer
 from mezite.hub.openssh.session import SessionSetting
 from mezite.hub.tunnels import STREAMS_OF_ONE_USER
 from mezite.hub.ways import IWay
-from mezite.identity import sshcert
+from mezite.identity import sshcert, sshissuing
 from mezite.identity.authorities import Authorities
 from mezite.identity.rolesdoc import Options, Recording
 from mezite.identity.sshcert import FORCE_COMMAND, UserCertificate
@@ -219,7 +219,7 @@ class OpenSshServers:
 
     def _host_key(self, node: NodeRecord) -> HostKey:
         public = self._key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        line = sshcert.issue_host(
+        line = sshissuing.issue_host(
             self.authorities().host_ca,
             public.decode(),
             agent_id=node.agent_id,
