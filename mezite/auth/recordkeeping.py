@@ -1,10 +1,10 @@
 """
-Recordings from the moment they are closed: put away, shown, held, and removed in time.
+Recordings from the moment they are closed: put away, shown, held, and removed.
 
 A :class:`RecordKeeping` owns the order of steps, so that a crash between two of
 them leaves nothing behind and loses nothing: bytes are there before the database
 says so, and gone before it forgets them. How recordings come in is
-:mod:`mezite.hub.recordingintake`'s.
+:mod:`mezite.hub.recordingintake`'s, and when they go :mod:`mezite.auth.recordsweep`'s.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.logger import Logger
 
-from mezite.audit.events import HUB, Actor, AuditEvent, EventType
+from mezite.audit.events import Actor, AuditEvent, EventType
 from mezite.auth.trail import AuditTrail
-from mezite.error import BadInput, MeziteError, NotFound
+from mezite.error import BadInput, NotFound
 from mezite.store.error import NoSuchRecording
 from mezite.store.recordingfiles import IncomingFiles, IRecordingStore, Kept, Source
 from mezite.store.recordings import (
@@ -37,30 +37,14 @@ from mezite.store.transactions import Threads
 
 # Whoever watches a session reads its end among the incoming, where it is not sealed yet.
 _SEALED_AFTER: Final = 30.0
-# Of those that are due, so many at one time; the rest a minute later.
-_AT_ONCE: Final = 100
 _REASON_LENGTH: Final = 200
 # A storage that is slow, or far, must not keep recordings from coming in, nor large ones
 # that are put away keep others from being read.
 _STORAGE_THREADS: Final = 5
 _PUTTING_THREADS: Final = 2
-# For late uploads of sessions that have brought no recording, when recordings are kept for ever.
-_SESSIONS_KEPT: Final = 365 * 86400.0
 
 T = TypeVar("T")
 Seal = Callable[[str, Iterator[bytes]], Iterator[bytes]]
-
-
-@frozen
-class Retention:
-    """
-    How long recordings are kept, in seconds, and how many bytes of them.
-
-    None means for ever, and without a bound.
-    """
-
-    keep: float | None = None
-    max_size: int | None = None
 
 
 class Turns:
@@ -102,7 +86,6 @@ class RecordKeeping:
         stored: Any,
         threads: Threads,
         wall_clock: Callable[[], float],
-        retention: Retention = Retention(),
         seal: Seal | None = None,
     ) -> None:
         """
@@ -116,7 +99,6 @@ class RecordKeeping:
         self._stored: IRecordingStore = stored
         self._threads = threads
         self._wall_clock = wall_clock
-        self._retention = retention
         self._seal = seal
         self._storage = DeferredSemaphore(_STORAGE_THREADS)
         self._putting = DeferredSemaphore(_PUTTING_THREADS)
@@ -218,6 +200,11 @@ class RecordKeeping:
                 event=self._deleted(record, by, reason),
             )
             await self._erase(changed)
+
+    async def finish_removing(self, record: RecordingRecord) -> None:
+        """Remove what is left of a recording whose removal was begun."""
+        async with self.turns.of(record.id):
+            await self._erase(record)
 
     def _deleted(self, record: RecordingRecord, by: Actor, reason: str) -> AuditEvent:
         session = record.session
@@ -332,68 +319,6 @@ class RecordKeeping:
         )
         if stale != _key(moved):
             await self._in_storage(lambda: self._stored.remove(stale))
-
-    # Now and then.
-
-    async def sweep(self) -> None:
-        """Finish what a crash or an outage left half done, and remove what is due."""
-        unstored = RecordingQuery(states=CLOSED, is_stored=False)
-        for record in await self._recordings.list(unstored, _AT_ONCE, oldest_first=True):
-            try:
-                await self.put_away(record.id)
-            except MeziteError as error:
-                # The next would end in the same way.
-                self._log.warn(
-                    "recording {id} stays among the incoming: {error} ({reason})",
-                    id=record.id,
-                    error=error,
-                    reason=getattr(error, "reason", ""),
-                )
-                break
-        removing = RecordingQuery(states=frozenset({RecordingState.REMOVING}))
-        for record in await self._recordings.list(removing, _AT_ONCE, oldest_first=True):
-            async with self.turns.of(record.id):
-                await self._erase(record)
-        await self._remove_due()
-
-    async def _remove_due(self) -> None:
-        now, keep = self._wall_clock(), self._retention.keep
-        if keep is not None:
-            for record in await self._recordings.removable(now - keep, _AT_ONCE):
-                await self._retire(record, f"older than {keep / 86400:g} days")
-        await self._recordings.purge_sessions(now - (keep or _SESSIONS_KEPT))
-        largest = self._retention.max_size
-        if largest is None:
-            return
-        over = await self._recordings.total() - largest
-        if over <= 0:
-            return
-        for record in await self._recordings.removable(now, _AT_ONCE):
-            if over <= 0:
-                break
-            await self._retire(record, f"all together are larger than {largest} bytes")
-            over -= record.stored_size
-
-    async def _retire(self, record: RecordingRecord, reason: str) -> None:
-        try:
-            await self.remove(record.id, by=HUB, reason=reason)
-        except MeziteError as error:
-            # Somebody was faster, or holds it now, or it has come back.
-            self._log.info("recording {id} is not removed: {error}", id=record.id, error=error)
-
-    async def tidy(self) -> None:
-        """At the start: forget incoming files of recordings that are stored."""
-        for name in await self._threads.run(self.incoming.names):
-            await self._tidy(name)
-
-    async def _tidy(self, name: str) -> None:
-        async with self.turns.of(name):
-            record = await self._recordings.get(name)
-            if record is None:
-                # The database may be one from a backup: what it does not know is not lost.
-                self._log.warn("nobody knows of the incoming recording {id}", id=name)
-            elif record.state in CLOSED and record.is_stored:
-                await self._threads.run(lambda: self.incoming.remove(name))
 
 
 def _visible(record: RecordingRecord) -> RecordingRecord:

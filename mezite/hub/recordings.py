@@ -13,7 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mezite.auth.recordkeeping import RecordKeeping, Retention, Seal
+from mezite.auth.recordkeeping import RecordKeeping, Seal
+from mezite.auth.recordsweep import RecordSweep, Retention
 from mezite.auth.reviewing import Reviewing
 from mezite.auth.trail import AuditTrail
 from mezite.config.hub import HubConfig
@@ -62,8 +63,14 @@ class HubRecordings:
             stored=stored,
             threads=threads,
             wall_clock=wall_clock,
-            retention=Retention(settings.keep, settings.max_size),
             seal=None if recipients is None else sealing_to(recipients),
+        )
+        self.due = RecordSweep(
+            self.keeping,
+            store.recordings,
+            threads=threads,
+            wall_clock=wall_clock,
+            retention=Retention(settings.keep, settings.max_size),
         )
         self.intake = RecordingIntake(
             store.recordings,
@@ -93,9 +100,9 @@ class HubRecordings:
 
     async def _swept(self) -> None:
         if not self._is_tidy:
-            await self.keeping.tidy()
+            await self.due.tidy()
             self._is_tidy = True
-        for part in (self.intake.sweep, self.keeping.sweep):
+        for part in (self.intake.sweep, self.due.sweep):
             try:
                 await part()
             except MeziteError as error:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mezite.audit.events import EventType
-from mezite.auth.recordkeeping import Retention
+from mezite.auth.recordsweep import Retention
 from mezite.config.recordings import RecordingsConfig
 from mezite.error import BadInput, Denied, MeziteError, NotFound, Unavailable
 from mezite.hub import recordingintake, recordingservice
@@ -102,7 +102,7 @@ class RecordingsTests(HubTests):
     def keep_time(self) -> None:
         """Let recordings have a clock that can be put forward without all others."""
         self.later = 0.0
-        for part in (self.recordings.keeping, self.recordings.intake):
+        for part in (self.recordings.keeping, self.recordings.due, self.recordings.intake):
             part._wall_clock = lambda: self.world.clock.seconds() + self.later
 
     def tunnel(self, node: NodeIdentity | None = None) -> MuxProtocol:
@@ -612,7 +612,7 @@ class RetentionTests(RecordingsTests):
             spool = self.uploaded(name)
             self.later += 1
         size = sum(len(chunk.data) for chunk in spool)
-        self.recordings.keeping._retention = Retention(None, 2 * size + 50)
+        self.recordings.due._retention = Retention(None, 2 * size + 50)
         self.world.done(self.admin.hold_recording("s1.1", "case 7"))
         self.advance(60)
         self.assertEqual([each.id for each in self.listed()], ["s3.1", "s1.1"])
