@@ -2,13 +2,13 @@
 What a terminal shows after so much of a recording.
 
 A :class:`Screen` is pyte's, with what programs use today and pyte lacks: the
-alternate screen, repeated characters, scrolling, line drawing. It understands
-only what a :class:`~mezite.recording.controls.ControlFilter` lets pass.
+alternate screen, repeated characters, scrolling, line drawing. Letters are put by
+the :class:`~mezite.recording.canvas.Canvas` that it is. It understands only what a
+:class:`~mezite.recording.controls.ControlFilter` lets pass.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -16,18 +16,13 @@ import pyte
 import pyte.charsets
 import pyte.modes
 from attrs import frozen
-from pyte.screens import Char, StaticDefaultDict
-from wcwidth import wcwidth
 
+from mezite.recording.canvas import Canvas
 from mezite.recording.controls import Control, Kind
 
 # No terminal of a person is larger; a header may say 65535 by 65535.
 LARGEST_COLUMNS: Final = 1000
 LARGEST_ROWS: Final = 500
-# Emoji of families, and letters with accents, take up to ten; a hostile text any number.
-_CELL_LENGTH: Final = 16
-# With the 95 letters that have a short way, below 1 MB of cells that were made before.
-_COLOURS: Final = 64
 _ALTERNATE: Final = frozenset({47, 1047, 1049})
 _MARGIN_MODES: Final = frozenset({5, 6, 7, 25})
 
@@ -97,7 +92,7 @@ class _Kept:
     savepoints: list[Any]
 
 
-class Screen(pyte.Screen):
+class Screen(Canvas):
     """
     A terminal of so many columns and rows.
 
@@ -117,11 +112,6 @@ class Screen(pyte.Screen):
         self._on_lost: Callable[[str, bool], None] | None = None
         self._on_erase: Callable[[], None] | None = None
         self._main: _Kept | None = None
-        self._last = " "
-        # Cells that were made before, by their colours and then by their letters.
-        self._palette: dict[Char, dict[str, Char]] = {}
-        self._cells: dict[str, Char] = {}
-        self._cells_of: Char | None = None
         super().__init__(_side(columns, LARGEST_COLUMNS), _side(rows, LARGEST_ROWS))
         self._on_lost = on_lost
         self._on_erase = on_erase
@@ -156,78 +146,6 @@ class Screen(pyte.Screen):
                 getattr(self, method)(*control.numbers()[:count])
 
     # What pyte does otherwise, or not at all.
-
-    def draw(self, data: str) -> None:
-        charset = self.g1_charset if self.charset else self.g0_charset
-        if charset is not pyte.charsets.LAT1_MAP:
-            data = data.translate(charset)
-        if data.isascii() and not self.inserts:
-            self._draw_plain(data)
-        else:
-            for letter in data:
-                self._draw_one(letter, wcwidth(letter))
-        self._last = data[-1:] or self._last
-        self.dirty.add(self.cursor.y)
-
-    def _draw_plain(self, data: str) -> None:
-        cursor, cells = self.cursor, self._cells_now()
-        while data:
-            room = self._room(1)
-            piece, data = data[:room], data[room:]
-            line, at = self.buffer[cursor.y], cursor.x
-            for letter in piece:
-                cell = cells.get(letter)
-                if cell is None:
-                    cell = cells[letter] = cursor.attrs._replace(data=letter)
-                line[at] = cell
-                at += 1
-            cursor.x = at
-            if data and not self.wraps:
-                # All that does not fit stands in the last column, one over the other.
-                data = data[-1:]
-
-    def _cells_now(self) -> dict[str, Char]:
-        attributes = self.cursor.attrs
-        if self._cells_of is not attributes:
-            self._cells_of = attributes
-            if len(self._palette) >= _COLOURS and attributes not in self._palette:
-                self._palette.clear()
-            self._cells = self._palette.setdefault(attributes, {})
-        return self._cells
-
-    def _room(self, width: int) -> int:
-        """Columns from the cursor on, at least so many; the line is wrapped where it has to be."""
-        cursor = self.cursor
-        if cursor.x + width > self.columns:
-            if self.wraps:
-                self.dirty.add(cursor.y)
-                self.carriage_return()
-                self.linefeed()
-            else:
-                cursor.x = max(0, self.columns - width)
-        return self.columns - cursor.x
-
-    def _draw_one(self, letter: str, width: int) -> None:
-        cursor = self.cursor
-        if width < 1:
-            self._combine(letter)
-            return
-        self._room(width)
-        if self.inserts:
-            self.insert_characters(width)
-        line = self.buffer[cursor.y]
-        line[cursor.x] = cursor.attrs._replace(data=letter)
-        if width == 2 and cursor.x + 1 < self.columns:
-            line[cursor.x + 1] = cursor.attrs._replace(data="")
-        cursor.x = min(cursor.x + width, self.columns)
-
-    def _combine(self, letter: str) -> None:
-        """Put it to the character before."""
-        line, at = self.buffer[self.cursor.y], self.cursor.x - 1
-        while at > 0 and not line[at].data:
-            at -= 1
-        if at >= 0 and len(line[at].data) < _CELL_LENGTH:
-            line[at] = line[at]._replace(data=line[at].data + letter)
 
     def repeat(self, count: int = 1) -> None:
         self.draw(self._last * min(count or 1, self.columns * self.lines))
@@ -323,10 +241,6 @@ class Screen(pyte.Screen):
             elif mode in _MARGIN_MODES:
                 (self.set_mode if is_set else self.reset_mode)(mode, private=True)
 
-    def empty(self) -> Any:
-        """Rows without anything."""
-        return defaultdict(lambda: StaticDefaultDict(self.default_char))
-
     def _switch(self, to_alternate: bool, *, with_cursor: bool) -> None:
         if to_alternate == self.is_alternate:
             return
@@ -375,50 +289,9 @@ class Screen(pyte.Screen):
 
     # What is to be seen.
 
-    def text(self, row: int) -> str:
-        """The characters of one row, without the blanks at its end."""
-        if row not in self.buffer:
-            return ""
-        line = self.buffer[row]
-        width = self._width(line)
-        text = "".join([line[column].data for column in range(width)])
-        if not (text.isascii() and len(text) == width):
-            text = "".join(cell.data for cell in self.cells(row))
-        return text.rstrip()
-
-    def cells(self, row: int) -> list[Char]:
-        """One row as it can be painted: of a wide character that was cut nothing is left."""
-        if row not in self.buffer:
-            return []
-        line = self.buffer[row]
-        cells = [line[column] for column in range(self._width(line))]
-        for column, cell in enumerate(cells):
-            follows = cells[column + 1].data if column + 1 < len(cells) else " "
-            is_wide = bool(cell.data) and wcwidth(cell.data[0]) == 2
-            if (is_wide and follows) or (
-                not cell.data and not _is_wide(cells[column - 1 : column])
-            ):
-                cells[column] = cell._replace(data=" ")
-        return cells
-
-    def _width(self, line: Any) -> int:
-        return min(max(line, default=-1) + 1, self.columns)
-
-    def texts(self) -> list[str]:
-        """All rows."""
-        return [self.text(row) for row in range(self.lines)]
-
     @property
     def has_origin(self) -> bool:
         return pyte.modes.DECOM in self.mode
-
-    @property
-    def wraps(self) -> bool:
-        return pyte.modes.DECAWM in self.mode
-
-    @property
-    def inserts(self) -> bool:
-        return pyte.modes.IRM in self.mode
 
     def charsets(self) -> str:
         """What chooses the sets of characters that are chosen here."""
@@ -435,20 +308,11 @@ class Screen(pyte.Screen):
         for name in ("margins", "charset", "g0_charset", "g1_charset", "_last"):
             setattr(made, name, getattr(self, name))
         made.savepoints = list(self.savepoints)
-        made.buffer = self._copied(self.buffer, made)
+        made.buffer = made.filled(self.buffer)
         if self._main is not None:
-            kept = self._copied(self._main.buffer, made)
+            kept = made.filled(self._main.buffer)
             made._main = _Kept(kept, list(self._main.savepoints))
         made.cursor = _cursor(self.cursor)
-        return made
-
-    @staticmethod
-    def _copied(buffer: Any, of: Screen) -> Any:
-        made = of.empty()
-        for row, line in buffer.items():
-            copied: StaticDefaultDict[int, Char] = StaticDefaultDict(line.default)
-            copied.update(line)
-            made[row] = copied
         return made
 
     def save_cursor(self) -> None:
@@ -461,10 +325,6 @@ class Screen(pyte.Screen):
         kept = [each._replace(cursor=_cursor(each.cursor)) for each in self.savepoints]
         super().restore_cursor()
         self.savepoints = kept
-
-
-def _is_wide(before: list[Char]) -> bool:
-    return bool(before and before[0].data) and wcwidth(before[0].data[0]) == 2
 
 
 def _side(given: int, largest: int) -> int:
