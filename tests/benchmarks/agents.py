@@ -4,7 +4,9 @@ are told to, and dial again by themselves.
 
 What dials, backs off, registers and pings is the real agent's
 :class:`~mezite.agent.tunnelservice.TunnelService`, each with keys, certificates and TLS of
-its own. Only the nodes behind are missing: no session comes in.
+its own, and from an address of its own. Only the nodes behind are missing: no session
+comes in. And one process has not the processors of ten thousand machines: of those who
+would shake hands at once, some wait, which counts as time in which they are not back.
 """
 
 from __future__ import annotations
@@ -13,15 +15,24 @@ import json
 import resource
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from attrs import define, field, frozen
 from twisted.internet import reactor as installed
 from twisted.internet import stdio
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IStreamClientEndpoint,
+)
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.protocols.basic import LineOnlyReceiver
+from zope.interface import implementer
 
 from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.hubcalls import HubCalls
@@ -42,7 +53,58 @@ reactor: Any = installed
 _JOINING_AT_ONCE = 32
 # The first dials in a second. Later ones come when agents find their tunnels gone.
 _DIALS_PER_SECOND = 250
+# Who has begun has 10 s: this process makes about 200 handshakes in a second, if it has a core.
+_SHAKING_AT_ONCE = 400
 _REPORT = NodeReport({"env": "load"}, (), MachineFacts(("192.0.2.1",), "Linux", "x86_64"))
+
+
+def source_of(number: int) -> str:
+    """The address of one machine's agent: of the million of loopback's, as Linux has it."""
+    return f"127.{1 + (number >> 16)}.{number >> 8 & 0xFF}.{number & 0xFF}"
+
+
+@implementer(IReactorPluggableNameResolver)
+@frozen
+class ReactorAt:
+    """The reactor of a machine with this address."""
+
+    _source: str
+
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float, **_: Any) -> Any:
+        return reactor.connectTCP(host, port, factory, timeout, (self._source, 0))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+@implementer(IStreamClientEndpoint)
+@define(eq=False)
+class Turns:
+    """
+    The hub, from one machine, when this process has time for another handshake.
+
+    To the :class:`TunnelService` it is the list of addresses as well, which it awaits
+    before each dial, and before the time of the dial begins.
+    """
+
+    _endpoint: IStreamClientEndpoint
+    _hub: HostPort
+    _turns: DeferredSemaphore
+    _is_ours: bool = field(init=False, default=False)
+
+    async def round(self) -> Sequence[HostPort]:
+        await self._turns.acquire()
+        self._is_ours = True
+        return [self._hub]
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        return self._endpoint.connect(protocolFactory).addBoth(self._over)
+
+    def _over(self, result: Any) -> Any:
+        if self._is_ours:
+            self._is_ours = False
+            self._turns.release()
+        return result
 
 
 class Agents(LineOnlyReceiver):
@@ -57,6 +119,7 @@ class Agents(LineOnlyReceiver):
         self.number = number
         self.place = place
         self.services: list[TunnelService] = []
+        self.shaking = DeferredSemaphore(_SHAKING_AT_ONCE)
         self.joined = 0
         self.warnings: Counter[str] = Counter()
 
@@ -90,7 +153,7 @@ class Agents(LineOnlyReceiver):
             keys = NodeKeys.generate()
             issued = await calls.join(self.token, NodeName(f"load{number}"), {}, keys)
             self.joined += 1
-            return self.service(Membership.of(self.hub, keys, issued))
+            return self.service(number, Membership.of(self.hub, keys, issued))
 
         self.services = await gatherResults(
             [turns.run(lambda n=n: Deferred.fromCoroutine(one(n))) for n in range(self.number)],
@@ -98,7 +161,7 @@ class Agents(LineOnlyReceiver):
         )
         calls.client.close()
 
-    def service(self, membership: Membership) -> TunnelService:
+    def service(self, number: int, membership: Membership) -> TunnelService:
         context = client_context(
             MEZITE_TUNNEL,
             membership.certificates.cluster_ca_pem,
@@ -106,13 +169,15 @@ class Agents(LineOnlyReceiver):
             membership.keys.tls_pem,
             cluster=membership.identity.cluster,
         )
-        endpoint = TlsClientEndpoint(reactor, self.hub, context)
+        from_there = TlsClientEndpoint(ReactorAt(source_of(number)), self.hub, context)
+        endpoint: Any = Turns(from_there, self.hub, self.shaking)
         return TunnelService(
             current=CurrentMembership.of(membership, StateDirectory(self.place)),
             report=lambda: _REPORT,
             clock=reactor,
             wall_clock=reactor.seconds,
             endpoint=lambda: endpoint,
+            hubs=endpoint,
             services={},
             on_unwelcome=lambda: self.warnings.update(["unwelcome"]),
         )
