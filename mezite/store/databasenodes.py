@@ -8,11 +8,11 @@ many are admitted as it says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
-from attrs import define
+from attrs import Factory, define, field
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 from twisted.internet.defer import Deferred
@@ -31,6 +31,7 @@ from mezite.store.error import (
     TokenRefused,
 )
 from mezite.store.interfaces import IJoining, IJoinTokens, INodes
+from mezite.store.nodelookups import Found, NodeLookups
 from mezite.store.records import JoinTokenRecord, NodeRecord, NodeWord
 from mezite.store.transactions import Transactions
 
@@ -44,6 +45,9 @@ class DatabaseNodes:
     """The table ``nodes``."""
 
     _transactions: Transactions
+    _lookups: NodeLookups = field(
+        init=False, default=Factory(lambda self: NodeLookups(self._some), takes_self=True)
+    )
 
     def add(self, record: NodeRecord, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:
@@ -56,10 +60,14 @@ class DatabaseNodes:
         return self._transactions.write(step, event)
 
     def get(self, agent_id: AgentId) -> Deferred[NodeRecord | None]:
-        def step(connection: Connection) -> NodeRecord | None:
-            chosen = select(_nodes).where(_nodes.c.agent_id == agent_id.text)
-            row = connection.execute(chosen).first()
-            return None if row is None else rows.node_of(row)
+        return self._lookups.get(agent_id)
+
+    def _some(self, agent_ids: Sequence[AgentId]) -> Deferred[Found]:
+        def step(connection: Connection) -> Found:
+            ids = [agent_id.text for agent_id in agent_ids]
+            found = connection.execute(select(_nodes).where(_nodes.c.agent_id.in_(ids)))
+            nodes = [rows.node_of(row) for row in found]
+            return {node.agent_id: node for node in nodes}
 
         return self._transactions.read(step)
 
