@@ -41,6 +41,10 @@ class NotAuthenticated(Denied):
     """Refused because the caller has not proved who they are."""
 
 
+class ProofNeeded(Denied):
+    """Refused until the caller, who is known, has proved once more who they are."""
+
+
 class Unavailable(MeziteError):
     """It cannot be done now, and may be tried again; ``wait`` says when, in seconds, if known."""
 

@@ -36,6 +36,7 @@ class EventType(enum.Enum):
     USER_LOGIN = ("user.login", "MZ1000I")
     USER_LOGIN_FAILED = ("user.login.failed", "MZ1000W")
     USER_LOGOUT = ("user.logout", "MZ1001I")
+    USER_PROVED = ("user.proved", "MZ1003I")
     USER_CERT_ISSUED = ("user.cert.issued", "MZ1002I")
     USER_CREATED = ("user.created", "MZ1010I")
     USER_UPDATED = ("user.updated", "MZ1011I")

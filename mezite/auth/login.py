@@ -29,12 +29,15 @@ from mezite.identity.roles import LabelSelector
 from mezite.identity.tokens import hash_token, new_bearer, new_password
 from mezite.identity.traits import check_traits
 from mezite.names import LoginName, RoleName, UserName
-from mezite.store.error import NoSuchUser
+from mezite.store.error import NoSuchBearer, NoSuchUser
 from mezite.store.interfaces import IBearers, IUsers
 from mezite.store.records import BearerRecord, UserRecord
 
 # As long as the certificates that it is exchanged for.
 BEARER_LIFETIME: Final = 12 * 3600.0
+# How long a proof is good for what changes how somebody logs in: enough to set up an app, and
+# little of the time that a bearer which somebody else got hold of is good for.
+PROOF_LIFETIME: Final = 10 * 60.0
 # A one-time password proves little: enough time to type a new one.
 BEARER_LIFETIME_ONE_TIME: Final = 10 * 60.0
 # Ours have 47 characters.
@@ -49,6 +52,14 @@ class Login:
     expires: float
     user: UserName
     must_change_password: bool
+
+
+@frozen
+class Caller:
+    """Somebody who is logged in, and whether they have proved lately who they are."""
+
+    record: UserRecord
+    has_proved: bool
 
 
 @frozen
@@ -113,7 +124,7 @@ class LoginService:
         )
         try:
             await self._bearers.add(
-                BearerRecord(hash_token(bearer), record.name, expires), event=event
+                BearerRecord(hash_token(bearer), record.name, expires, proved=now), event=event
             )
         except NoSuchUser:
             raise LoginRefused("removed during the login") from None
@@ -135,13 +146,52 @@ class LoginService:
             )
             raise
 
-    async def caller_of(self, bearer: str) -> UserRecord | None:
+    async def caller_of(self, bearer: str) -> Caller | None:
         """Whose bearer this is; None once it expired or its user may not log in."""
         if len(bearer) > _BEARER_LIMIT:
             return None
-        name = await self._bearers.find(hash_token(bearer), self._wall_clock())
-        record = None if name is None else await self._users.get(name)
-        return None if record is None or record.disabled else record
+        now = self._wall_clock()
+        found = await self._bearers.find(hash_token(bearer), now)
+        record = None if found is None else await self._users.get(found.user)
+        if found is None or record is None or record.disabled:
+            return None
+        # A clock that was set back has every proof made in the future, which is none.
+        has_proved = found.proved is not None and 0 <= now - found.proved < PROOF_LIFETIME
+        return Caller(record, has_proved)
+
+    async def prove_again(
+        self, bearer: str, password: str, address: str, shown: Shown = NOTHING
+    ) -> Login:
+        """
+        Exchange a bearer for another by proving once more who they are who have it.
+
+        The old one ends in the same step: somebody else may have it, too, who is not
+        to gain by the proof of its owner. The new one ends when it would have.
+
+        :raises NoSuchBearer: it is none, or ended meanwhile.
+        :raises LoginRefused: and others, as :meth:`ProvingService.prove` says.
+        :raises Locked:
+        """
+        caller = await self.caller_of(bearer)
+        if caller is None:
+            raise NoSuchBearer()
+        # Who logged in before a second factor was required can still come to have one.
+        proved = await self._proving.prove(
+            caller.record.name.text, password, shown, address, must_have_factor=False
+        )
+        record = proved.record
+        await self._check_lock(record, address)
+        event = self._trail.event(
+            EventType.USER_PROVED,
+            Actor(str(record.name), address),
+            second_factor=proved.second_factor,
+        )
+        newer = new_bearer()
+        kept = await self._bearers.prove(
+            hash_token(bearer), hash_token(newer), self._wall_clock(), event=event
+        )
+        self._log.info("{user} proved anew who they are", user=record.name)
+        return Login(newer, kept.expires, record.name, record.must_change_password)
 
     async def log_out(self, bearer: str, *, by: Actor) -> None:
         """Make this bearer worthless."""
@@ -182,9 +232,12 @@ class LoginService:
         await self._users.set_password(record.name, hashed, False, event=event)
         await self._bearers.remove_for(record.name)
         self._log.info("password of {user} changed", user=record.name)
-        if keep_bearer is not None and caller is not None and caller.name == record.name:
-            expires = self._wall_clock() + BEARER_LIFETIME
-            await self._bearers.add(BearerRecord(hash_token(keep_bearer), record.name, expires))
+        if keep_bearer is not None and caller is not None and caller.record.name == record.name:
+            now = self._wall_clock()
+            kept = hash_token(keep_bearer)
+            await self._bearers.add(
+                BearerRecord(kept, record.name, now + BEARER_LIFETIME, proved=now)
+            )
 
     async def set_password(
         self, user: UserName, password: str | None = None, *, must_change: bool = True, by: Actor

@@ -65,11 +65,20 @@ class ProvingService:
         # How many of each network are trying, or wait for it.
         self._trying: Counter[str] = Counter()
 
-    async def prove(self, user: str, password: str, shown: Shown, address: str) -> Proved:
+    async def prove(
+        self,
+        user: str,
+        password: str,
+        shown: Shown,
+        address: str,
+        *,
+        must_have_factor: bool = True,
+    ) -> Proved:
         """
         The user whose password and second factor these are.
 
         :param address: where the caller is, for delays and for the audit.
+        :param must_have_factor: refuse who has none where one is required.
         :raises LoginRefused: for every cause with one sentence.
         :raises SecondFactorRequired: the password is right; as is it for SecondFactorMissing.
         :raises TooManyFailures: this user must not try from there now.
@@ -82,7 +91,8 @@ class ProvingService:
             name = None
         by = Actor("nobody" if name is None else name.text, address)
         key = "" if name is None else name.text
-        return await self.counted(key, by, self._check(name, password, shown, by))
+        work = self._check(name, password, shown, by, must_have_factor)
+        return await self.counted(key, by, work)
 
     async def counted(self, key: str, by: Actor, work: Coroutine[Any, Any, T]) -> T:
         """
@@ -127,7 +137,9 @@ class ProvingService:
         kind = EventType.USER_LOGIN_FAILED
         await self._trail.record(self._trail.event(kind, by, success=False, error=error.reason))
 
-    async def _check(self, name: UserName | None, password: str, shown: Shown, by: Actor) -> Proved:
+    async def _check(
+        self, name: UserName | None, password: str, shown: Shown, by: Actor, must_have_factor: bool
+    ) -> Proved:
         record = None if name is None else await self._users.get(name)
         # Who was invited, or reset, has no password yet.
         stored = None if record is None else record.password_hash or None
@@ -138,7 +150,9 @@ class ProvingService:
             raise LoginRefused("wrong password" if stored else "no password yet")
         if record.disabled:
             raise LoginRefused("disabled")
-        second_factor = await self._second_factors.check(record.name, shown, by)
+        second_factor = await self._second_factors.check(
+            record.name, shown, by, must_have=must_have_factor
+        )
         # All that took its time; a password replaced meanwhile is worth nothing.
         again = await self._users.get(record.name)
         if again is None or again.disabled or again.password_hash != record.password_hash:

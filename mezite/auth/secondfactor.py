@@ -60,10 +60,13 @@ class SecondFactors:
         """What the user has."""
         return await self._store.get(user)
 
-    async def check(self, user: UserName, shown: Shown, by: Actor) -> str:
+    async def check(
+        self, user: UserName, shown: Shown, by: Actor, *, must_have: bool = True
+    ) -> str:
         """
         Let in a user whose password was right; which factor it was, for the record.
 
+        :param must_have: refuse who has none where one is required.
         :raises SecondFactorRequired: nothing was shown.
         :raises SecondFactorMissing:
         :raises LoginRefused: what was shown is wrong, or was used before.
@@ -72,7 +75,7 @@ class SecondFactors:
             return NONE
         proofs = await self.of(user)
         if not proofs.is_enrolled:
-            if self.policy is SecondFactorPolicy.REQUIRED:
+            if must_have and self.policy is SecondFactorPolicy.REQUIRED:
                 raise SecondFactorMissing(user)
             return NONE
         if shown.assertion:

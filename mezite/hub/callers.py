@@ -21,13 +21,13 @@ from mezite.auth.error import PasswordChangeRequired
 from mezite.auth.locking import LockService
 from mezite.auth.login import LoginService
 from mezite.auth.rights import is_administrator, is_auditor, predates, role_names
-from mezite.error import Denied, NotAuthenticated
+from mezite.error import Denied, NotAuthenticated, ProofNeeded
 from mezite.identity.locks import Attempt
 from mezite.identity.tokens import ApiAccess, is_api_token
 from mezite.identity.x509 import NodeIdentity, UserIdentity, check_source, issued_at
 from mezite.names import ClusterName
 from mezite.rpc.server import Call, Caller
-from mezite.store.error import NodeKeyReplaced
+from mezite.store.error import NodeKeyReplaced, NoSuchBearer
 from mezite.store.interfaces import INodes, IUsers
 from mezite.store.records import NodeRecord, UserRecord
 
@@ -36,7 +36,9 @@ class Permission(enum.Enum):
     """What a caller must have proved."""
 
     NOTHING = "nothing"
-    PASSWORD_LOGIN = "a login by password a moment ago"  # noqa: S105 - names a right
+    PASSWORD_LOGIN = "a login by password"  # noqa: S105 - names a right
+    # Whoever has got hold of somebody's bearer must not make more of it than it is.
+    PROVED = "a login by password, and a proof of at most ten minutes ago"
     USER = "a user's login"
     NODE = "a node's certificate"
     AUDITOR = "an auditor's or an administrator's login, or the admin socket"
@@ -52,13 +54,14 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "GetInvite": Permission.NOTHING,
     "AcceptInvite": Permission.NOTHING,
     "IssueUserCerts": Permission.PASSWORD_LOGIN,
-    "BeginTotp": Permission.PASSWORD_LOGIN,
-    "ConfirmTotp": Permission.PASSWORD_LOGIN,
-    "RemoveTotp": Permission.PASSWORD_LOGIN,
-    "CreateRecoveryCodes": Permission.PASSWORD_LOGIN,
-    "BeginWebauthn": Permission.PASSWORD_LOGIN,
-    "FinishWebauthn": Permission.PASSWORD_LOGIN,
-    "RemoveWebauthn": Permission.PASSWORD_LOGIN,
+    "ProveAgain": Permission.PASSWORD_LOGIN,
+    "BeginTotp": Permission.PROVED,
+    "ConfirmTotp": Permission.PROVED,
+    "RemoveTotp": Permission.PROVED,
+    "CreateRecoveryCodes": Permission.PROVED,
+    "BeginWebauthn": Permission.PROVED,
+    "FinishWebauthn": Permission.PROVED,
+    "RemoveWebauthn": Permission.PROVED,
     "ListSecondFactors": Permission.USER,
     "WhoAmI": Permission.USER,
     "Logout": Permission.USER,
@@ -132,8 +135,11 @@ READS: Final = frozenset(
     }
 )
 
-# The one method for a login by password that a token can be made for; the others change with
-# what a user logs in, and are for nobody but the user.
+# What only a login by password will do for, or a token; no certificate, and not the socket.
+_BY_LOGIN: Final = frozenset({Permission.PASSWORD_LOGIN, Permission.PROVED})
+
+# The one of these methods that a token can be made for; the others change with what a user
+# logs in, and are for nobody but the user.
 ISSUING: Final = "IssueUserCerts"
 
 # A token that is stolen must not make another, which would outlive its revocation; and it
@@ -161,6 +167,8 @@ class Subject:
     is_admin: bool = False
     is_auditor: bool = False
     address: str = ""
+    # Whether they have proved lately who they are, with what they log in with.
+    has_proved: bool = False
     # Of the API token that the caller speaks with, if it is one.
     access: ApiAccess | None = None
 
@@ -217,7 +225,7 @@ class Callers:
             return Subject(address=call.caller.address)
         if permission is Permission.NODE:
             return await self._node(call)
-        subject = await self._person(call, bearer_only=permission is Permission.PASSWORD_LOGIN)
+        subject = await self._person(call, bearer_only=permission in _BY_LOGIN)
         if subject.user is not None:
             # The admin socket is nobody's: there is always a way to take a lock away.
             user = subject.user
@@ -244,10 +252,13 @@ class Callers:
         bearer = bearer_of(call.metadata)
         identity = call.caller.identity
         user: UserRecord | None = None
+        has_proved = False
         if bearer is not None and is_api_token(bearer):
             return await self._program(call, bearer)
         if bearer is not None:
-            user = await self._logins.caller_of(bearer)
+            found = await self._logins.caller_of(bearer)
+            if found is not None:
+                user, has_proved = found.record, found.has_proved
         elif call.caller.is_local_admin and not bearer_only:
             return Subject(is_admin=True, is_auditor=True, address=call.caller.address)
         elif (
@@ -257,7 +268,7 @@ class Callers:
         ):
             user = await self._certified(identity, call.caller)
         if user is None or user.disabled:
-            raise NotAuthenticated("you are not logged in, or your login has ended")
+            raise NoSuchBearer()
         if user.must_change_password:
             # Whoever reads a one-time password over a shoulder gets no further with it.
             raise PasswordChangeRequired()
@@ -266,6 +277,7 @@ class Callers:
             is_admin=is_administrator(user),
             is_auditor=is_auditor(user),
             address=call.caller.address,
+            has_proved=has_proved,
         )
 
     async def _program(self, call: Call, secret: str) -> Subject:
@@ -297,6 +309,7 @@ def permit(method: str, subject: Subject) -> None:
     Let this subject call this method.
 
     :raises Denied: who they are is not enough, or what their token is good for.
+    :raises ProofNeeded: they are to prove it once more, and to call again.
     """
     permission = PERMISSIONS[method]
     if subject.access is not None:
@@ -305,6 +318,11 @@ def permit(method: str, subject: Subject) -> None:
         raise Denied("this is for administrators")
     if permission is Permission.AUDITOR and not subject.is_auditor:
         raise Denied("this is for administrators and auditors")
+    if permission is Permission.PROVED and not subject.has_proved:
+        raise ProofNeeded(
+            "this changes how you log in: prove once more who you are, by your password and your"
+            " second factor, for the last proof is more than ten minutes old"
+        )
 
 
 def _permit_token(method: str, permission: Permission, access: ApiAccess) -> None:
@@ -318,7 +336,7 @@ def _permit_token(method: str, permission: Permission, access: ApiAccess) -> Non
             raise Denied("this API token is not good for certificates")
         case ApiAccess.READ_ONLY if method not in READS and permission is not Permission.AUDITOR:
             raise Denied("this API token only reads")
-    if method in NOT_BY_TOKEN or (permission is Permission.PASSWORD_LOGIN and not issues):
+    if method in NOT_BY_TOKEN or (permission in _BY_LOGIN and not issues):
         raise Denied("this is not for API tokens")
 
 

@@ -107,7 +107,9 @@ def method_table(
         store.audit, Verification(store.audit, setting.reactor, setting.run_in_thread)
     )
     authorities = AuthorityMethods(services.rotation, directory, registry)
-    proofs = ProofMethods(setting.facts, services.proofs.invites, services.proofs.enrolment)
+    proofs = ProofMethods(
+        setting.facts, services.proofs.invites, services.proofs.enrolment, services.proofs.logins
+    )
     return methods(
         callers,
         services.trail,

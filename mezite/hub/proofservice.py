@@ -14,13 +14,15 @@ from attrs import frozen
 from google.protobuf.message import Message
 
 from mezite.auth.enrolment import EnrolmentService, TotpOffer
+from mezite.auth.error import SecondFactorRequired
 from mezite.auth.inviting import InviteService, NewInvite
+from mezite.auth.login import LoginService
 from mezite.auth.passwords import LENGTHS
 from mezite.auth.secondfactor import TOTP, WEBAUTHN, Shown
 from mezite.auth.webauthn import key_id
 from mezite.error import LocalError
 from mezite.hub.authservice import Handler, host_of
-from mezite.hub.callers import Subject
+from mezite.hub.callers import Subject, bearer_of
 from mezite.hub.web.site import HubFacts
 from mezite.names import UserName
 from mezite.rpc.proto import auth_pb2 as pb
@@ -35,6 +37,7 @@ class ProofMethods:
     facts: HubFacts
     invites: InviteService
     enrolment: EnrolmentService
+    logins: LoginService
 
     def handlers(self) -> Mapping[str, Handler]:
         """The methods by their names."""
@@ -44,6 +47,7 @@ class ProofMethods:
             "CreateInvite": self.create_invite,
             "ResetUser": self.reset_user,
             "ResetSecondFactors": self.reset_second_factors,
+            "ProveAgain": self.prove_again,
             "ListSecondFactors": self.list_second_factors,
             "BeginTotp": self.begin_totp,
             "ConfirmTotp": self.confirm_totp,
@@ -106,6 +110,22 @@ class ProofMethods:
     ) -> Message:
         await self.enrolment.reset(UserName.parse(request.user), by=who.actor)
         return pb.ResetSecondFactorsResponse()
+
+    async def prove_again(self, who: Subject, call: Call, request: pb.ProveAgainRequest) -> Message:
+        shown = Shown(request.second_factor_code, request.webauthn_assertion)
+        address = host_of(call.caller.address)
+        bearer = bearer_of(call.metadata)
+        if bearer is None:
+            raise LocalError("ProveAgain was admitted without a bearer")
+        try:
+            login = await self.logins.prove_again(bearer, request.password, address, shown)
+        except SecondFactorRequired as wanted:
+            return pb.ProveAgainResponse(
+                second_factor_required=True,
+                second_factors=wanted.kinds,
+                webauthn_request=wanted.webauthn_request,
+            )
+        return pb.ProveAgainResponse(token=login.bearer, expires=int(login.expires))
 
     async def list_second_factors(
         self, who: Subject, _call: Call, _request: pb.ListSecondFactorsRequest

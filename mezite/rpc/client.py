@@ -103,6 +103,17 @@ class AuthClient:
         )
         return await self._call(request, pb.IssueUserCertsResponse)
 
+    async def prove_again(
+        self, password: str, code: str = "", assertion: str = ""
+    ) -> pb.ProveAgainResponse:
+        """As :meth:`authenticate_local`; the new token is the ``bearer`` from now on."""
+        request = pb.ProveAgainRequest(
+            password=password, second_factor_code=code, webauthn_assertion=assertion
+        )
+        answer = await self._call(request, pb.ProveAgainResponse)
+        self.bearer = answer.token or self.bearer
+        return answer
+
     async def who_am_i(self) -> pb.WhoAmIResponse:
         return await self._call(pb.WhoAmIRequest(), pb.WhoAmIResponse)
 

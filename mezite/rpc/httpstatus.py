@@ -54,6 +54,7 @@ HTTP_OF: Final[Mapping[Status, tuple[int, str]]] = {
     Status.INVALID_ARGUMENT: (400, "bad_input"),
     Status.UNAUTHENTICATED: (401, "not_authenticated"),
     Status.PERMISSION_DENIED: (403, "denied"),
+    Status.FAILED_PRECONDITION: (403, "proof_needed"),
     Status.NOT_FOUND: (404, "not_found"),
     Status.ALREADY_EXISTS: (409, "already_exists"),
     Status.RESOURCE_EXHAUSTED: (429, "limit_reached"),

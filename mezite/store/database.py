@@ -30,6 +30,7 @@ from mezite.store.databaserecordings import DatabaseRecordings
 from mezite.store.databaserequests import DatabaseRequests
 from mezite.store.databaseroles import DatabaseRoles, check_roles
 from mezite.store.error import (
+    NoSuchBearer,
     NoSuchUser,
     UserExists,
 )
@@ -153,10 +154,7 @@ class DatabaseBearers:
                 is None
             ):
                 raise NoSuchUser(record.user)
-            statement = insert(_bearers).values(
-                secret_hash=record.secret_hash, user=user, expires=record.expires
-            )
-            connection.execute(statement)
+            connection.execute(insert(_bearers).values(rows.of_bearer(record)))
             kept = (
                 select(_bearers.c.secret_hash)
                 .where(_bearers.c.user == user)
@@ -169,15 +167,32 @@ class DatabaseBearers:
 
         return self._transactions.write(step, event)
 
-    def find(self, secret_hash: bytes, now: float) -> Deferred[UserName | None]:
-        def step(connection: Connection) -> UserName | None:
-            chosen = select(_bearers.c.user).where(
+    def find(self, secret_hash: bytes, now: float) -> Deferred[BearerRecord | None]:
+        def step(connection: Connection) -> BearerRecord | None:
+            chosen = select(_bearers).where(
                 _bearers.c.secret_hash == secret_hash, _bearers.c.expires > now
             )
-            user = connection.execute(chosen).scalar()
-            return None if user is None else UserName(user)
+            row = connection.execute(chosen).first()
+            return None if row is None else rows.bearer_of(row)
 
         return self._transactions.read(step)
+
+    def prove(
+        self, secret_hash: bytes, new_hash: bytes, now: float, *, event: AuditEvent | None = None
+    ) -> Deferred[BearerRecord]:
+        def step(connection: Connection) -> BearerRecord:
+            statement = (
+                update(_bearers)
+                .where(_bearers.c.secret_hash == secret_hash, _bearers.c.expires > now)
+                .values(secret_hash=new_hash, proved=now)
+                .returning(*_bearers.c)
+            )
+            row = connection.execute(statement).first()
+            if row is None:
+                raise NoSuchBearer
+            return rows.bearer_of(row)
+
+        return self._transactions.write(step, event)
 
     def remove(self, secret_hash: bytes, *, event: AuditEvent | None = None) -> Deferred[None]:
         def step(connection: Connection) -> None:

@@ -6,7 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mezite.error import AlreadyExists, BadInput, Denied, LimitReached, NotFound, Unavailable
+from mezite.error import (
+    AlreadyExists,
+    BadInput,
+    Denied,
+    LimitReached,
+    NotAuthenticated,
+    NotFound,
+    Unavailable,
+)
 from mezite.names import AgentId, NodeName, RoleName, UserName
 
 
@@ -24,6 +32,13 @@ class NoSuchUser(NotFound):
     def __init__(self, name: UserName) -> None:
         super().__init__(f"there is no user {name}")
         self.name = name
+
+
+class NoSuchBearer(NotAuthenticated):
+    """A bearer that ended, or never was."""
+
+    def __init__(self) -> None:
+        super().__init__("you are not logged in, or your login has ended")
 
 
 class RoleExists(AlreadyExists):

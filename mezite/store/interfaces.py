@@ -261,8 +261,17 @@ class IBearers(Interface):
         :raises NoSuchUser: they may have been removed while they logged in.
         """
 
-    def find(secret_hash: bytes, now: float) -> Deferred[UserName | None]:
-        """Whose secret this is, if it has not expired."""
+    def find(secret_hash: bytes, now: float) -> Deferred[BearerRecord | None]:
+        """What this secret is good for, if it has not expired."""
+
+    def prove(
+        secret_hash: bytes, new_hash: bytes, now: float, *, event: AuditEvent | None = None
+    ) -> Deferred[BearerRecord]:
+        """
+        Put a new secret in place of this one, with the same end; its holder has proved now.
+
+        :raises NoSuchBearer: it has expired, or was removed.
+        """
 
     def remove(secret_hash: bytes, *, event: AuditEvent | None = None) -> Deferred[None]:
         """Forget a secret; that it was not there is no error."""

@@ -19,6 +19,7 @@ from mezite.identity.builtinroles import BUILT_IN
 from mezite.names import RoleName, UserName
 from mezite.store.apitokens import IApiTokens
 from mezite.store.error import (
+    NoSuchBearer,
     NoSuchRole,
     NoSuchUser,
     RoleExists,
@@ -193,9 +194,21 @@ class MemoryBearers:
             del bearers[other.secret_hash]
 
     @step
-    def find(self, secret_hash: bytes, now: float) -> UserName | None:
+    def find(self, secret_hash: bytes, now: float) -> BearerRecord | None:
         record = self._tables.bearers.get(secret_hash)
-        return record.user if record is not None and now < record.expires else None
+        return record if record is not None and now < record.expires else None
+
+    @step
+    def prove(
+        self, secret_hash: bytes, new_hash: bytes, now: float, *, event: AuditEvent | None = None
+    ) -> BearerRecord:
+        record = self._tables.bearers.get(secret_hash)
+        if record is None or record.expires <= now:
+            raise NoSuchBearer
+        del self._tables.bearers[secret_hash]
+        proved = attrs.evolve(record, secret_hash=new_hash, proved=now)
+        self._tables.bearers[new_hash] = proved
+        return proved
 
     @step
     def remove(self, secret_hash: bytes, *, event: AuditEvent | None = None) -> None:

@@ -149,11 +149,16 @@ class JoinTokenRecord:
 
 @frozen
 class BearerRecord:
-    """The right to speak as a user until ``expires``, known by the hash of its secret only."""
+    """
+    The right to speak as a user until ``expires``, known by the hash of its secret only.
+
+    :param proved: when its holder last proved who they are, where that is known.
+    """
 
     secret_hash: bytes = field(repr=False)
     user: UserName
     expires: float
+    proved: float | None = None
 
 
 @frozen

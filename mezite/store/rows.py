@@ -14,7 +14,14 @@ from mezite.identity.roles import LabelSelector
 from mezite.identity.rolesdoc import parse_role, role_document
 from mezite.names import AgentId, HostPort, LoginName, NodeName, RoleName, UserName
 from mezite.store.proofs import InviteRecord, SecurityKeyRecord, TotpRecord
-from mezite.store.records import JoinTokenRecord, MachineFacts, NodeRecord, RoleRecord, UserRecord
+from mezite.store.records import (
+    BearerRecord,
+    JoinTokenRecord,
+    MachineFacts,
+    NodeRecord,
+    RoleRecord,
+    UserRecord,
+)
 
 
 def of_user(record: UserRecord) -> dict[str, Any]:
@@ -46,6 +53,19 @@ def user_of(row: Row[Any]) -> UserRecord:
         roles=tuple(RoleName(role) for role in row.roles),
         traits={name: tuple(values) for name, values in row.traits.items()},
     )
+
+
+def of_bearer(record: BearerRecord) -> dict[str, Any]:
+    return {
+        "secret_hash": record.secret_hash,
+        "user": record.user.text,
+        "expires": record.expires,
+        "proved": record.proved,
+    }
+
+
+def bearer_of(row: Row[Any]) -> BearerRecord:
+    return BearerRecord(row.secret_hash, UserName(row.user), row.expires, row.proved)
 
 
 def of_role(record: RoleRecord) -> dict[str, Any]:

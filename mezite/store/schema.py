@@ -117,6 +117,7 @@ bearers = Table(
         index=True,
     ),
     Column("expires", Double, nullable=False, index=True),
+    Column("proved", Double, nullable=True),
 )
 
 # A lock's target; what it does not name is empty.

@@ -76,9 +76,9 @@ class AuthenticateTests(LoginTestCase):
         self.assertEqual(login.user, ADA)
         self.assertEqual(login.expires, self.world.now + BEARER_LIFETIME)
         self.assertFalse(login.must_change_password)
-        record = self.result(self.logins.caller_of(login.bearer))
-        assert record is not None
-        self.assertEqual(record.name, ADA)
+        caller = self.result(self.logins.caller_of(login.bearer))
+        assert caller is not None
+        self.assertEqual(caller.record.name, ADA)
         self.assertNotIn(login.bearer, repr(login))
 
     def test_bearer_is_not_stored(self) -> None:
@@ -256,9 +256,9 @@ class PasswordChangeTests(LoginTestCase):
             )
             self.result(self.logins.set_password(ADA, PASSWORD, by=LOCAL))
         self.assertIsNone(self.result(self.logins.caller_of("mzb_made_up")))
-        record = self.result(self.logins.caller_of(bobs.bearer))
-        assert record is not None
-        self.assertEqual(record.name, UserName("bob"))
+        caller = self.result(self.logins.caller_of(bobs.bearer))
+        assert caller is not None
+        self.assertEqual(caller.record.name, UserName("bob"))
 
     def test_old_password(self) -> None:
         """The old password must be right, and guessing it here is delayed as well."""

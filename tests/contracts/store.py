@@ -14,12 +14,14 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from mezite.audit.events import Actor, AuditEvent, EventType
 from mezite.error import MeziteError
 from mezite.identity.roles import LabelSelector
 from mezite.identity.rolesdoc import parse_role
 from mezite.names import AgentId, LoginName, NodeName, RoleName, UserName
 from mezite.store.error import (
     NodeNameTaken,
+    NoSuchBearer,
     NoSuchNode,
     NoSuchRole,
     NoSuchToken,
@@ -432,9 +434,13 @@ class BearersContract(StoreContract):
     def add(self, secret_hash: bytes, user: UserRecord = ADA, expires: float = 2000.0) -> None:
         self.answer(self.store.bearers.add(BearerRecord(secret_hash, user.name, expires)))
 
+    def record(self, secret_hash: bytes, now: float = NOW) -> BearerRecord | None:
+        record: BearerRecord | None = self.answer(self.store.bearers.find(secret_hash, now))
+        return record
+
     def found(self, secret_hash: bytes, now: float = NOW) -> UserName | None:
-        user: UserName | None = self.answer(self.store.bearers.find(secret_hash, now))
-        return user
+        record = self.record(secret_hash, now)
+        return None if record is None else record.user
 
     def test_interface(self) -> None:
         """The interface is provided."""
@@ -446,6 +452,23 @@ class BearersContract(StoreContract):
         self.assertEqual(self.found(b"\x00\xff", 1999.9), ADA.name)
         self.assertIsNone(self.found(b"\x00\xff", 2000.0))
         self.assertIsNone(self.found(b"other"))
+
+    def test_proved(self) -> None:
+        """A proof puts another secret in the place of one, with the same end, once."""
+        self.answer(self.store.bearers.add(BearerRecord(b"1", ADA.name, 2000.0, NOW - 5)))
+        self.add(b"2")
+        self.assertEqual(self.record(b"1"), BearerRecord(b"1", ADA.name, 2000.0, NOW - 5))
+        self.assertEqual(self.record(b"2"), BearerRecord(b"2", ADA.name, 2000.0, None))
+        event = AuditEvent(EventType.USER_PROVED, NOW, Actor("ada"))
+        kept = self.answer(self.store.bearers.prove(b"1", b"new", NOW, event=event))
+        self.assertEqual(kept, BearerRecord(b"new", ADA.name, 2000.0, NOW))
+        self.assertEqual([self.record(b"1"), self.record(b"new")], [None, kept])
+        self.assertIsNotNone(self.found(b"2"))
+        for secret_hash, now in ((b"1", NOW), (b"other", NOW), (b"2", 2000.0)):
+            proving = self.store.bearers.prove(secret_hash, b"newer", now, event=event)
+            self.refusal(proving, NoSuchBearer)
+        self.assertIsNone(self.found(b"newer"))
+        self.assertEqual(self.answer(self.store.audit.chain()).last_seq, 1)
 
     def test_unknown_user(self) -> None:
         """Who was removed while they logged in is not logged in."""

@@ -80,6 +80,10 @@ def keep_bearer(state: State, answer: Any) -> None:
     state.bearers[answer.user] = answer.token
 
 
+def keep_proof(state: State, answer: Any) -> None:
+    state.bearers["root1"] = answer.token
+
+
 def keep_token(state: State, answer: Any) -> None:
     state.token, state.known["token"] = answer.token, answer.token_id
 
@@ -260,6 +264,7 @@ CALLS: Final[tuple[CallLine, ...]] = (
     CallLine("DeleteApiToken", lambda s: pb.DeleteApiTokenRequest(token_id=s.known["api_token"])),
     CallLine("ListAuditEvents", lambda s: pb.ListAuditEventsRequest(page_size=5)),
     CallLine("VerifyAudit", lambda s: pb.VerifyAuditRequest()),
+    CallLine("ProveAgain", lambda s: pb.ProveAgainRequest(password=PASSWORD), keep=keep_proof),
     CallLine("ListSecondFactors", lambda s: pb.ListSecondFactorsRequest()),
     CallLine("BeginTotp", lambda s: pb.BeginTotpRequest(), keep=keep_totp),
     CallLine(

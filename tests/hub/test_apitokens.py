@@ -110,7 +110,7 @@ class ApiTokenTests(HubTests):
         for name, permission in PERMISSIONS.items():
             if permission is Permission.AUDITOR:
                 self.assertTrue(self.is_admitted(program, name), name)
-            elif permission in (Permission.ADMIN, Permission.PASSWORD_LOGIN):
+            elif permission in (Permission.ADMIN, Permission.PASSWORD_LOGIN, Permission.PROVED):
                 self.assertFalse(self.is_admitted(program, name), name)
             elif permission is Permission.USER:
                 self.assertEqual(self.is_admitted(program, name), name in READS, name)

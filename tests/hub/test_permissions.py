@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from mezite.auth.login import PROOF_LIFETIME
 from mezite.error import Denied, NotFound
 from mezite.hub import authservice
 from mezite.hub.callers import NOT_BY_TOKEN, PERMISSIONS, READS, Permission
@@ -32,6 +33,7 @@ USER = NOTHING | {Permission.USER}
 AUDITOR = USER | {Permission.AUDITOR}
 ADMIN = AUDITOR | {Permission.ADMIN}
 PASSWORD = frozenset({Permission.PASSWORD_LOGIN})
+PROVED = PASSWORD | {Permission.PROVED}
 REACHED: Final = "the method was reached"
 
 
@@ -55,16 +57,20 @@ class PermissionProof(HubTests):
         self.world.add_user("gone", "root", admin=True)
         for user in ("ada", "carol", "grace", "dave", "fresh", "gone"):
             self.bearer_of(user)
-        self.bearer("expired", "grace", -1.0)
+        now = self.world.clock.seconds()
+        self.bearer("expired", "grace", -1.0, proved=now)
+        self.bearer("of old", "grace", 60.0, proved=None)
+        self.bearer("long ago", "grace", 60.0, proved=now - PROOF_LIFETIME)
+        self.bearer("tomorrow", "grace", 60.0, proved=now + 86400)
         self.token("full", ApiAccess.FULL)
         self.token("reads", ApiAccess.READ_ONLY)
         self.token("certificates", ApiAccess.CERTIFICATES)
         self.token("old", ApiAccess.FULL, -1.0)
         self.world.done(self.world.store.users.remove(UserName("gone")))
 
-    def bearer(self, secret: str, user: str, left: float) -> None:
+    def bearer(self, secret: str, user: str, left: float, proved: float | None) -> None:
         expires = self.world.clock.seconds() + left
-        record = BearerRecord(hash_token(secret), UserName(user), expires)
+        record = BearerRecord(hash_token(secret), UserName(user), expires, proved)
         self.world.done(self.world.store.bearers.add(record))
 
     def token(self, name: str, access: ApiAccess, left: float = 60.0) -> None:
@@ -94,10 +100,13 @@ class PermissionProof(HubTests):
             "expired": NOTHING,
             "bearer of gone": NOTHING,
             "bearer of fresh": NOTHING,
-            "bearer of ada": USER | PASSWORD,
-            "bearer of carol": AUDITOR | PASSWORD,
-            "bearer of grace": ADMIN | PASSWORD,
-            "bearer of dave": ADMIN | PASSWORD,
+            "of old": ADMIN | PASSWORD,
+            "long ago": ADMIN | PASSWORD,
+            "tomorrow": ADMIN | PASSWORD,
+            "bearer of ada": USER | PROVED,
+            "bearer of carol": AUDITOR | PROVED,
+            "bearer of grace": ADMIN | PROVED,
+            "bearer of dave": ADMIN | PROVED,
         }
 
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
-from mezite.error import BadInput, Denied, NotAuthenticated, NotFound
+from argon2 import PasswordHasher
+
+from mezite.auth.login import PROOF_LIFETIME
+from mezite.error import BadInput, Denied, NotAuthenticated, NotFound, ProofNeeded
+from mezite.hub import services
 from mezite.identity.totp import STEP_SECONDS, code_at
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
+from mezite.store.records import AuditQuery
 from tests.doubles.authenticator import Authenticator
 from tests.doubles.hubworld import ssh_public_line, tls_public_pem
 from tests.hub.test_service import HubTests
@@ -18,6 +25,8 @@ CHOSEN = "battery staple"
 
 class ProofTests(HubTests):
     def setUp(self) -> None:
+        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        self.patch(services, "PasswordHasher", lambda: cheap)
         super().setUp()
         self.admin = self.client(self.world.user("grace"))
         self.stranger = self.client()
@@ -191,17 +200,86 @@ class SecondFactorTests(ProofTests):
         self.assertRaises(NotAuthenticated, self.world.done, eve.list_nodes())
         self.assertTrue(self.login().token)
 
+    def later(self, who: AuthClient) -> AuthClient:
+        """The same login after ten minutes, on a new connection, since an idle one is ended."""
+        self.world.clock.advance(PROOF_LIFETIME)
+        self.admin, self.stranger = self.client(self.world.user("grace")), self.client()
+        return self.client(bearer=who.bearer)
+
+    def changes(self, who: AuthClient) -> Iterable[Coroutine[Any, Any, Any]]:
+        """A call of each method that changes second factors."""
+        yield who.begin_totp()
+        yield who.confirm_totp("000000")
+        yield who.remove_totp()
+        yield who.create_recovery_codes()
+        yield who.begin_webauthn()
+        yield who.finish_webauthn("{}", "x")
+        yield who.remove_webauthn("x")
+
+    def test_proof_too_old(self) -> None:
+        """Ten minutes after a login nothing is changed, and nothing lost, until a new proof."""
+        eve = self.eve()
+        offer = self.world.done(eve.begin_totp())
+        self.world.done(eve.confirm_totp(self.code(offer.secret)))
+        eve = self.later(eve)
+        for call in self.changes(eve):
+            error = self.assertRaises(ProofNeeded, self.world.done, call)
+            self.assertIn("prove once more who you are", str(error))
+        listed = self.world.done(eve.list_second_factors())
+        self.assertEqual((len(listed.second_factors), listed.recovery_codes_left), (1, 10))
+        for password, code in (("wrong", ""), (CHOSEN, "000000")):
+            proving = eve.prove_again(password, code)
+            self.assertRaises(NotAuthenticated, self.world.done, proving)
+        self.assertRaises(ProofNeeded, self.world.done, eve.remove_totp())
+
+        before = eve.bearer
+        wanted = self.world.done(eve.prove_again(CHOSEN))
+        self.assertEqual((wanted.token, wanted.second_factor_required), ("", True))
+        self.assertEqual(list(wanted.second_factors), ["totp", "recovery_code"])
+        self.assertEqual(eve.bearer, before)
+        self.world.done(eve.prove_again(CHOSEN, self.code(offer.secret)))
+        self.assertNotEqual(eve.bearer, before)
+        self.world.done(eve.remove_totp())
+        self.assertRaises(NotAuthenticated, self.world.done, self.client(bearer=before).who_am_i())
+
+    def test_proof_by_key(self) -> None:
+        """A security key proves it as well."""
+        eve = self.eve()
+        key = Authenticator("https://hub.example.com")
+        options = self.world.done(eve.begin_webauthn())
+        added = self.world.done(eve.finish_webauthn(key.create(options), "blue"))
+        eve = self.later(eve)
+        wanted = self.world.done(eve.prove_again(CHOSEN))
+        assertion = key.get(wanted.webauthn_request)
+        self.world.done(eve.prove_again(CHOSEN, assertion=assertion))
+        self.world.done(eve.remove_webauthn(added.second_factor.id))
+
+    def test_refusals_are_audited(self) -> None:
+        """What somebody asks for with an old proof is on record, with who asked and for what."""
+        eve = self.eve()
+        eve = self.later(eve)
+        self.assertRaises(ProofNeeded, self.world.done, eve.begin_totp())
+        self.world.done(eve.prove_again(CHOSEN))
+        query = AuditQuery(types=("authz.denied", "user.proved"))
+        denied, proved = self.world.done(self.world.store.audit.search(query, limit=10))
+        self.assertEqual((denied.event.actor.name, denied.event.success), ("eve", False))
+        self.assertEqual(denied.event.details, {"method": "BeginTotp"})
+        self.assertEqual(proved.event.actor.name, "eve")
+
+    def test_tokens_do_not_do(self) -> None:
+        """An API token changes no second factors, and proves nothing."""
+        made = self.world.done(
+            self.admin.create_api_token("ada", "ci", access=pb.API_ACCESS_FULL, ttl_seconds=0)
+        )
+        program = self.client(bearer=made.secret)
+        for call in (*self.changes(program), program.prove_again(CHOSEN)):
+            error = self.assertRaises(Denied, self.world.done, call)
+            self.assertNotIsInstance(error, ProofNeeded)
+            self.assertEqual(str(error), "this is not for API tokens")
+
     def test_certificates_do_not_do(self) -> None:
         """Who finds a certificate changes nothing about how its owner logs in."""
         ada = self.client(self.world.user("ada"))
-        for call in (
-            ada.begin_totp(),
-            ada.confirm_totp("000000"),
-            ada.remove_totp(),
-            ada.create_recovery_codes(),
-            ada.begin_webauthn(),
-            ada.finish_webauthn("{}", "x"),
-            ada.remove_webauthn("x"),
-        ):
+        for call in (*self.changes(ada), ada.prove_again(CHOSEN)):
             self.assertRaises(NotAuthenticated, self.world.done, call)
         self.assertEqual(list(self.world.done(ada.list_second_factors()).second_factors), [])

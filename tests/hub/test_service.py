@@ -40,8 +40,9 @@ class HubTests(SynchronousTestCase):
         return AuthClient(channel, bearer)
 
     def bearer_of(self, user: str) -> str:
+        """A bearer whose owner has just proved who they are."""
         now = self.world.clock.seconds()
-        record = BearerRecord(hash_token(f"bearer of {user}"), UserName(user), now + 600)
+        record = BearerRecord(hash_token(f"bearer of {user}"), UserName(user), now + 600, now)
         self.world.done(self.world.store.bearers.add(record))
         return f"bearer of {user}"
 

@@ -15,6 +15,7 @@ from mezite.error import (
     LocalError,
     NotAuthenticated,
     NotFound,
+    ProofNeeded,
     TimedOut,
     Unavailable,
 )
@@ -38,6 +39,7 @@ TRAVELLERS = (
     LimitReached,
     NotAuthenticated,
     NotFound,
+    ProofNeeded,
     TimedOut,
     Unavailable,
     Unimplemented,

@@ -109,6 +109,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Says who the caller is, and in a session its CSRF token.",
         session=SessionUse.SHOW,
     ),
+    Route(
+        "POST",
+        "/session/proof",
+        "ProveAgain",
+        "Proves once more who the caller is, as changes of second factors want it: sets the"
+        " cookie of the session anew.",
+        required=("password",),
+        session=SessionUse.BEGIN,
+        hidden=("token",),
+    ),
     Route("DELETE", "/session", "Logout", "Ends the session.", status=204, session=SessionUse.END),
     Route(
         "POST",

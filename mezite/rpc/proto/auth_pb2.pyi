@@ -3910,6 +3910,67 @@ class SecondFactor(_message.Message):
 Global___SecondFactor: _TypeAlias = SecondFactor  # noqa: Y015
 
 @_typing.final
+class ProveAgainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_CODE_FIELD_NUMBER: _builtins.int
+    WEBAUTHN_ASSERTION_FIELD_NUMBER: _builtins.int
+    password: _builtins.str
+    second_factor_code: _builtins.str
+    """As in AuthenticateLocalRequest."""
+    webauthn_assertion: _builtins.str
+    def __init__(
+        self,
+        *,
+        password: _builtins.str = ...,
+        second_factor_code: _builtins.str = ...,
+        webauthn_assertion: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password", "second_factor_code", b"second_factor_code", "webauthn_assertion", b"webauthn_assertion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveAgainRequest: _TypeAlias = ProveAgainRequest  # noqa: Y015
+
+@_typing.final
+class ProveAgainResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_REQUIRED_FIELD_NUMBER: _builtins.int
+    SECOND_FACTORS_FIELD_NUMBER: _builtins.int
+    WEBAUTHN_REQUEST_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """In place of the token that the call was made with, which is worth nothing now."""
+    expires: _builtins.int
+    """When the token stops being accepted."""
+    second_factor_required: _builtins.bool
+    """As in AuthenticateLocalResponse; the old token is still the one."""
+    webauthn_request: _builtins.str
+    @_builtins.property
+    def second_factors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        expires: _builtins.int = ...,
+        second_factor_required: _builtins.bool = ...,
+        second_factors: _abc.Iterable[_builtins.str] | None = ...,
+        webauthn_request: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "second_factor_required", b"second_factor_required", "second_factors", b"second_factors", "token", b"token", "webauthn_request", b"webauthn_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveAgainResponse: _TypeAlias = ProveAgainResponse  # noqa: Y015
+
+@_typing.final
 class ListSecondFactorsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
