@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import ssl
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
+from mezite.auth.login import PROOF_LIFETIME
 from mezite.cli.local import LocalCluster, local_cluster
 from tests.end_to_end.browser import (
     HUB,
@@ -115,6 +118,14 @@ def accept(page: Page, link: str) -> None:
     page.get_by_label("The same again").fill(PASSWORD)
     page.get_by_role("button", name="Accept the invite").click()
     expect(page).to_have_url(re.compile("/web/account$"))
+
+
+def long_after_login(hub: LocalCluster, user: str) -> None:
+    """Their proofs are as old as they get; the hub's own clock is also that of its certificates."""
+    with closing(sqlite3.connect(hub.directory / "hub" / "mezite.sqlite", timeout=20)) as database:
+        statement = "UPDATE bearers SET proved = proved - ? WHERE user = ?"
+        assert database.execute(statement, (PROOF_LIFETIME, user)).rowcount == 1
+        database.commit()
 
 
 def previewed(link: str) -> None:
@@ -237,6 +248,56 @@ class JourneyTests:
         page.get_by_role("button", name="Remove it").click()
         expect(page.get_by_role("status")).to_have_text("The security key was removed.")
         expect(page.locator("#factors strong")).to_have_count(0)
+        key.detach()
+
+    def test_proof_again(self, hub: LocalCluster, page: Page, admin: Administrator) -> None:
+        """Some time after the login a change asks who it is, goes on with it, or leaves it."""
+        admin.add("max")
+        log_in(page, hub, "max")
+        key = plug_in_key(page)
+        long_after_login(hub, "max")
+        page.get_by_label("Name for a security key").fill("red key")
+        page.get_by_role("button", name="Add a security key").click()
+        asked = page.get_by_role("dialog", name="Prove that it is you")
+        password, button = asked.get_by_label("Your password"), asked.get_by_role("button")
+        expect(password).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(page.locator("#factors strong")).to_have_count(0)
+        page.get_by_role("button", name="Add a security key").click()
+        password.fill("wrong")
+        button.get_by_text("Go on").click()
+        problem(page, "This password is wrong.")
+        expect(password).to_be_focused()
+        password.fill(PASSWORD)
+        password.press("Enter")
+        expect(page.locator("#recovery-codes li")).to_have_count(10)
+        codes = page.locator("#recovery-codes li").all_inner_texts()
+        page.get_by_label("I have kept these codes").check()
+        page.get_by_role("button", name="Go on").click()
+        expect(page.locator("#factors strong").first).to_have_text("red key")
+
+        long_after_login(hub, "max")
+        page.get_by_role("button", name="New recovery codes").click()
+        page.get_by_role("button", name="Make new ones").click()
+        password.fill(PASSWORD)
+        password.press("Enter")
+        asked.get_by_label("Recovery code").fill("aaaa-aaaa")
+        asked.get_by_label("Recovery code").press("Enter")
+        problem(page, "This recovery code is wrong, or was used before.")
+        button.get_by_text("Use a security key").click()
+        expect(page.locator("#recovery-codes li")).to_have_count(10)
+        assert set(page.locator("#recovery-codes li").all_inner_texts()).isdisjoint(codes)
+        page.get_by_label("I have kept these codes").check()
+        page.get_by_role("button", name="Go on").click()
+
+        long_after_login(hub, "max")
+        page.get_by_role("button", name="Remove red key").click()
+        page.get_by_role("button", name="Remove it").click()
+        expect(password).to_be_focused()
+        admin.post("/users/max/reset", {})
+        password.fill(PASSWORD)
+        password.press("Enter")
+        expect(page).to_have_url(re.compile("/web/login"))
         key.detach()
 
     def test_one_time_password(self, hub: LocalCluster, page: Page, admin: Administrator) -> None:

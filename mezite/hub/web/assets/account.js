@@ -1,9 +1,10 @@
 // The account: who somebody is, their second factors, and their password.
 
-import { call, session } from "./api.js";
+import { call, Refused, session } from "./api.js";
 import { attempt, byId, hide, make, onClick, onSubmit, point, sayDone, show, timeText } from "./dom.js";
 import { showRecoveryCodes, showTotp } from "./enrolment.js";
 import { changePassword, passwordFields } from "./password.js";
+import { callProved } from "./proof.js";
 import { keysWork, register } from "./webauthn.js";
 
 const POLICIES = {
@@ -53,7 +54,7 @@ function appRow(factor) {
   return factorRow("Authenticator app", ["added ", timeText(factor.created)], async () => {
     const text = "Its codes are refused from then on. Remove the entry from the app as well.";
     if (await sure("Remove the authenticator app?", text, "Remove it")) {
-      await call("DELETE", "/factors/totp");
+      await callProved("DELETE", "/factors/totp");
       await showFactors();
       byId("factors-title").focus();
       sayDone("the app was removed");
@@ -65,7 +66,7 @@ function keyRow(factor) {
   const used = factor.last_used ? [", used ", timeText(factor.last_used)] : [", never used"];
   return factorRow(factor.name, ["security key, added ", timeText(factor.created), ...used], async () => {
     if (await sure(`Remove ${factor.name}?`, "The key does not let you in from then on.", "Remove it")) {
-      await call("DELETE", "/factors/webauthn/" + encodeURIComponent(factor.id));
+      await callProved("DELETE", "/factors/webauthn/" + encodeURIComponent(factor.id));
       await showFactors();
       byId("factors-title").focus();
       sayDone("the security key was removed");
@@ -110,7 +111,7 @@ function endEnrolment() {
 }
 
 onClick(byId("add-totp"), async () => {
-  const { totp } = await call("POST", "/factors/totp", {});
+  const { totp } = await callProved("POST", "/factors/totp", {});
   showTotp("enrolment-picture", totp);
   show(byId("enrolment"));
   hide(byId("factor-buttons"));
@@ -123,9 +124,11 @@ byId("cancel-totp").addEventListener("click", () => {
 onSubmit(byId("totp-form"), async () => {
   let answer;
   try {
-    answer = await call("POST", "/factors/totp/confirm", { code: byId("code").value });
+    answer = await callProved("POST", "/factors/totp/confirm", { code: byId("code").value });
   } catch (error) {
-    point(byId("code"));
+    if (error instanceof Refused) {
+      point(byId("code"));
+    }
     throw error;
   }
   endEnrolment();
@@ -137,17 +140,17 @@ onSubmit(byId("totp-form"), async () => {
 onClick(byId("new-codes"), async () => {
   const text = "Those that you have now are worth nothing from then on.";
   if (await sure("Make new recovery codes?", text, "Make new ones")) {
-    const answer = await call("POST", "/factors/recovery-codes", {});
+    const answer = await callProved("POST", "/factors/recovery-codes", {});
     await showFactors();
     showCodes(answer.recovery_codes);
   }
 });
 
 onSubmit(byId("key-form"), async () => {
-  const { creation_options: options } = await call("POST", "/factors/webauthn", {});
+  const { creation_options: options } = await callProved("POST", "/factors/webauthn", {});
   const credential = await register(options);
   const name = byId("key-name").value;
-  const answer = await call("POST", "/factors/webauthn/confirm", { credential, name });
+  const answer = await callProved("POST", "/factors/webauthn/confirm", { credential, name });
   byId("key-form").reset();
   await showFactors();
   sayDone(`the security key ${answer.second_factor.name} was added`);
@@ -158,6 +161,7 @@ attempt(document.body, async () => {
   who = await session();
   showWho();
   byId("user").value = who.name;
+  byId("proof-user").value = who.name;
   const read = passwordFields("change-fields", { user: who.name });
   onSubmit(byId("change-form"), () =>
     changePassword({

@@ -67,12 +67,12 @@ export async function call(method, path, body) {
 
 // Somebody who has logged in anew, beside this page, has another CSRF token by now. What is
 // refused for the want of it was not begun, and can be asked again.
-async function askAgain(method, path, body) {
+export async function askAgain(method, path, body) {
   const before = csrfToken;
   try {
     return await ask(method, path, body);
   } catch (error) {
-    if (!(error instanceof Refused && error.status === 403 && method !== "GET")) {
+    if (!(error instanceof Refused && error.kind === "denied" && method !== "GET")) {
       throw error;
     }
     const now = await ask("GET", "/session");

@@ -35,7 +35,9 @@ export function hide(...elements) {
 // Tell that something failed, or that it was done. It stays in sight: see the style.
 export function sayProblem(sentence) {
   byId("notice").textContent = "";
-  byId("message").textContent = asSentence(sentence);
+  // What is behind an open dialog is neither seen well nor read aloud.
+  const place = document.querySelector("dialog[open] [role=alert]") ?? byId("message");
+  place.textContent = asSentence(sentence);
 }
 
 export function sayDone(sentence) {
@@ -56,6 +58,9 @@ export class Mistake extends Error {
   }
 }
 
+// Somebody would rather not; nothing need be said about it.
+export class Cancelled extends Error {}
+
 // Do the work of a form or button once at a time, and tell what it fails with.
 export async function attempt(element, work) {
   if (element.getAttribute("aria-busy") === "true") {
@@ -69,6 +74,9 @@ export async function attempt(element, work) {
   try {
     await work();
   } catch (error) {
+    if (error instanceof Cancelled) {
+      return;
+    }
     if (error instanceof Mistake) {
       point(error.field);
     } else if (!(error instanceof Refused)) {

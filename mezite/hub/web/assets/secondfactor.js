@@ -18,9 +18,9 @@ export function askSecondFactor(place, wanted, { send, renew }) {
   let isRecovery = !hasApp;
   let request = wanted.webauthn_request;
 
-  const label = make("label", { for: "factor-code" });
+  const label = make("label", { for: `${place}-code` });
   const code = make("input", {
-    id: "factor-code",
+    id: `${place}-code`,
     className: "code",
     autocomplete: "one-time-code",
     spellcheck: false,
