@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,11 +19,11 @@ from mezite.cli import main, tables
 from mezite.cli.logins import valid_profile
 from mezite.cli.options import Address, format_option
 from mezite.client.profile import Profile, Profiles
-from mezite.error import BadInput
+from mezite.error import BadInput, MeziteError
 from mezite.names import HostPort
 
 if TYPE_CHECKING:
-    from mezite.client.proving import Dial
+    from mezite.client.proving import Dial, OwnLogin
     from mezite.rpc.client import AuthClient
 
 T = TypeVar("T")
@@ -119,10 +120,11 @@ def add_factor(kind: str, proxy: HostPort | None, otp: str, password_stdin: bool
     """
     conversation = _conversation(password_stdin)
 
-    async def work(hub: AuthClient) -> list[str]:
-        offer = await hub.begin_totp()
+    async def work(login: OwnLogin) -> list[str]:
+        offer = await login.ask(lambda hub: hub.begin_totp())
         # Enrolling is what was asked for.
-        return await hub.confirm_totp(conversation.enrol(offer, True))
+        code = conversation.enrol(offer, True)
+        return await login.ask(lambda hub: hub.confirm_totp(code))
 
     codes = _with_login(proxy, otp, conversation, work)
     click.echo("The app is your second factor from now on.", err=True)
@@ -138,11 +140,11 @@ def remove_factor(factor: str, proxy: HostPort | None, otp: str, password_stdin:
     if not factor.isascii() or not factor.isalnum() or len(factor) > 64:
         raise BadInput("that is no second factor: write totp, or an id that msh mfa ls shows")
 
-    async def work(hub: AuthClient) -> None:
+    async def work(login: OwnLogin) -> None:
         if factor == "totp":
-            await hub.remove_totp()
+            await login.ask(lambda hub: hub.remove_totp())
         else:
-            await hub.remove_webauthn(factor)
+            await login.ask(lambda hub: hub.remove_webauthn(factor))
 
     _with_login(proxy, otp, _conversation(password_stdin), work)
     click.echo(f"{factor} was removed.")
@@ -153,7 +155,11 @@ def remove_factor(factor: str, proxy: HostPort | None, otp: str, password_stdin:
 def recovery_codes(proxy: HostPort | None, otp: str, password_stdin: bool) -> None:
     """Make ten new recovery codes; the old ones are worth nothing then."""
     conversation = _conversation(password_stdin)
-    codes = _with_login(proxy, otp, conversation, lambda hub: hub.create_recovery_codes())
+
+    async def work(login: OwnLogin) -> list[str]:
+        return await login.ask(lambda hub: hub.create_recovery_codes())
+
+    codes = _with_login(proxy, otp, conversation, work)
     conversation.show_recovery_codes(codes)
 
 
@@ -189,25 +195,21 @@ def _with_login(
     proxy: HostPort | None,
     code: str,
     conversation: Any,
-    work: Callable[[AuthClient], Awaitable[T]],
+    work: Callable[[OwnLogin], Awaitable[T]],
 ) -> T:
-    """Log in beside the certificates that there are, ask, and log out."""
-    from mezite.client.proving import authenticate
+    """Log in beside the certificates that there are, do this, and log out."""
+    from mezite.client.proving import OwnLogin
 
     profile = Profiles().load(proxy)
 
     async def run(reactor: Any) -> T:
-        dial = _dial(reactor, profile)
-        password = conversation.password(profile.user)
-        answer = await authenticate(dial, profile.user, password, conversation, code)
-        client = await dial()
-        client.bearer = answer.token
-        try:
-            done = await work(client)
-            await client.logout()
-            return done
-        finally:
-            client.close()
+        login = OwnLogin(_dial(reactor, profile), profile.user, conversation, code)
+        await login.begin()
+        done = await work(login)
+        # Whether it ends now or by itself, what was done is to be shown.
+        with suppress(MeziteError):
+            await login.end()
+        return done
 
     return main.run(run)
 

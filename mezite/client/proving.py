@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from mezite.error import BadInput, Denied
+from attrs import define, field
+
+from mezite.error import BadInput, Denied, ProofNeeded
 from mezite.names import UserName
 
 if TYPE_CHECKING:
@@ -57,6 +59,59 @@ async def accept_invite(
     if answer.recovery_codes:
         conversation.show_recovery_codes(list(answer.recovery_codes))
     return answer
+
+
+@define
+class OwnLogin:
+    """
+    A login for one purpose, beside the certificates that there are.
+
+    Each question is asked on a connection of its own. Where the proof of the login has become
+    too old for one, the person is asked once more, and it goes on.
+    """
+
+    dial: Dial
+    user: UserName
+    conversation: Any
+    # Given before it was asked for; good once.
+    code: str = field(default="", repr=False)
+    _bearer: str = field(default="", init=False, repr=False)
+
+    async def begin(self) -> None:
+        """
+        Log in.
+
+        :raises NotAuthenticated: the password or the code is wrong.
+        """
+        password = self.conversation.password(self.user)
+        code, self.code = self.code, ""
+        answer = await authenticate(self.dial, self.user, password, self.conversation, code)
+        self._bearer = answer.token
+
+    async def ask(self, question: Callable[[AuthClient], Awaitable[T]]) -> T:
+        """What the hub answers."""
+        try:
+            return await call(self._dial, question)
+        except ProofNeeded:
+            await self._prove()
+        return await call(self._dial, question)
+
+    async def end(self) -> None:
+        """Log out."""
+        await call(self._dial, lambda hub: hub.logout())
+
+    async def _dial(self) -> AuthClient:
+        client = await self.dial()
+        client.bearer = self._bearer
+        return client
+
+    async def _prove(self) -> None:
+        password = self.conversation.password(self.user)
+        answer = await call(self._dial, lambda hub: hub.prove_again(password))
+        if answer.second_factor_required:
+            typed = ask_for_code(self.conversation, answer.second_factors)
+            answer = await call(self._dial, lambda hub: hub.prove_again(password, typed))
+        self._bearer = answer.token
 
 
 def ask_for_code(conversation: Any, kinds: Any) -> str:

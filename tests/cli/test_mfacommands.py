@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from mezite.client import dialer
 from mezite.client.error import NotLoggedIn
-from mezite.error import BadInput, Denied, NotAuthenticated
+from mezite.error import BadInput, Denied, NotAuthenticated, ProofNeeded, Unavailable
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
 from tests.cli.test_msh import MshTests
@@ -25,6 +25,10 @@ class FactorTestCase(MshTests):
     def setUp(self) -> None:
         super().setUp()
         self.code = ""
+        self.bearer = "mzb_x"
+        # How many codes of a new app come too late.
+        self.late = 0
+        self.broken = False
         self.factors = pb.ListSecondFactorsResponse(policy="optional")
         self.changed: list[tuple[str, ...]] = []
         self.channels: list[AnsweringChannel] = []
@@ -43,6 +47,7 @@ class FactorTestCase(MshTests):
                     "RemoveTotp": self.remove,
                     "RemoveWebauthn": self.remove_key,
                     "CreateRecoveryCodes": self.codes,
+                    "ProveAgain": self.prove,
                     "Logout": self.logout,
                 }
             )
@@ -50,8 +55,12 @@ class FactorTestCase(MshTests):
         return AuthClient(self.channels[-1])  # type: ignore[arg-type]
 
     def check(self, metadata: dict[str, str]) -> None:
-        if metadata.get("authorization") != "Bearer mzb_x":
+        if metadata.get("authorization") != f"Bearer {self.bearer}":
             raise NotAuthenticated("you are not logged in")
+
+    def called(self) -> list[str]:
+        """What the hub was asked, each on a connection of its own."""
+        return [name for channel in self.channels for name in channel.called]
 
     def authenticate(self, request: Any, metadata: dict[str, str]) -> Message:
         if request.password == PASSWORD and self.code and not request.second_factor_code:
@@ -63,6 +72,16 @@ class FactorTestCase(MshTests):
         ):
             raise NotAuthenticated("the user name or the password is wrong")
         return pb.AuthenticateLocalResponse(token="mzb_x")
+
+    def prove(self, request: Any, metadata: dict[str, str]) -> Message:
+        self.check(metadata)
+        if request.password != PASSWORD:
+            raise NotAuthenticated("the user name or the password is wrong")
+        if self.code and not request.second_factor_code:
+            return pb.ProveAgainResponse(second_factor_required=True, second_factors=["totp"])
+        self.changed.append(("proved", request.second_factor_code))
+        self.bearer = "mzb_y"
+        return pb.ProveAgainResponse(token="mzb_y")
 
     def change(self, request: Any, metadata: dict[str, str]) -> Message:
         self.changed.append(
@@ -76,6 +95,9 @@ class FactorTestCase(MshTests):
 
     def confirm(self, request: Any, metadata: dict[str, str]) -> Message:
         self.check(metadata)
+        if self.late:
+            self.late -= 1
+            raise ProofNeeded("prove once more who you are")
         if request.code != "123456":
             raise BadInput("this is not the code")
         self.changed.append(("totp",))
@@ -97,6 +119,8 @@ class FactorTestCase(MshTests):
 
     def logout(self, request: Any, metadata: dict[str, str]) -> Message:
         self.check(metadata)
+        if self.broken:
+            raise Unavailable("the connection was lost")
         return pb.LogoutResponse()
 
     def stdin(self, *arguments: str, given: str) -> Any:
@@ -114,7 +138,37 @@ class MfaTests(FactorTestCase):
         self.assertEqual(self.changed, [("totp",)])
         self.assertEqual(result.stdout, "aaaa-bbbb\ncccc-dddd\n")
         self.assertIn(LINK, result.stderr)
-        self.assertEqual(self.channels[-1].called, ["BeginTotp", "ConfirmTotp", "Logout"])
+        wanted = ["AuthenticateLocal", "BeginTotp", "ConfirmTotp", "Logout"]
+        self.assertEqual(self.called(), wanted)
+
+    def test_slowly(self) -> None:
+        """Who takes their time with the app is asked once more who they are, and it goes on."""
+        self.log_in()
+        self.code, self.late = "654321", 1
+        given = f"{PASSWORD}\n654321\n123456\n{PASSWORD}\n654321\n"
+        result = self.stdin("mfa", "add", "totp", given=given)
+        self.assertIsNone(result.exception)
+        self.assertEqual(self.changed, [("proved", "654321"), ("totp",)])
+        self.assertEqual(result.stdout, "aaaa-bbbb\ncccc-dddd\n")
+        self.assertEqual(self.called()[-1], "Logout")
+
+    def test_proof_refused(self) -> None:
+        """It is asked for once: a wrong answer, or one that does not help, is an error."""
+        self.log_in()
+        for password, kind in (("wrong", NotAuthenticated), (PASSWORD, ProofNeeded)):
+            self.late, self.bearer = 2, "mzb_x"
+            given = f"{PASSWORD}\n123456\n{password}\n"
+            result = self.stdin("mfa", "add", "totp", given=given)
+            self.assertIsInstance(result.exception, kind)
+        self.assertNotIn(("totp",), self.changed)
+
+    def test_logout_fails(self) -> None:
+        """Recovery codes are shown, whatever becomes of the login."""
+        self.log_in()
+        self.broken = True
+        result = self.stdin("mfa", "recovery-codes", given=f"{PASSWORD}\n")
+        self.assertIsNone(result.exception)
+        self.assertEqual(result.stdout, "eeee-ffff\n")
 
     def test_wrong(self) -> None:
         """A wrong password or code is the hub's sentence."""
