@@ -226,12 +226,12 @@ CALLS: Final[tuple[CallLine, ...]] = (
         lambda s: pb.AuthorizeSessionRequest(user="kim", login="root", session_id="s1"),
         who="node",
     ),
-    # The hub has opened no stream to this node, and knows of no session there.
+    # The hub has opened no stream to this node, or not any more, and knows of no session there.
     CallLine(
         "ResumeSession",
         lambda s: pb.ResumeSessionRequest(session_id="s1", session=living_session()),
         who="node",
-        keep=is_refused,
+        code=grpc.StatusCode.UNAVAILABLE,
     ),
     CallLine(
         "ReportSessions",
