@@ -387,7 +387,7 @@ class MuxProtocol(Protocol):
             self.round_trip = round_trip
 
     def _on_interval(self) -> None:
-        """About ten seconds have passed."""
+        """An interval of the keepalive has passed."""
         self.connection.forgive()
         self._pings.expire(self._clock.seconds())
 

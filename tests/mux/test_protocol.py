@@ -186,7 +186,7 @@ class KeepaliveTests(SynchronousTestCase):
             pings += len(hub.turn())
         self.assertGreaterEqual(seconds, 24)
         self.assertLessEqual(seconds, 26)
-        self.assertEqual(pings, 2)
+        self.assertEqual(pings, 1)
         hub.mux.connectionLost()
         hub.downs[0].trap(TimedOut)
         self.assertEqual(len(stream.protocol.lost), 1)
