@@ -39,8 +39,9 @@ LOOK_SECONDS: Final = 10.0
 # Hubs that count heartbeats want them in time; up to here they are sent as asked.
 _OFTEN: Final = 60.0
 # A stream without calls is ended after so long; a session asks the hub twice or thrice at its
-# beginning, and need not open one each time.
-IDLE_SECONDS: Final = 5.0
+# beginning, and need not open one each time. Agents that come back together have theirs at
+# once, and what the hub's heap has grown by for them it keeps.
+IDLE_SECONDS: Final = 2.0
 
 
 @define(eq=False)
