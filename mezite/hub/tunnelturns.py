@@ -87,6 +87,8 @@ class TunnelTurns:
         self._waiting_of[network] += 1
         if self._next is None:
             self._next = self.clock.callLater(0, self._take_turn)
+        elif len(self._waiting) == 1:
+            self._next.reset(0)
         return True
 
     def _take_turn(self) -> None:
@@ -115,6 +117,9 @@ class TunnelTurns:
             transport.proceed()
         if self._waiting:
             self._next = self.clock.callLater(_LOOK_SECONDS if is_full else 0, self._take_turn)
+        elif self._under_way:
+            # Only to forget them: a storm must not leave tunnels here that may end in years.
+            self._next = self.clock.callLater(LONGEST_ARRIVAL, self._take_turn)
 
     def _refuse(self, transport: TLSTransport) -> None:
         self.refused += 1

@@ -4,6 +4,8 @@ Who of many agents may begin its handshake, and who is sent away.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from attrs import define
@@ -16,6 +18,7 @@ from mezite.hub.tunnelturns import (
     ARRIVING,
     BEGUN_IN_A_TURN,
     FULL_AFTER,
+    LONGEST_ARRIVAL,
     LONGEST_WAIT,
     UNDER_WAY,
     WAITING,
@@ -81,7 +84,23 @@ class TunnelTurnsTests(SynchronousTestCase):
                 [each.proceeded for each in arrivals],
                 [int(number < turn * BEGUN_IN_A_TURN) for number in range(len(arrivals))],
             )
+
+    def test_nobody_is_kept(self) -> None:
+        """Who has arrived is forgotten, and nothing is left to be done for it."""
+        (arrival,) = map(weakref.ref, self.come())
+        self.clock.advance(0)
+        self.clock.advance(LONGEST_ARRIVAL)
+        gc.collect()
+        self.assertIsNone(arrival())
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_after_a_rest(self) -> None:
+        """Who comes when nobody has waited for a while has the next turn."""
+        self.come()
+        self.clock.advance(LONGEST_ARRIVAL / 2)
+        (later,) = self.come()
+        self.clock.advance(0)
+        self.assertEqual(later.proceeded, 1)
 
     def test_under_way_is_bounded(self) -> None:
         """No more begin than may be under way, until one of these has arrived or gone."""
