@@ -11,7 +11,7 @@ from attrs import define, field
 
 from tests.faults.cluster import SpreadCluster
 from tests.faults.faults import Fault
-from tests.faults.sessions import OpenSessions, resumption_is_there
+from tests.faults.sessions import OpenSessions
 from tests.faults.watching import BACK_SECONDS, IObserver, Logs, NewSessions, Probe
 
 # A tunnel's end is noticed, and the hub is dialed.
@@ -30,7 +30,7 @@ class Rounds:
     """
 
     cluster: SpreadCluster
-    with_sessions: bool = field(factory=resumption_is_there)
+    with_sessions: bool = True
     failed: int = field(init=False, default=0)
     probe: Probe = field(init=False)
     logs: Logs = field(init=False)

@@ -8,7 +8,6 @@ node, one slow as typing and one as fast as a small copy, make an observer.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import random
 import subprocess
@@ -32,11 +31,6 @@ _PAUSE: Final = 0.1
 _TYPED: Final = 20
 _COPIED: Final = 16 << 10
 _POLL: Final = 0.2
-
-
-def resumption_is_there() -> bool:
-    """Whether sessions outlast their connections at all."""
-    return importlib.util.find_spec("mezite.resume") is not None
 
 
 @define(eq=False)
