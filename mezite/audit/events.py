@@ -69,7 +69,6 @@ class EventType(enum.Enum):
     NODE_REJOINED = ("node.rejoined", "MZ1405I")
     NODE_CERT_ISSUED = ("node.cert.issued", "MZ1406I")
     NODE_CREATED = ("node.created", "MZ1407I")
-    NODE_UPDATED = ("node.updated", "MZ1408I")
     NODE_HOST_KEY_REFUSED = ("node.host_key.refused", "MZ1409W")
     SESSION_START = ("session.start", "MZ1500I")
     SESSION_END = ("session.end", "MZ1501I")

@@ -4,7 +4,7 @@ What goes wrong at the hub.
 
 from __future__ import annotations
 
-from mezite.error import Denied, LimitReached, MeziteError, NotFound, RemoteError, Unavailable
+from mezite.error import Denied, LimitReached, MeziteError, NotFound, Unavailable
 from mezite.names import NodeName, UserName
 
 
@@ -51,10 +51,6 @@ class HubStopping(Unavailable):
 
 class TunnelRefused(Denied):
     """A tunnel whose certificate does not lead to a node that is known."""
-
-
-class BadStream(RemoteError):
-    """An agent opened a stream and did not say properly what for."""
 
 
 class CopyUnusable(Unavailable):

@@ -1,5 +1,5 @@
 """
-Where TLS connections begin: a factory that accepts them, an endpoint that dials.
+Where TLS connections to a hub begin.
 """
 
 from __future__ import annotations
@@ -9,66 +9,25 @@ from typing import Any, Final
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IAddress,
     IProtocol,
     IProtocolFactory,
-    IReactorTime,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from mezite.error import RemoteError, TimedOut, Unavailable
 from mezite.names import HostPort
-from mezite.wire.contexts import ClientContext, HubContexts
+from mezite.wire.contexts import ClientContext
 from mezite.wire.dial import Dial, dial
 from mezite.wire.error import AlpnLost, HandshakeFailed
-from mezite.wire.handshake import HANDSHAKE_TIMEOUT, Handshake
+from mezite.wire.handshake import HANDSHAKE_TIMEOUT
 from mezite.wire.outbound import way_to
-from mezite.wire.transport import TLSTransport
 from mezite.wire.upgrade import UpgradeEndpoint
 from mezite.wire.ways import WAYS, Ways, may_be_a_balancer
 from mezite.wire.websocket import NoHubBehind
 
 _log: Final = Logger()
-
-
-class TlsServerFactory(Factory):
-    """TLS with one protocol inside, whatever the client's ALPN name; the hub's port is a Router."""
-
-    noisy = False
-
-    def __init__(
-        self,
-        contexts: HubContexts,
-        inner: IProtocolFactory,
-        *,
-        clock: IReactorTime,
-        handshake_timeout: float = HANDSHAKE_TIMEOUT,
-    ) -> None:
-        self._contexts = contexts
-        self._inner = inner
-        self._clock = clock
-        self._handshake_timeout = handshake_timeout
-
-    def doStart(self) -> None:
-        self._inner.doStart()
-
-    def doStop(self) -> None:
-        self._inner.doStop()
-
-    def buildProtocol(self, addr: IAddress | None) -> TLSTransport:
-        return TLSTransport(
-            self._contexts.serverConnectionForTLS(self),
-            self._clock,
-            Handshake(self._secured, lambda failure: None, self._handshake_timeout),
-        )
-
-    def _secured(self, transport: TLSTransport) -> None:
-        inner = self._inner.buildProtocol(transport.getPeer())
-        if inner is not None:
-            transport.attach(inner)
 
 
 @implementer(IStreamClientEndpoint)

@@ -17,7 +17,7 @@ from twisted.internet.error import (
 )
 from twisted.python.failure import Failure
 
-from mezite.error import BadInput, Denied, LimitReached, RemoteError, TimedOut, Unavailable
+from mezite.error import BadInput, Denied, RemoteError, TimedOut, Unavailable
 
 
 class HandshakeFailed(RemoteError):
@@ -37,13 +37,6 @@ class HandshakeTimedOut(TimedOut):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the TLS handshake was not finished within {seconds:g} s")
-
-
-class TooManyHandshakes(LimitReached):
-    """More unfinished handshakes than the port keeps."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"there are already {limit} unfinished TLS handshakes")
 
 
 class TlsBroken(RemoteError):

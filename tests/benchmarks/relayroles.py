@@ -28,8 +28,9 @@ from mezite.tasks import background
 from mezite.wire.alpn import Route
 from mezite.wire.contexts import HubContexts, client_context
 from mezite.wire.credentials import Credentials
-from mezite.wire.endpoint import TlsClientEndpoint, TlsServerFactory
+from mezite.wire.endpoint import TlsClientEndpoint
 from mezite.wire.splice import splice
+from tests.doubles.tlsserver import TlsServerFactory
 
 _BLOCK: Final = b"\0" * (128 * 1024)
 HUB_NAME: Final = "hub.test"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface.verify import verifyObject
 
 from mezite.error import TimedOut
-from mezite.mux.endpoint import MuxClientEndpoint
-from mezite.mux.error import MuxClosed, RemoteMuxError, TooManyStreams
+from mezite.mux.error import MuxClosed, RemoteMuxError
 from mezite.mux.frames import (
     ACK,
     DATA,
@@ -496,40 +492,3 @@ class LingeringTests(SynchronousTestCase):
             hub.mux.dataReceived(Header(WINDOW_UPDATE, 0, 2, 1).encode())
             hub.turn()
         self.assertEqual(hub.mux.stream_count, 0)
-
-
-class EndpointTests(SynchronousTestCase):
-    def test_connect(self) -> None:
-        """Connecting opens a stream and builds the protocol on it."""
-        pair = Pair(agent_accepts=Listener)
-        endpoint = MuxClientEndpoint(pair.hub)
-        verifyObject(IStreamClientEndpoint, endpoint)
-        protocol = self.successResultOf(endpoint.connect(Factory.forProtocol(Listener)))
-        protocol.transport.write(b"hello")
-        pair.flush()
-        self.assertEqual(pair.at_agent.offered[0].protocol.text, b"hello")
-
-    def test_down(self) -> None:
-        """On a tunnel that is down it fails."""
-        pair = Pair()
-        pair.hub.close()
-        endpoint = MuxClientEndpoint(pair.hub)
-        self.failureResultOf(endpoint.connect(Factory.forProtocol(Listener)), MuxClosed)
-
-    def test_no_protocol(self) -> None:
-        """A factory that builds nothing leaves no stream behind."""
-        pair = Pair()
-        factory = Factory()
-        factory.protocol = None
-        factory.buildProtocol = lambda address: None
-        self.failureResultOf(MuxClientEndpoint(pair.hub).connect(factory))
-        pair.flush()
-        self.assertEqual(pair.hub.stream_count, 0)
-
-    def test_limit(self) -> None:
-        """At the limit of streams it fails, and may be tried again."""
-        pair = Pair(agent_accepts=Listener, hub_limits=MuxLimits(streams=1))
-        at_hub, _ = pair.stream()
-        self.assertRaises(TooManyStreams, pair.hub.open_stream)
-        at_hub.abortConnection()
-        pair.stream()

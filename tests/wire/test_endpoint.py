@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.names import HostPort
 from mezite.wire.contexts import HubContexts, client_context
-from mezite.wire.endpoint import TlsClientEndpoint, TlsServerFactory
+from mezite.wire.endpoint import TlsClientEndpoint
 from mezite.wire.error import (
     AlpnLost,
     HandshakeFailed,
@@ -35,6 +35,7 @@ from mezite.wire.error import (
 from mezite.wire.websocket import NoHubBehind
 from tests.doubles.certificates import HUB_NAME, certificate_set
 from tests.doubles.link import Link, link
+from tests.doubles.tlsserver import TlsServerFactory
 from tests.wire.test_transport import Speaker, contexts
 
 HUB = HostPort("192.0.2.2", 3080)
