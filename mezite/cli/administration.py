@@ -202,7 +202,7 @@ def _invite_row(invite: pb.Invite) -> Row:
 
 def update_user(name: str, changes: Mapping[str, Any], output_format: str) -> None:
     """Change these fields of a user, and show them as they are then."""
-    from mezite.rpc.client import trait_messages
+    from mezite.rpc.admincalls import trait_messages
     from mezite.rpc.proto import auth_pb2 as pb
 
     fields = dict(changes)

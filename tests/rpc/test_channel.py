@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.error import LimitReached, MeziteError, NotAuthenticated, Unavailable
-from mezite.rpc import client
+from mezite.rpc import authcalls
 from mezite.rpc.channel import GrpcChannel, open_channel
 from mezite.rpc.client import AuthClient
 from mezite.rpc.error import CallCancelled, ChannelClosed, RemoteFailure, RemoteRpcError
@@ -269,5 +269,5 @@ class PagesTests(SynchronousTestCase):
         """A list that does not end is given up."""
         pair, service = self.pair()
         service.endless = True
-        self.patch(client, "_PAGES", 5)
+        self.patch(authcalls, "_PAGES", 5)
         self.failureResultOf(pair.start(pair.client.list_nodes(["env=dev"])), LimitReached)
