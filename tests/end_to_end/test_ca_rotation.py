@@ -25,10 +25,11 @@ CHUNK = 1_000_000
 GRACE_SECONDS = 30
 
 
-@pytest.fixture
-def working(tmp_path: Path) -> Iterator[LocalCluster]:
+@pytest.fixture(params=["1", pytest.param("2", marks=slow)], ids=["alone", "workers"])
+def working(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalCluster]:
     """A cluster of its own, since the tests change whom it trusts."""
     with local_cluster(tmp_path) as cluster:
+        cluster.environment["MEZITE_MEZHUB_WORKERS"] = request.param
         cluster.start_hub()
         cluster.add_user(USER, PASSWORD, f"--logins={LOGIN}")
         cluster.log_in(USER, PASSWORD)

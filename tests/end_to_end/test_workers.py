@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,9 +20,14 @@ from attrs import define
 
 from mezite.cli.local import LocalCluster, Program, local_cluster
 from tests.end_to_end.conftest import LOGIN, PASSWORD, USER
+from tests.end_to_end.slow import slow
 
+# From where a balancer reaches the hub.
+BALANCER = "127.0.0.2"
 # Agents whose worker was killed dial within a second; the machine may be busy.
 BACK_SECONDS = 10.0
+# Silence is noticed after 25 s, and after 3 more it is killed.
+HANG_SECONDS = 32.0
 # As promised of locks.
 LOCK_SECONDS = 2.0
 
@@ -78,6 +85,7 @@ class Talk:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     with local_cluster(tmp_path_factory.mktemp("workers")) as cluster:
         cluster.environment["MEZITE_MEZHUB_WORKERS"] = "2"
+        cluster.environment["MEZITE_PROXY_PROXY_PROTOCOL_SOURCES"] = BALANCER
         hub = cluster.start_hub()
         cluster.add_user(USER, PASSWORD, f"--logins={LOGIN}")
         cluster.log_in(USER, PASSWORD)
@@ -122,6 +130,31 @@ def begin(shared: Shared, node: str, stack: ExitStack) -> Talk:
     talk = Talk(process)
     assert talk.says(b"hello")
     return talk
+
+
+def log_in_as_nobody(shared: Shared, said: str, via: str, stack: ExitStack) -> tuple[str, bytes]:
+    """
+    A login that is refused, for whoever this PROXY header names.
+
+    Where it comes from as TCP has it, and the answer; the connection stays open.
+    """
+    port = shared.cluster.port
+    line = socket.create_connection(("127.0.0.1", port), 10, source_address=(via, 0))
+    stack.callback(line.close)
+    place = "{}:{}".format(*line.getsockname())
+    line.sendall(f"PROXY TCP4 {said} 127.0.0.1 40000 {port}\r\n".encode())
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    body = json.dumps({"user": f"nobody-{said}", "password": "x"}).encode()
+    try:
+        secured = stack.enter_context(context.wrap_socket(line))
+    except OSError:
+        return place, b""
+    secured.sendall(
+        b"POST /v1/webapi/login HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body) + body
+    )
+    return place, secured.recv(4096)
 
 
 class SharedPortTests:
@@ -177,6 +210,28 @@ class SharedPortTests:
         rows = json.loads(shared.cluster.succeed("msh", "recordings", "ls", "--format=json"))
         return {row["session_id"] for row in rows if row["state"] == "complete"}
 
+    def test_balancer(self, shared: Shared) -> None:
+        """Whoever a balancer speaks for is in the audit, whichever worker it came to."""
+        by: dict[int, str] = {}
+        with ExitStack() as stack:
+            for number in range(1, 16):
+                said = f"203.0.113.{number}"
+                place, answer = log_in_as_nobody(shared, said, BALANCER, stack)
+                assert b" 401 " in answer.splitlines()[0]
+                by[shared.holders()[place]] = said
+                if len(by) == 2:
+                    break
+            assert set(by) == set(shared.workers().values())
+            # No balancer, and no TLS either.
+            assert log_in_as_nobody(shared, "203.0.113.99", "127.0.0.1", stack)[1] == b""
+        lines = shared.cluster.succeed(
+            "mezctl", f"--data-dir={shared.cluster.hub_data}", "audit", "ls",
+            "--type=user.login.failed", "--format=json",
+        )  # fmt: skip
+        places = {json.loads(line)["client_address"] for line in lines.splitlines()}
+        assert places >= set(by.values())
+        assert not any("203.0.113.99" in place for place in places)
+
     def test_killed_worker(self, shared: Shared, talks: dict[tuple[str, int], Talk]) -> None:
         """It takes only its own with it, is begun again, and who was cut off comes back."""
         shared.cluster.wait_online("web1")
@@ -193,6 +248,22 @@ class SharedPortTests:
         # Its connection was lost, and another one carries the session.
         assert talks["db1", killed].says(b"again here")
         assert killed not in shared.holders().values()
+
+    @slow
+    def test_hanging_worker(self, shared: Shared) -> None:
+        """It is found within half a minute, killed and begun again; the other works meanwhile."""
+        workers, stays = shared.workers(), shared.tunnels()["db1"]
+        (hanging,) = set(workers.values()) - {stays}
+        os.kill(hanging, signal.SIGSTOP)
+        began = time.monotonic()
+        with ExitStack() as stack:
+            begin(shared, "db1", stack)
+        shared.hub.wait_for(f"does not end (pid {hanging}) and is killed", HANG_SECONDS)
+        shared.hub.wait_for(f"pid {hanging}, signal SIGKILL) and took ")
+        assert time.monotonic() - began < HANG_SECONDS
+        shared.cluster.wait_online("db1", "web1", seconds=BACK_SECONDS)
+        assert len(set(shared.workers().values()) - {None, hanging}) == 2
+        assert shared.cluster.succeed("msh", "ssh", f"{LOGIN}@web1", "echo hi") == b"hi\n"
 
     def test_stopped(self, shared: Shared) -> None:
         """SIGTERM ends the hub and all of its processes, in good order."""

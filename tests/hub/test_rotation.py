@@ -76,7 +76,7 @@ class RotationTestCase(SynchronousTestCase):
         # TLS looks at the machine's clock: what is issued during the test must be in time there.
         clock = MemoryReactorClock()
         clock.advance(time.time() - HOUR / 2)
-        self.world = HubWorld(clock=clock)
+        self.world = self.make_world(clock)
         self.world.add_user("root", "root", admin=True)
         self.world.add_user("ada", "root")
         self.patch(adminsocket, "listen", lambda reactor, *rest: reactor.listenTCP(1, None))
@@ -85,6 +85,9 @@ class RotationTestCase(SynchronousTestCase):
         self.first = self.world.authorities
         self.db1 = self.world.add_node("db1")
         self.agent = Agent(self.world, self.db1)
+
+    def make_world(self, clock: MemoryReactorClock) -> HubWorld:
+        return HubWorld(clock=clock)
 
     def client(self, user: str = "root", authorities: Authorities | None = None) -> AuthClient:
         channel = GrpcChannel(self.world.clock)

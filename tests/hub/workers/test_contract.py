@@ -7,9 +7,12 @@ are at one worker in some tests and at two in others.
 
 from __future__ import annotations
 
+from twisted.internet.testing import MemoryReactorClock
+
+from mezite.hub.workers.pool import WorkerPool
 from tests.doubles.hubworld import HubWorld
 from tests.doubles.workerworld import WorkerWorld
-from tests.hub import test_draining, test_livesessions, test_service
+from tests.hub import test_draining, test_livesessions, test_rotation, test_service
 
 
 class _Workers:
@@ -31,3 +34,12 @@ class DrainingTests(_Workers, test_draining.DrainingTests):
 
 class EndingTests(_Workers, test_livesessions.EndingTests):
     """How sessions at workers are ended from the hub."""
+
+
+class RotationTests(test_rotation.WholeWayTests):
+    """Authorities that are rotated while tunnels and connections are at workers."""
+
+    def make_world(self, clock: MemoryReactorClock) -> HubWorld:
+        # Its workers are there already.
+        self.patch(WorkerPool, "start", lambda pool, place: None)
+        return WorkerWorld(clock=clock)
