@@ -117,6 +117,15 @@ def talks(shared: Shared) -> Iterator[dict[tuple[str, int], Talk]]:
         yield found
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and not only its remains that nobody has asked for."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
 def begin(shared: Shared, node: str, stack: ExitStack) -> Talk:
     process = subprocess.Popen(
         ["ssh", "-F", str(shared.config), f"{LOGIN}@{node}", "cat"],
@@ -264,6 +273,19 @@ class SharedPortTests:
         shared.cluster.wait_online("db1", "web1", seconds=BACK_SECONDS)
         assert len(set(shared.workers().values()) - {None, hanging}) == 2
         assert shared.cluster.succeed("msh", "ssh", f"{LOGIN}@web1", "echo hi") == b"hi\n"
+
+    @slow
+    def test_killed_hub(self, shared: Shared) -> None:
+        """Workers end with control at once, even one that hangs, and the port is free."""
+        workers = shared.workers()
+        os.kill(workers[1], signal.SIGSTOP)
+        shared.hub.kill()
+        deadline = time.monotonic() + 1.0
+        while any(is_running(pid) for pid in workers.values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        shared.hub = shared.cluster.start_hub()
+        shared.cluster.wait_online("db1", "web1")
 
     def test_stopped(self, shared: Shared) -> None:
         """SIGTERM ends the hub and all of its processes, in good order."""

@@ -7,6 +7,7 @@ hub's: no file, no address, no variable. When the socket to control ends, so doe
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -34,6 +35,8 @@ BOARD: Final = 6
 
 # What a descriptor of a neighbour's comes with: its number.
 NEIGHBOUR: Final = struct.Struct("!I")
+# prctl(2): the kernel ends this process when its parent has ended.
+_PR_SET_PDEATHSIG: Final = 1
 # After control is gone; what it said last is written by then.
 _LAST_WORDS_SECONDS: Final = 0.2
 
@@ -115,6 +118,8 @@ class WorkerProcess:
 
 def main(number: int, workers: int, level: str) -> None:
     """Run one worker, until control is gone."""
+    # Or the port would stay open while the next hub wants it, for as long as this process hangs.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # A service manager signals every process of a service; control says when to end.
     for unwanted in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(unwanted, signal.SIG_IGN)
