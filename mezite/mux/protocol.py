@@ -83,6 +83,8 @@ class MuxProtocol(Protocol):
     """
 
     transport: ICarrier
+    # Whether a peer that is silent is taken for dead; if not, somebody else finds that out.
+    gives_up: ClassVar[bool] = True
     _log = Logger()
 
     def __init__(
@@ -401,6 +403,9 @@ class MuxProtocol(Protocol):
             self._on_go_away()
 
     def _on_silence(self) -> None:
+        if not self.gives_up:
+            self._keepalive.start()
+            return
         self._log.warn("tunnel from {peer} is silent and presumed dead", peer=self._peer)
         self._reason = Failure(TimedOut("the other end of the tunnel is silent"))
         self.abort()

@@ -89,7 +89,7 @@ class Worker:
             if self._neighbours.get(number) is mux:
                 del self._neighbours[number]
 
-        mux = MuxProtocol(
+        mux = _NeighbourMux(
             role=Role.SERVER if self.number < number else Role.CLIENT,
             clock=self.clock,
             accept=lambda stream: stream.attach(Introduction(self._take_from_neighbour)),
@@ -185,6 +185,16 @@ class Worker:
             return None
         self._reported = report
         return encode(report)
+
+
+class _NeighbourMux(MuxProtocol):
+    """
+    Control gives up who hangs, and ends it, and so the socket ends.
+
+    Two workers who gave each other up by themselves could both live on, and have no socket.
+    """
+
+    gives_up = False
 
 
 class _Settings(Protocol):

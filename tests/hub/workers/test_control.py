@@ -143,6 +143,22 @@ class ConnectionTests(WorkersTestCase):
         self.assertIsNotNone(person.reason)
         self.assertEqual(len(self.world.hub.live), 0)
 
+    def test_neighbour_is_silent(self) -> None:
+        """A neighbour that says nothing for long is not given up: that is control's to do."""
+        (between,) = self.world.neighbourly.values()
+        ends = (between.client, between.server)
+        for end in ends:
+            end.is_reading = False
+        for _ in range(12):
+            self.world.clock.advance(5)
+            self.world.flush()
+        for end in ends:
+            end.is_reading = True
+        person = self.visit(2)
+        self.node.streams[-1].transport.write(b"still there")
+        self.world.flush()
+        self.assertEqual(person.data, b"still there")
+
     def test_newest_wins(self) -> None:
         """An agent that comes to another worker replaces its tunnel at the first."""
         old = self.node.mux
