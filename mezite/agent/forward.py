@@ -11,23 +11,22 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from mezite.agent.error import SocketRefused
 from mezite.recording.forwardrecord import Flow, ForwardRecord
-from mezite.ssh.channel import FlowChannel
 from mezite.ssh.error import OPEN_CONNECT_FAILED, ChannelRefused
 from mezite.ssh.fields import FieldReader, printable
+from mezite.ssh.joined import JoinedChannel, JoinedSocket
 
 CONNECT_SECONDS: Final = 10.0
 # RFC 1035, section 2.3.4.
@@ -55,60 +54,31 @@ class NetworkDestinations:
         return endpoint
 
 
-@implementer(IHalfCloseableProtocol)
-@define(eq=False)
-class ForwardedSocket(Protocol):
-    """The far end of a forwarded connection; each side slows the other down."""
+class ForwardedSocket(JoinedSocket):
+    """The socket of a channel that there is already; its bytes are counted."""
 
-    channel: Any
-    transport: Any = field(init=False, default=None)
-    _open_halves: int = field(init=False, default=2)
+    channel: SocketChannel
 
-    def connectionMade(self) -> None:
-        # Nothing may be read before the channel is confirmed.
-        self.transport.pauseProducing()
-
-    def begin(self) -> None:
-        """The channel is open."""
-        self.transport.registerProducer(self.channel, True)
-        self.channel.registerProducer(self.transport, True)
-        self.transport.resumeProducing()
+    def __init__(self, channel: SocketChannel) -> None:
+        self.channel = channel
 
     def dataReceived(self, data: bytes) -> None:
         if self.channel.flow is not None:
             self.channel.flow.received += len(data)
         self.channel.write(data)
 
-    def readConnectionLost(self) -> None:
-        self.channel.loseWriteConnection()
-        self._half_closed()
 
-    def writeConnectionLost(self) -> None:
-        self._half_closed()
-
-    def _half_closed(self) -> None:
-        # TCP leaves it to us to notice that both halves are closed.
-        self._open_halves -= 1
-        if self._open_halves == 0:
-            self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        self.channel.unregisterProducer()
-        self.channel.loseConnection()
-
-
-class SocketChannel(FlowChannel):
+class SocketChannel(JoinedChannel):
     """A channel that carries what a socket carries, half for half."""
 
     def __init__(self, **rest: Any) -> None:
         super().__init__(**rest)
-        self.socket: ForwardedSocket | None = None
         # Once it is recorded.
         self.flow: Flow | None = None
 
     def channelOpen(self, specificData: bytes) -> None:
         assert self.socket is not None
-        self.socket.begin()
+        self.socket.join(self)
 
     def dataReceived(self, data: bytes) -> None:
         assert self.socket is not None
@@ -116,17 +86,10 @@ class SocketChannel(FlowChannel):
             self.flow.sent += len(data)
         self.socket.transport.write(data)
 
-    def eofReceived(self) -> None:
-        assert self.socket is not None
-        self.socket.transport.unregisterProducer()
-        self.socket.transport.loseWriteConnection()
-
     def closed(self) -> None:
         if self.flow is not None:
             self.flow.close()
-        if self.socket is not None:
-            self.socket.transport.unregisterProducer()
-            self.socket.transport.loseConnection()
+        super().closed()
 
 
 class ForwardedChannel(SocketChannel):

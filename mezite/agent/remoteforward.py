@@ -84,16 +84,19 @@ class IncomingChannel(SocketChannel):
         self.socket.transport.abortConnection()
 
 
-@define(eq=False, slots=False)
 class IncomingSocket(ForwardedSocket):
     """Somebody's connection to the node, until the client has taken it."""
 
-    open_channel: Callable[[SocketChannel], None] = field(kw_only=True)
+    def __init__(
+        self, channel: SocketChannel, open_channel: Callable[[SocketChannel], None]
+    ) -> None:
+        super().__init__(channel)
+        self._open_channel = open_channel
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self.channel.socket = self
-        self.open_channel(self.channel)
+        self._open_channel(self.channel)
 
 
 def bind_addresses(host: str, *, anywhere: bool) -> tuple[str, ...]:
@@ -250,7 +253,7 @@ def incoming(
         return None
     return IncomingSocket(
         IncomingChannel(kind, make_flow),
-        open_channel=lambda channel: connection.openChannel(channel, extra),
+        lambda channel: connection.openChannel(channel, extra),
     )
 
 

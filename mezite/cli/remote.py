@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from mezite.cli.sshoptions import SshOptions, Terminal, Verbosity
 from mezite.client.error import ForwardFailed
 from mezite.client.escapes import visible
+from mezite.client.forwardedconnections import ForwardedConnections
 from mezite.client.forwardspec import LocalForward, RemoteForward, TcpAddress
-from mezite.client.joined import ForwardedConnections
 from mezite.client.localforward import LocalForwarding
 from mezite.client.node import DEFAULT_PATIENCE, NodeConnection, Patience, dial_node
 from mezite.client.profile import Profile

@@ -19,12 +19,13 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mezite.client.forwardedconnections import ForwardedChannel, ForwardedConnections
 from mezite.client.forwardspec import Address, SocketPath, TcpAddress
-from mezite.client.joined import ForwardedConnections, JoinedChannel, JoinedSocket
 from mezite.client.socks import SocksBroken, SocksNegotiation, SocksRequest
 from mezite.ssh.channel import FlowChannel
 from mezite.ssh.connection import FlowConnection
 from mezite.ssh.error import OPEN_CONNECT_FAILED, ChannelRefused
+from mezite.ssh.joined import JoinedSocket
 
 CONNECT_SECONDS: Final = 10
 # From its first byte to its request; a program sends both at once.
@@ -58,7 +59,7 @@ def endpoint_of(reactor: Any, address: Address) -> IStreamClientEndpoint:
     return endpoint
 
 
-class IncomingChannel(JoinedChannel):
+class IncomingChannel(ForwardedChannel):
     """
     A channel that the node opened.
 

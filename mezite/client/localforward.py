@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mezite.client.error import ForwardFailed
+from mezite.client.forwardedconnections import ForwardedChannel, ForwardedConnections
 from mezite.client.forwardspec import (
     ANYWHERE,
     LOOPBACK,
@@ -27,11 +28,11 @@ from mezite.client.forwardspec import (
     TcpAddress,
 )
 from mezite.client.incoming import SOCKS_SECONDS
-from mezite.client.joined import ForwardedConnections, JoinedChannel, JoinedSocket
 from mezite.client.socks import SocksBroken, SocksNegotiation
 from mezite.error import MeziteError
 from mezite.ssh.connection import FlowConnection
 from mezite.ssh.fields import string, uint32
+from mezite.ssh.joined import JoinedChannel, JoinedSocket
 
 # A browser opens dozens; the node itself takes 256 channels on a connection.
 CONNECTIONS: Final = 256
@@ -228,7 +229,7 @@ class _AcceptedSocks(_Accepted):
             self._deadline.cancel()
 
 
-class _OutgoingChannel(JoinedChannel):
+class _OutgoingChannel(ForwardedChannel):
     """A channel that the node joins to a connection of its own."""
 
     def __init__(

@@ -16,9 +16,9 @@ from twisted.conch.error import ConchError
 from twisted.logger import Logger
 
 from mezite.client.error import ForwardFailed
+from mezite.client.forwardedconnections import ForwardedConnections
 from mezite.client.forwardspec import ANYWHERE, Address, RemoteForward, SocketPath, TcpAddress
 from mezite.client.incoming import ClientConnection, IncomingChannel
-from mezite.client.joined import ForwardedConnections
 from mezite.error import TimedOut
 from mezite.ssh.channel import FlowChannel
 from mezite.ssh.error import ChannelRefused

@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.client.error import ForwardFailed
+from mezite.client.forwardedconnections import ForwardedConnections
 from mezite.client.forwardspec import parse_dynamic, parse_local
 from mezite.client.incoming import SOCKS_SECONDS
-from mezite.client.joined import ForwardedConnections
 from mezite.client.localforward import CONNECTIONS, LocalForwarding
 from mezite.ssh.channel import WINDOW
 from mezite.ssh.fields import string, uint32

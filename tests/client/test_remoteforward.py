@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.client.error import ForwardFailed
+from mezite.client.forwardedconnections import ForwardedConnections
 from mezite.client.forwardspec import parse_remote
 from mezite.client.incoming import SOCKS_SECONDS
-from mezite.client.joined import ForwardedConnections
 from mezite.client.remoteforward import ANSWER_SECONDS, RemoteForwarding, lend_agent
 from mezite.ssh.error import ChannelRefused
 from mezite.ssh.fields import string, uint32

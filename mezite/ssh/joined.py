@@ -1,17 +1,14 @@
 """
-A channel and a local connection, joined: what one says, the other hears.
+A channel and a connection of this machine, joined: what one says, the other hears.
 
 Each slows the other down, and the end of one direction is passed on while the
-other goes on. Who opened which of them is for
-:mod:`mezite.client.localforward` and :mod:`mezite.client.incoming` to know;
-:class:`ForwardedConnections` knows which are there.
+other goes on. Who opened which of them is for the agent and the client to know.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -20,45 +17,10 @@ from zope.interface import implementer
 from mezite.ssh.channel import FlowChannel
 
 
-class ForwardedConnections:
-    """The channels of one SSH connection that carry forwarded connections."""
-
-    def __init__(self) -> None:
-        self._open: dict[FlowChannel, str] = {}
-        self._waiting: list[Deferred[None]] = []
-
-    def add(self, channel: FlowChannel, description: str) -> None:
-        self._open[channel] = description
-
-    def remove(self, channel: FlowChannel) -> None:
-        self._open.pop(channel, None)
-        if not self._open:
-            waiting, self._waiting = self._waiting, []
-            for waiter in waiting:
-                waiter.callback(None)
-
-    def descriptions(self) -> list[str]:
-        """One line about each, the oldest first."""
-        return list(self._open.values())
-
-    def none_left(self) -> Deferred[None]:
-        """Fires once there is none."""
-        waiter: Deferred[None] = Deferred()
-        if self._open:
-            self._waiting.append(waiter)
-        else:
-            waiter.callback(None)
-        return waiter
-
-
 class JoinedChannel(FlowChannel):
     """The channel's half; nothing is done with data before :meth:`JoinedSocket.join`."""
 
     socket: JoinedSocket | None = None
-
-    def __init__(self, table: ForwardedConnections) -> None:
-        super().__init__()
-        self._table = table
 
     def dataReceived(self, data: bytes) -> None:
         if self.socket is not None:
@@ -70,7 +32,6 @@ class JoinedChannel(FlowChannel):
             self.socket.transport.loseWriteConnection()
 
     def closed(self) -> None:
-        self._table.remove(self)
         if self.socket is not None:
             self.socket.transport.unregisterProducer()
             self.socket.transport.loseConnection()
