@@ -18,9 +18,10 @@ from mezite.auth.inviting import InviteService, check_lifetime
 from mezite.auth.login import LoginService
 from mezite.auth.requesting import RequestService
 from mezite.hub.auditcopying import CopyStatus
-from mezite.hub.authservice import Handler, page
+from mezite.hub.authservice import Handler
 from mezite.hub.callers import Subject
 from mezite.hub.nodes import NodeDirectory
+from mezite.hub.paging import page
 from mezite.hub.proofservice import invite_message, ttl_of
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.hub.usermessages import read_traits, user_message

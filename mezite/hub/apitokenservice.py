@@ -12,8 +12,9 @@ from google.protobuf.message import Message
 
 from mezite.auth.apitokens import ApiTokenService
 from mezite.error import BadInput
-from mezite.hub.authservice import Handler, page
+from mezite.hub.authservice import Handler
 from mezite.hub.callers import Subject
+from mezite.hub.paging import page
 from mezite.identity.tokens import ApiAccess
 from mezite.names import UserName
 from mezite.rpc.proto import auth_pb2 as pb

@@ -9,7 +9,7 @@ Owns the translation between the protocol's messages and the services in
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from attrs import frozen
@@ -29,6 +29,7 @@ from mezite.error import Denied, LocalError, NotAuthenticated
 from mezite.hub.callers import PERMISSIONS, Callers, Subject, permit
 from mezite.hub.nodemessages import node_message, read_word, version_text
 from mezite.hub.nodes import NodeDirectory
+from mezite.hub.paging import page
 from mezite.hub.presence import HEARTBEAT_SECONDS, Presence
 from mezite.hub.web.site import HubFacts
 from mezite.identity.authorities import Authorities
@@ -41,7 +42,6 @@ from mezite.store.records import NodeWord
 SERVICE: Final = "mezite.v1.AuthService"
 # A node's record is at most 21 KB of labels (mezite.names): 100 of them stay
 # well below the 4 MiB that stock gRPC clients take.
-PAGE: Final = 100
 
 Item = TypeVar("Item")
 
@@ -296,21 +296,6 @@ def _guarded(
             raise
 
     return handle
-
-
-def page(
-    items: Sequence[Item], key: Callable[[Item], str], size: int, token: str
-) -> tuple[list[Item], str]:
-    """
-    One page of items that are sorted by a unique key, and the token of the next.
-
-    The token is the last key shown, so a page neither repeats nor skips what
-    stayed while others came and went.
-    """
-    length = size if 0 < size <= PAGE else PAGE
-    rest = [item for item in items if key(item) > token] if token else list(items)
-    shown = rest[:length]
-    return shown, key(shown[-1]) if len(rest) > length else ""
 
 
 def host_of(address: str) -> str:

@@ -11,9 +11,10 @@ from google.protobuf.message import Message
 
 from mezite.auth.locking import LockService
 from mezite.error import BadInput
-from mezite.hub.authservice import Handler, page
+from mezite.hub.authservice import Handler
 from mezite.hub.callers import Subject
 from mezite.hub.nodes import NodeDirectory
+from mezite.hub.paging import page
 from mezite.identity.builtinroles import BUILT_IN
 from mezite.identity.locks import Lock, LockTarget
 from mezite.rpc.proto import auth_pb2 as pb

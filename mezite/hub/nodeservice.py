@@ -13,10 +13,11 @@ from google.protobuf.message import Message
 from mezite.auth.error import BadRequest, NodeOnline
 from mezite.auth.joining import JoinService
 from mezite.auth.jointokens import TOKEN_LIFETIME, TokenService
-from mezite.hub.authservice import Handler, page
+from mezite.hub.authservice import Handler
 from mezite.hub.callers import Subject
 from mezite.hub.nodemessages import node_message
 from mezite.hub.nodes import NodeDirectory
+from mezite.hub.paging import page
 from mezite.hub.web.site import HubFacts
 from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.server import Call

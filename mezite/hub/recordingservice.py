@@ -4,7 +4,6 @@ The auth service's methods about recordings: listed, read, held and removed.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -19,6 +18,7 @@ from mezite.auth.trail import AuditTrail
 from mezite.error import BadInput, Denied
 from mezite.hub.authservice import Handler
 from mezite.hub.callers import Subject
+from mezite.hub.paging import length_of, read_token, token_of
 from mezite.hub.recordingintake import RecordingIntake
 from mezite.names import UserName
 from mezite.recording.events import Kind
@@ -28,7 +28,6 @@ from mezite.store.error import NoSuchRecording
 from mezite.store.recordings import VISIBLE, RecordingQuery, RecordingRecord, RecordingState
 from mezite.store.records import UserRecord
 
-PAGE: Final = 100
 # Stock gRPC clients take 4 MiB.
 READ_BYTES: Final = 1024 * 1024
 # Whoever goes on reading within this time is still viewing, and is one event.
@@ -79,7 +78,7 @@ class RecordingMethods:
         self, who: Subject, _call: Call, request: pb.ListRecordingsRequest
     ) -> Message:
         query = _query(request)
-        size = request.page_size if 0 < request.page_size <= PAGE else PAGE
+        size = length_of(request.page_size)
         reviewer = None if who.user is None else await self.reviewing.reviewer(who.user)
         if reviewer is not None and not reviewer.sees_any:
             query = _own(reviewer.record, query)
@@ -90,7 +89,7 @@ class RecordingMethods:
             recordings=[
                 self._message(record) for record in shown if await _is_for(reviewer, record)
             ],
-            next_page_token=_token(shown[-1]) if len(found) > size else "",
+            next_page_token=token_of(shown[-1].created, shown[-1].id) if len(found) > size else "",
         )
 
     async def get_recording(
@@ -238,7 +237,7 @@ def _query(request: pb.ListRecordingsRequest) -> RecordingQuery:
         since=float(request.since) or None,
         until=float(request.until) or None,
         states=_read_states(request.states) or VISIBLE,
-        before=_read_token(request.page_token),
+        before=read_token(request.page_token),
     )
 
 
@@ -251,20 +250,3 @@ def _read_states(
             raise BadInput("states names one that this hub does not know")
         read.add(_STATE_OF[state])
     return frozenset(read)
-
-
-def _token(record: RecordingRecord) -> str:
-    return f"{record.created!r} {record.id}"
-
-
-def _read_token(token: str) -> tuple[float, str] | None:
-    if not token:
-        return None
-    moment, _, recording_id = token.partition(" ")
-    try:
-        created = float(moment)
-    except ValueError:
-        created = math.nan
-    if not math.isfinite(created) or not 0 < len(recording_id) <= _TEXT_LENGTH:
-        raise BadInput("this is not the page_token of an answer")
-    return created, recording_id

@@ -6,7 +6,6 @@ What may be asked and decided is :mod:`mezite.auth.requesting`'s; this translate
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -15,8 +14,9 @@ from google.protobuf.message import Message
 
 from mezite.auth.requesting import Party, RequestService
 from mezite.error import BadInput
-from mezite.hub.authservice import PAGE, Handler
+from mezite.hub.authservice import Handler
 from mezite.hub.callers import Subject
+from mezite.hub.paging import length_of, read_token, token_of
 from mezite.identity.requests import AccessRequest, State, Step
 from mezite.names import RoleName, UserName
 from mezite.rpc.proto import auth_pb2 as pb
@@ -71,16 +71,16 @@ class RequestMethods:
     async def list(
         self, who: Subject, _call: Call, request: pb.ListAccessRequestsRequest
     ) -> Message:
-        size = request.page_size if 0 < request.page_size <= PAGE else PAGE
+        size = length_of(request.page_size)
         query = RequestQuery(
             user=UserName.parse(request.user) if request.user else None,
             states=_read_states(request.states),
-            before=_read_token(request.page_token),
+            before=read_token(request.page_token),
         )
         found, rest = await self.requests.list(_party(who), query, size)
         return pb.ListAccessRequestsResponse(
             requests=[self._message(each) for each in found],
-            next_page_token="" if rest is None else f"{rest[0]!r} {rest[1]}",
+            next_page_token="" if rest is None else token_of(*rest),
         )
 
     async def get(self, who: Subject, _call: Call, request: pb.GetAccessRequestRequest) -> Message:
@@ -143,16 +143,3 @@ def _read_states(states: Iterable[pb.AccessRequestState.ValueType]) -> frozenset
             raise BadInput("states names one that this hub does not know")
         read.add(_STATE_OF[state])
     return frozenset(read)
-
-
-def _read_token(token: str) -> tuple[float, str] | None:
-    if not token:
-        return None
-    time, _, request_id = token.partition(" ")
-    try:
-        created = float(time)
-    except ValueError:
-        created = math.nan
-    if not math.isfinite(created) or not 0 < len(request_id) <= _ID_LENGTH:
-        raise BadInput("this is not the page_token of an answer")
-    return created, request_id

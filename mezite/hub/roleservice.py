@@ -17,9 +17,10 @@ from mezite.auth.people import UserChange, UserService
 from mezite.auth.rolekeeping import RoleService
 from mezite.config.roles import parse_role_text, role_text
 from mezite.error import BadInput
-from mezite.hub.authservice import Handler, page
+from mezite.hub.authservice import Handler
 from mezite.hub.callers import Subject
 from mezite.hub.nodes import NodeDirectory
+from mezite.hub.paging import page
 from mezite.hub.usermessages import read_traits, user_message
 from mezite.identity.builtinroles import BUILT_IN
 from mezite.identity.roles import LabelSelector

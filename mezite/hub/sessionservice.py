@@ -17,10 +17,11 @@ from mezite.auth.recordkeeping import RecordKeeping
 from mezite.auth.reviewing import Reviewing
 from mezite.auth.trail import AuditTrail
 from mezite.error import LocalError, MeziteError, NotFound
-from mezite.hub.authservice import Handler, page
+from mezite.hub.authservice import Handler
 from mezite.hub.callers import Subject
 from mezite.hub.error import SessionLimitReached
 from mezite.hub.livesessions import LiveSession, LiveSessions, limit_event
+from mezite.hub.paging import page
 from mezite.identity.locks import check_message
 from mezite.identity.roles import Decision
 from mezite.identity.rolesdoc import Recording
