@@ -192,7 +192,6 @@ def ls(proxy: HostPort | None, labels: tuple[str, ...], output_format: str) -> N
     """Show the nodes that you may reach, or those of them with these labels."""
     from mezite.client.dialer import dial_auth
     from mezite.client.listing import node_rows
-    from mezite.client.login import learn_authorities
 
     parse_labels(labels)
     profile = valid_profile(proxy)
@@ -200,9 +199,7 @@ def ls(proxy: HostPort | None, labels: tuple[str, ...], output_format: str) -> N
     async def listing(reactor: Any) -> list[dict[str, object]]:
         client = await dial_auth(reactor, profile)
         try:
-            rows = node_rows(await client.list_nodes(labels))
-            await learn_authorities(client, profile, Profiles())
-            return rows
+            return node_rows(await client.list_nodes(labels))
         finally:
             client.close()
 

@@ -11,11 +11,13 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
-from mezite.client.profile import Profile
+from mezite.client.learning import learn_authorities
+from mezite.client.profile import Profile, Profiles
 from mezite.client.tls import DIAL_SECONDS, certificate_refusal, context_of, dialed, hub_server_name
 from mezite.names import HostPort
 from mezite.rpc.client import AuthClient, GrpcChannel, open_channel
 from mezite.rpc.error import ChannelClosed
+from mezite.tasks import background
 from mezite.wire.contexts import ClientContext, client_context
 from mezite.wire.endpoint import TlsClientEndpoint
 
@@ -39,8 +41,15 @@ async def dial_unauthenticated(reactor: Any, hub: HostPort, authority: bytes) ->
 
 
 async def dial_auth(reactor: Any, profile: Profile) -> AuthClient:
-    """The hub's auth service, as the user of this login."""
-    return _LoggedInClient(await _channel(reactor, profile.hub, context_of(profile, AUTH)))
+    """
+    The hub's auth service, as the user of this login.
+
+    Beside whatever it is called for, the hub is asked for its authorities, if there is the
+    time for that.
+    """
+    client = _LoggedInClient(await _channel(reactor, profile.hub, context_of(profile, AUTH)))
+    background(learn_authorities(client, profile, Profiles()), doing="learning authorities")
+    return client
 
 
 async def _channel(reactor: Any, hub: HostPort, context: ClientContext) -> GrpcChannel:

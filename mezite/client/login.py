@@ -28,11 +28,11 @@ from zope.interface import Interface
 from mezite.client import places
 from mezite.client.dialer import dial_unauthenticated
 from mezite.client.error import DamagedProfile, UntrustedHub
+from mezite.client.learning import one_line
 from mezite.client.profile import Credentials, Profile, Profiles, write_private
 from mezite.client.proving import Dial, accept_invite, authenticate, call
 from mezite.error import BadInput, MeziteError, RemoteError
 from mezite.identity.authority import parse_pin, pin_of
-from mezite.identity.sshkeys import load_public_line
 from mezite.names import ClusterName, HostPort, LoginName, UserName
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
@@ -257,11 +257,11 @@ async def _issue(
     credentials = Credentials(
         ssh_key=ssh_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
         ssh_public_line=f"{public_line} {request.user}",
-        ssh_certificate=_one_line(answer.ssh_certificate),
+        ssh_certificate=one_line(answer.ssh_certificate),
         tls_key=tls_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         tls_certificate=answer.tls_certificate.encode(),
         cluster_ca=answer.cluster_ca.encode(),
-        host_authorities=tuple(_one_line(line) for line in answer.host_ca),
+        host_authorities=tuple(one_line(line) for line in answer.host_ca),
     )
     return _profile(answer, request, profiles), credentials
 
@@ -283,30 +283,6 @@ def _profile(
         )
     except BadInput as error:
         raise RemoteError(f"the hub's answer makes no sense: {error}") from error
-
-
-def _one_line(text: str) -> str:
-    """Text of the hub's that becomes a line of a file; it must not become two."""
-    return " ".join(text.split())
-
-
-async def learn_authorities(client: AuthClient, profile: Profile, profiles: Profiles) -> None:
-    """
-    Ask the hub whom to trust from now on, before one authority takes over from another.
-
-    Whatever goes wrong is left to the next time: nothing depends on this one.
-    """
-    try:
-        answer = await client.ping()
-        cluster_ca = answer.cluster_ca.encode()
-        x509.load_pem_x509_certificates(cluster_ca)
-        lines = [_one_line(line) for line in answer.host_ca]
-        for line in lines:
-            load_public_line(line)
-        if profiles.trust(profile, cluster_ca, lines):
-            _log.info("the authorities of {hub} have changed", hub=profile.hub)
-    except (MeziteError, ValueError) as error:
-        _log.debug("not asked for the hub's authorities: {error}", error=error)
 
 
 def write_identity(profile: Profile, path: Path) -> None:

@@ -19,7 +19,6 @@ from mezite.client import dialer, login, places
 from mezite.client.error import LoginExpired, NotLoggedIn
 from mezite.client.profile import Profile
 from mezite.error import BadInput
-from mezite.identity.authority import SshAuthority
 from mezite.names import HostPort, UserName
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
@@ -134,8 +133,6 @@ class LsTests(MshTests):
     def setUp(self) -> None:
         super().setUp()
         self.asked: list[Any] = []
-        # What an older hub answers.
-        self.ping = pb.PingResponse()
 
         def nodes(request: Any, metadata: dict[str, str]) -> pb.ListNodesResponse:
             self.asked.append(list(request.labels))
@@ -149,41 +146,10 @@ class LsTests(MshTests):
             return pb.ListNodesResponse(nodes=[node])
 
         async def dial_auth(reactor: object, profile: Profile) -> AuthClient:
-            methods = {"ListNodes": nodes, "Ping": lambda *_: self.ping}
+            methods = {"ListNodes": nodes}
             return AuthClient(AnsweringChannel(methods))  # type: ignore[arg-type]
 
         self.patch(dialer, "dial_auth", dial_auth)
-
-    def test_learns_authorities(self) -> None:
-        """With the list comes whom to trust from now on, before it is needed."""
-        profile = self.log_in()
-        old, new = profile.read(places.CLUSTER_CA), Cluster(time.time())
-        lines = [SshAuthority.generate().public_line() for _ in range(2)]
-        self.ping.cluster_ca = old.decode() + new.x509_authority.certificate_pem.decode()
-        self.ping.host_ca[:] = lines
-        self.invoke("ls")
-        self.assertEqual(profile.read(places.CLUSTER_CA).decode(), self.ping.cluster_ca)
-        known = profile.read(places.KNOWN_HOSTS).decode()
-        self.assertEqual(known, "".join(f"@cert-authority * {line}\n" for line in lines))
-
-    def test_learns_no_nonsense(self) -> None:
-        """What is no authority changes nothing, and the list is shown all the same."""
-        profile = self.log_in()
-        before = profile.read(places.CLUSTER_CA), profile.read(places.KNOWN_HOSTS)
-        line = SshAuthority.generate().public_line()
-        for cluster_ca, host_ca in (
-            ("", [line]),
-            ("nonsense", [line]),
-            (before[0].decode(), []),
-            (before[0].decode(), ["ssh-ed25519 AAAA"]),
-            (before[0].decode(), [line + "\n* ssh-rsa x"]),
-        ):
-            self.ping.cluster_ca = cluster_ca
-            self.ping.host_ca[:] = host_ca
-            self.assertIn("db1", self.invoke("ls").output)
-            known = profile.read(places.KNOWN_HOSTS)
-            self.assertEqual(known.count(b"\n"), 1)
-            self.assertEqual(profile.read(places.CLUSTER_CA), before[0])
 
     def test_listing(self) -> None:
         """Nodes are shown with labels, status and last seen, in both formats."""
