@@ -113,11 +113,6 @@ def living_session() -> pb.LivingSession:
     return pb.LivingSession(session_id="s1", user="kim", login="root")
 
 
-def is_refused(state: State, answer: Any) -> None:
-    assert not answer.allowed
-    assert answer.reason
-
-
 def is_told_to_end(state: State, answer: Any) -> None:
     (session,) = answer.ended
     assert session.session_id == "s1"
