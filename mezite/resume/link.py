@@ -17,13 +17,17 @@ from mezite.resume.error import LocalResumeError, RemoteResumeError
 # Unacknowledged bytes above which the writer is to wait. Two windows of an SSH channel are no
 # more, and at 20 MB/s they are 100 ms of the way there and back.
 FULL = 2 * 1024 * 1024
-# It may go on below this.
-RELIEVED = FULL // 2
+# It may go on below this, which has to be more than what a receiver may leave unacknowledged.
+RELIEVED = FULL // 4 * 3
 # What a writer that was told to wait still may have to say: SSH's answers, of which there are at
 # most 256 KiB, and the batch that it was in.
 LIMIT = FULL + 2 * 1024 * 1024
 # Received bytes that are acknowledged at once; fewer are after a while, when the owner says so.
-ACKNOWLEDGED_AT = 256 * 1024
+# Each acknowledgement crosses the hub as a packet of its own.
+ACKNOWLEDGED_AT = 1024 * 1024
+# So many are acknowledged with data that is sent anyway, which costs nobody a packet: SSH answers
+# a copy by widening its window, each time before the bound above is reached.
+ACKNOWLEDGED_ALONG_AT = 128 * 1024
 # Below this it is cheaper to copy data behind its header than to send it apart.
 _JOIN_BELOW = 4096
 
@@ -163,6 +167,8 @@ class Link:
         self._kept.append(data)
         self.sent += len(data)
         if self._reader is not None:
+            if self.received - self._told >= ACKNOWLEDGED_ALONG_AT:
+                self.acknowledge()
             self._emit(data)
 
     def finish(self) -> None:

@@ -12,9 +12,10 @@ from typing import Final
 LONGEST_SECONDS: Final = 300.0
 # One try: connecting, TLS, and the node's answer, for which it asks the hub.
 TRY_SECONDS: Final = 10.0
-# Between two tries: a random time up to this, which doubles from the first to the second.
+# Between two tries: a random time up to this, which doubles from the first to the second. A
+# hub that was restarted meets all of its clients' tries before it meets their agents.
 FIRST_WAIT: Final = 0.25
-LONGEST_WAIT: Final = 2.0
+LONGEST_WAIT: Final = 4.0
 # Only what carried the connection for so long makes the next try immediate again: what breaks
 # at once is not to be dialed in a tight loop.
 STABLE_SECONDS: Final = 5.0

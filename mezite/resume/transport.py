@@ -263,10 +263,12 @@ class ResumableTransport:
             self._drop_leg()
             self._end(Failure(error))
             return
-        for event in events:
-            if isinstance(event, memoryview):
-                self._deliver(bytes(event))
-            elif event is Event.ENDED:
+        # Data comes before an end. In one piece, since each costs SSH as much as a packet.
+        pieces = [event for event in events if isinstance(event, memoryview)]
+        if pieces:
+            self._deliver(bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces))
+        for event in events[len(pieces) :]:
+            if event is Event.ENDED:
                 self._peer_ended()
             else:
                 self._end(Failure(ConnectionLost("the other end dropped the connection")))

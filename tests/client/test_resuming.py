@@ -216,12 +216,12 @@ class GoingOnTests(ResumingTestCase):
         self.assertEqual(self.talker.heard, b"0123456789")
 
     def test_waits(self) -> None:
-        """Between tries a random time is waited, of up to twice as much each time, and 2 s."""
+        """Between tries a random time is waited, of up to twice as much each time, and 4 s."""
         self.cut()
         for _ in range(7):
             self.dials.latest.fail(HubUnreachable("nobody is there"))
             self.clock.advance(self.waits[-1])
-        self.assertEqual(self.waits[:4], [FIRST_WAIT, 2 * FIRST_WAIT, 4 * FIRST_WAIT, LONGEST_WAIT])
+        self.assertEqual(self.waits[:4], [n * FIRST_WAIT for n in (1, 2, 4, 8)])
         self.assertEqual(set(self.waits[4:]), {LONGEST_WAIT})
         self.assertEqual(len(self.dials), 9)
         self.welcome()
@@ -289,7 +289,7 @@ class GoingOnTests(ResumingTestCase):
             self.welcome()
             self.dials.latest.leg.lose()
             self.clock.advance(self.waits[-1])
-        self.assertEqual(self.waits[:4], [FIRST_WAIT, 2 * FIRST_WAIT, 4 * FIRST_WAIT, LONGEST_WAIT])
+        self.assertEqual(self.waits[:4], [n * FIRST_WAIT for n in (1, 2, 4, 8)])
         self.welcome()
         self.cut()
         number = len(self.waits)

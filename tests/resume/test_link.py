@@ -11,6 +11,7 @@ from mezite.resume import frames
 from mezite.resume.error import LocalResumeError, RemoteResumeError
 from mezite.resume.frames import FrameReader
 from mezite.resume.link import (
+    ACKNOWLEDGED_ALONG_AT,
     ACKNOWLEDGED_AT,
     FULL,
     LIMIT,
@@ -237,6 +238,18 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(output(end), frames.acknowledgement(1))
         end.receive(data(bytes(ACKNOWLEDGED_AT)))
         self.assertEqual(output(end), frames.acknowledgement(1 + ACKNOWLEDGED_AT))
+
+    def test_acknowledging_along(self) -> None:
+        """With data that goes anyway less is acknowledged, in front of it; but not a little."""
+        end = link()
+        end.receive(data(bytes(ACKNOWLEDGED_ALONG_AT - 1)))
+        end.send(b"a")
+        self.assertEqual(output(end), data(b"a"))
+        end.receive(data(b"x"))
+        end.send(b"b")
+        end.send(b"c")
+        expected = frames.acknowledgement(ACKNOWLEDGED_ALONG_AT) + data(b"b") + data(b"c")
+        self.assertEqual(output(end), expected)
 
     def test_pings(self) -> None:
         """A ping is answered; a flood of them that arrives at once is, once."""

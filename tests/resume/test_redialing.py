@@ -23,8 +23,8 @@ class RedialingTests(SynchronousTestCase):
         """None before the first try, then twice as long each time, up to the longest."""
         tries = Redialing(0.0)
         tries.cut(STABLE_SECONDS)
-        expected = [0.0, FIRST_WAIT, 2 * FIRST_WAIT, 4 * FIRST_WAIT, LONGEST_WAIT]
-        self.assertEqual(self.waits(tries, 5), expected)
+        expected = [n * FIRST_WAIT for n in (0, 1, 2, 4, 8)]
+        self.assertEqual(self.waits(tries, 6), [*expected, LONGEST_WAIT])
         self.assertEqual(set(self.waits(tries, 5000)), {LONGEST_WAIT})
 
     def test_stable(self) -> None:

@@ -206,7 +206,7 @@ class PressureTests(TransportTestCase):
     """Who writes waits for who reads."""
 
     def test_unacknowledged(self) -> None:
-        """A writer waits when much is not acknowledged, and goes on when half of it is."""
+        """A writer waits when much is not acknowledged, and goes on when a quarter of it is."""
         tap = Tap()
         self.agent.transport.registerProducer(tap, True)
         self.client.leg.is_paused = True
@@ -215,6 +215,24 @@ class PressureTests(TransportTestCase):
         self.client.leg.is_paused = False
         self.flush()
         self.assertTrue(tap.is_open)
+
+    def test_never_stalls(self) -> None:
+        """Whoever waits for an acknowledgement gets one at once, whatever pieces arrive."""
+        tap = Tap()
+        self.agent.transport.registerProducer(tap, True)
+        for size in (50_000, 96 * 1024 + 4, 256 * 1024, 777_777):
+            for _ in range(5):
+                while tap.is_open:
+                    self.agent.transport.write(bytes(size))
+                self.flush_in_pieces(size // 3 + 1)
+                self.assertTrue(tap.is_open, size)
+                self.client.talker.heard = b""
+
+    def flush_in_pieces(self, size: int) -> None:
+        written = self.agent.leg.taken()
+        for start in range(0, len(written), size):
+            self.client.leg.protocol.dataReceived(written[start : start + size])
+        self.flush()
 
     def test_cut(self) -> None:
         """A writer waits while nothing carries its bytes."""

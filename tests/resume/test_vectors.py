@@ -77,7 +77,8 @@ class ResumptionVectorTests(SynchronousTestCase):
         page = PAGE.read_text("utf-8")
         for told_ in (
             f"{link.FULL // 1024 // 1024} MiB",
-            f"{link.ACKNOWLEDGED_AT // 1024} KiB",
+            f"acknowledges each {link.ACKNOWLEDGED_AT // 1024 // 1024} MiB",
+            f"{link.ACKNOWLEDGED_ALONG_AT // 1024} KiB",
             f"{transport.ACKNOWLEDGE_SECONDS:g} s without one",
             f"{transport.ASK_SECONDS:g} s of silence",
             f"{transport.ANSWER_SECONDS:g} s later",
