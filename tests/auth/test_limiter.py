@@ -117,20 +117,26 @@ class FailureLimiterTests(SynchronousTestCase):
                 self.assertLessEqual(error.wait, LONGEST_DELAY)
 
 
-class OneNetworkTests(SynchronousTestCase):
-    """Somebody who tries name after name from one place."""
-
+class LimiterTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.limiter = FailureLimiter()
         self.tried = 0
 
-    def wait(self, user: str, now: float, address: str = "192.0.2.1") -> float:
+    def attempt(self, user: str, address: str, now: float) -> float:
+        """How long the caller is to wait; nothing, if the password was looked at."""
         try:
             self.limiter.begin(user, address, now)
         except TooManyFailures as error:
             return error.wait
         self.tried += 1
         return 0.0
+
+
+class OneNetworkTests(LimiterTestCase):
+    """Somebody who tries name after name from one place."""
+
+    def wait(self, user: str, now: float, address: str = "192.0.2.1") -> float:
+        return self.attempt(user, address, now)
 
     def test_growing_delay(self) -> None:
         """After some free failures each name waits, and longer each time."""
@@ -179,20 +185,11 @@ class OneNetworkTests(SynchronousTestCase):
             self.limiter.succeeded(f"u{number}", "192.0.2.1", 0.0)
 
 
-class OneUserTests(SynchronousTestCase):
+class OneUserTests(LimiterTestCase):
     """Many who guess at one user from everywhere."""
 
-    def setUp(self) -> None:
-        self.limiter = FailureLimiter()
-        self.tried = 0
-
     def wait(self, address: str, now: float, user: str = "ada") -> float:
-        try:
-            self.limiter.begin(user, address, now)
-        except TooManyFailures as error:
-            return error.wait
-        self.tried += 1
-        return 0.0
+        return self.attempt(user, address, now)
 
     def attack(self, now: float = 0.0, networks: int = 1000) -> None:
         for number in range(networks):

@@ -40,6 +40,9 @@ from mezite.mux.frames import Role
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
 from mezite.names import AgentId, ClusterName, HostPort, LoginName, NodeName, RoleName, UserName
+from mezite.rpc.client import AuthClient, GrpcChannel
+from mezite.rpc.proto.tunnel_pb2 import StreamHeader
+from mezite.rpc.streamheader import encode
 from mezite.store.memory import MemoryStore
 from mezite.store.records import JoinTokenRecord, NodeRecord, UserRecord
 from mezite.wire.contexts import client_context
@@ -231,6 +234,19 @@ class HubWorld:
         )
         self.dial(mux, b"mezite-tunnel", identity=node, credentials=credentials)
         return mux
+
+    def ask_for(self, service: str, tunnel: MuxProtocol, protocol: Any) -> None:
+        """Let this speak to a service of the hub, in a stream that the agent opens."""
+        stream = tunnel.open_stream()
+        stream.write(encode(StreamHeader(service=service)))
+        stream.attach(protocol)
+        self.flush()
+
+    def calls_in(self, tunnel: MuxProtocol) -> AuthClient:
+        """How the agent at the end of this tunnel calls the hub."""
+        channel = GrpcChannel(self.clock)
+        self.ask_for("auth", tunnel, channel)
+        return AuthClient(channel)
 
     def public_key_of(self, identity: Identity) -> str:
         """The public half of the TLS key that this peer dials with, PEM."""

@@ -121,6 +121,18 @@ def reversing(family: socket.AddressFamily, address: object) -> Iterator[socket.
             server.shutdown(socket.SHUT_RDWR)
 
 
+def fetched(proxy: str, url: str) -> bytes:
+    """What curl gets from there through this proxy."""
+    done = subprocess.run(
+        ["curl", "-sS", "--noproxy", "", "-m", "30", "-x", proxy, url],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @contextmanager
 def web_server(directory: Path) -> Iterator[int]:
     """The port of a server of these files over plain HTTP."""

@@ -17,7 +17,7 @@ import pytest
 
 from mezite.cli.local import LocalCluster, free_port
 from tests.end_to_end.conftest import LOGIN
-from tests.end_to_end.stock import PATIENCE, ask, reversing, wait_for_port, wait_until
+from tests.end_to_end.stock import PATIENCE, ask, fetched, reversing, wait_for_port, wait_until
 
 NODE = f"{LOGIN}@db1"
 QUESTION = os.urandom(1_000_000) * 3
@@ -68,18 +68,6 @@ def page() -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join(PATIENCE)
-
-
-def fetch(proxy: str, url: str) -> bytes:
-    """What curl gets through a proxy."""
-    done = subprocess.run(
-        ["curl", "-sS", "--noproxy", "", "-m", "30", "-x", proxy, url],
-        capture_output=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 class LocalTests:
@@ -139,7 +127,7 @@ class LocalTests:
                 ("socks5", "127.0.0.1"),
                 ("socks5h", "localhost"),
             ):
-                got = fetch(f"{scheme}://127.0.0.1:{here}", f"http://{host}:{port}/")
+                got = fetched(f"{scheme}://127.0.0.1:{here}", f"http://{host}:{port}/")
                 assert got == b"a page", scheme
 
     def test_sockets(self, cluster: LocalCluster, short_directory: Path) -> None:
@@ -192,7 +180,7 @@ class RemoteTests:
         there = free_port()
         with page() as port, holding(cluster, "-R", str(there), NODE) as process:
             wait_for_port(there, process)
-            got = fetch(f"socks5h://127.0.0.1:{there}", f"http://127.0.0.1:{port}/")
+            got = fetched(f"socks5h://127.0.0.1:{there}", f"http://127.0.0.1:{port}/")
         assert got == b"a page"
 
     def test_taken(self, cluster: LocalCluster) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from tests.end_to_end.conftest import LOGIN
 from tests.end_to_end.stock import (
     StockSsh,
     ask,
+    fetched,
     plain_sshd,
     reversing,
     wait_for_port,
@@ -82,15 +82,8 @@ class ForwardedPortTests:
         ):
             wait_for_port(socks, process)
             for proxy in ("socks5h", "socks5", "socks4"):
-                done = subprocess.run(
-                    ["curl", "-sS", "--noproxy", "", "-x", f"{proxy}://127.0.0.1:{socks}",
-                     f"http://localhost:{web}/page"],
-                    capture_output=True,
-                    timeout=60,
-                    check=False,
-                )  # fmt: skip
-                assert done.returncode == 0, done.stderr
-                assert done.stdout == QUESTION
+                page = fetched(f"{proxy}://127.0.0.1:{socks}", f"http://localhost:{web}/page")
+                assert page == QUESTION
 
     def test_standard_input(self, stock: StockSsh, reversing_port: int) -> None:
         """-W joins the client's own input and output to a port."""
@@ -133,15 +126,8 @@ class RemoteForwardingTests:
             stock.holding("-R", str(there), NODE) as process,
         ):
             wait_for_port(there, process)
-            done = subprocess.run(
-                ["curl", "-sS", "--noproxy", "", "-x", f"socks5h://127.0.0.1:{there}",
-                 f"http://localhost:{web}/page"],
-                capture_output=True,
-                timeout=60,
-                check=False,
-            )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stdout == QUESTION
+            page = fetched(f"socks5h://127.0.0.1:{there}", f"http://localhost:{web}/page")
+        assert page == QUESTION
 
     def test_port_taken(self, stock: StockSsh) -> None:
         """A port that is in use is refused, and the client says so."""

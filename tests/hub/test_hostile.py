@@ -26,8 +26,6 @@ from mezite.hub.tunnelserver import AUTH_STREAMS
 from mezite.hub.web.site import HubFacts, build_site
 from mezite.mux.transport import StreamTransport
 from mezite.names import UserName
-from mezite.rpc.proto.tunnel_pb2 import StreamHeader
-from mezite.rpc.streamheader import encode
 from mezite.store.error import StoreUnavailable
 from mezite.wire.contexts import HubContexts
 from tests.doubles.certificates import HUB_NAME, certificate_set
@@ -184,22 +182,15 @@ class ShareTests(HostileTests):
         """A node cannot make the hub hold requests on a thousand streams."""
         tunnel = self.world.open_tunnel(self.db1)
         self.world.flush()
-        heard = []
-        for _ in range(100):
-            stream = tunnel.open_stream()
-            stream.write(encode(StreamHeader(service="auth")))
-            heard.append(Heard())
-            stream.attach(heard[-1])
-            self.world.flush()
+        heard = [Heard() for _ in range(100)]
+        for each in heard:
+            self.world.ask_for("auth", tunnel, each)
         self.assertEqual(sum(each.reason is None for each in heard), AUTH_STREAMS)
         # Whoever leaves makes room.
         heard[0].transport.abortConnection()
         self.world.flush()
-        stream = tunnel.open_stream()
-        stream.write(encode(StreamHeader(service="auth")))
         again = Heard()
-        stream.attach(again)
-        self.world.flush()
+        self.world.ask_for("auth", tunnel, again)
         self.assertIsNone(again.reason)
 
 

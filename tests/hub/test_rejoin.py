@@ -18,8 +18,6 @@ from mezite.mux.protocol import MuxProtocol
 from mezite.rpc.channel import GrpcChannel
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
-from mezite.rpc.proto.tunnel_pb2 import StreamHeader
-from mezite.rpc.streamheader import encode
 from mezite.store.records import AuditQuery
 from tests.doubles.hubworld import ssh_public_line
 from tests.hub.test_service import HubTests
@@ -71,11 +69,7 @@ class Agent:
         return tunnel
 
     def in_tunnel(self) -> AuthClient:
-        stream = self.tunnel().open_stream()
-        stream.write(encode(StreamHeader(service="auth")))
-        channel = GrpcChannel(self.test.world.clock)
-        stream.attach(channel)
-        return AuthClient(channel)
+        return self.test.world.calls_in(self.tunnel())
 
 
 class NodeTestCase(HubTests):

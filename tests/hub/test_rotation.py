@@ -22,8 +22,6 @@ from mezite.names import LoginName
 from mezite.rpc.channel import GrpcChannel
 from mezite.rpc.client import AuthClient
 from mezite.rpc.proto import auth_pb2 as pb
-from mezite.rpc.proto.tunnel_pb2 import StreamHeader
-from mezite.rpc.streamheader import encode
 from mezite.store.records import AuditQuery
 from tests.doubles.hubworld import Heard, HubWorld, ssh_public_line
 
@@ -44,11 +42,7 @@ class Agent:
         self.answer = pb.GenerateHostCertsResponse()
         self.mux: MuxProtocol = world.open_tunnel(identity)
         world.flush()
-        stream = self.mux.open_stream()
-        stream.write(encode(StreamHeader(service="auth")))
-        channel = GrpcChannel(world.clock)
-        stream.attach(channel)
-        self.client = AuthClient(channel)
+        self.client = world.calls_in(self.mux)
         self.beat()
 
     def beat(self) -> None:

@@ -16,7 +16,6 @@ from mezite.rpc.client import AuthClient
 from mezite.rpc.opening import Opening
 from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
-from mezite.rpc.streamheader import encode
 from mezite.store.memory import MemoryNodes
 from mezite.store.records import AuditQuery, BearerRecord, NodeRecord
 from tests.doubles.hubworld import CLUSTER, Heard, HubWorld, ssh_public_line, tls_public_pem
@@ -244,12 +243,7 @@ class TunnelTests(HubTests):
     """Agents' tunnels."""
 
     def auth_stream(self, node: NodeIdentity) -> AuthClient:
-        tunnel = self.world.open_tunnel(node)
-        stream = tunnel.open_stream()
-        stream.write(encode(StreamHeader(service="auth")))
-        channel = GrpcChannel(self.world.clock)
-        stream.attach(channel)
-        return AuthClient(channel)
+        return self.world.calls_in(self.world.open_tunnel(node))
 
     def status_of(self, name: str) -> pb.Node:
         listed = self.world.done(self.client(self.world.user("grace")).list_nodes())
@@ -317,11 +311,8 @@ class TunnelTests(HubTests):
 
     def test_unknown_service(self) -> None:
         """A stream for a service that the hub does not have is reset."""
-        stream = self.world.open_tunnel(self.db1).open_stream()
-        stream.write(encode(StreamHeader(service="ssh")))
         heard = Heard()
-        stream.attach(heard)
-        self.world.flush()
+        self.world.ask_for("ssh", self.world.open_tunnel(self.db1), heard)
         self.assertIsNotNone(heard.reason)
 
 
