@@ -62,7 +62,8 @@ class Keepalive:
     Calls ``ask`` after each ``interval`` of silence, and ``give_up`` after 25 seconds of
     it, in which the peer could be heard.
 
-    ``pass_by`` is called about every ``interval`` in any case, before ``ask``. The
+    ``pass_by`` is called about every ``interval`` in any case, before ``ask``, and not
+    when it is looked for the answer. The
     buckets of the shared timer end whole seconds, so each call may come up to
     one second early.
     """
@@ -73,6 +74,7 @@ class Keepalive:
         "_clock",
         "_due",
         "_give_up",
+        "_has_asked",
         "_interval",
         "_last_heard",
         "_pass_by",
@@ -93,6 +95,7 @@ class Keepalive:
         self._give_up = give_up
         self._interval = interval
         self._call: Any = None
+        self._has_asked = False
         self._last_heard = 0.0
         self._due = 0.0
 
@@ -139,6 +142,8 @@ class Keepalive:
         self._wait(
             min(self._interval, SILENCE - silence) if is_silent else self._interval - silence
         )
-        self._pass_by()
+        is_about_an_answer, self._has_asked = self._has_asked, is_silent
+        if not is_about_an_answer:
+            self._pass_by()
         if is_silent:
             self._ask()
