@@ -49,7 +49,7 @@ def ca() -> None:
 )
 @format_option
 def show_status(output_format: str) -> None:
-    """Show the authorities, how far each rotation is, and which nodes are behind."""
+    """Show the authorities, how far each rotation is, and which nodes and servers are behind."""
 
     async def question(client: AuthClient) -> pb.GetAuthoritiesResponse:
         return await client.get_authorities()
@@ -136,6 +136,8 @@ def _row(authority: pb.Authority) -> admin.Row:
         "next_change_latest": admin.moment(authority.next_change_latest),
         "nodes_behind": authority.nodes_behind,
         "behind": list(authority.behind),
+        "servers_behind": authority.servers_behind,
+        "behind_servers": list(authority.behind_servers),
     }
 
 
@@ -174,15 +176,25 @@ def _sentence(row: admin.Row) -> str:
                 "Nothing happens by itself:"
                 f" mezctl ca rotate --type={row['type']} --phase={row['next_phase']} goes on."
             )
-    behind = row["behind"]
-    if isinstance(behind, list) and behind:
-        names = ", ".join(behind[:10]) + (
-            ", ..." if row["nodes_behind"] != len(behind[:10]) else ""
-        )
+    if names := _names(row, "behind", "nodes_behind"):
         said.append(f"Not heard from since: {names}.")
         if row["type"] == "tls":
             said.append(
                 "Who comes back after the old one is forgotten is refused, until mezctl nodes"
                 " allow-rejoin."
             )
+    if names := _names(row, "behind_servers", "servers_behind"):
+        said.append(
+            "Servers without an agent are told by nobody but you. These were not seen to trust"
+            f" the new one, whose line mezctl openssh setup --user-ca prints: {names}."
+        )
     return f"\n{row['type']}: {' '.join(said)}" if said else ""
+
+
+def _names(row: admin.Row, key: str, count: str) -> str:
+    """Some of the names that stand there, and whether there are more."""
+    names = row[key]
+    if not isinstance(names, list):
+        return ""
+    shown = names[:10]
+    return ", ".join(shown) + (", ..." if row[count] != len(shown) else "")

@@ -25,6 +25,7 @@ from mezite.hub.nodes import NodeDirectory
 from mezite.hub.openssh.dialing import ServerDialer, network_endpoint
 from mezite.hub.openssh.recordings import Feeder, HubSpool
 from mezite.hub.openssh.servers import OpenSshServers
+from mezite.hub.openssh.trusting import SeenTrust
 from mezite.hub.presence import Presence
 from mezite.hub.readiness import Readiness
 from mezite.hub.recordings import HubRecordings
@@ -126,9 +127,19 @@ def assemble(setting: Setting) -> HubParts:
         services.access, live, parking, directory, store.audit, services.trail
     )
     begun = {**sessions.handlers(), **resumption.handlers()}
+    seen_trust = SeenTrust()
     table = review.watching(
         method_table(
-            setting, services, registry, workers, directory, presence, begun, audit, recordings
+            setting,
+            services,
+            registry,
+            workers,
+            directory,
+            presence,
+            begun,
+            audit,
+            recordings,
+            seen_trust,
         )
     )
     feeder = Feeder(
@@ -139,7 +150,7 @@ def assemble(setting: Setting) -> HubParts:
     unended = UnendedSessions(
         store.audit, store.nodes, live, registry, services.trail, clock, setting.wall_clock
     )
-    servers = _servers(setting, services, sessions, live, spool)
+    servers = _servers(setting, services, sessions, live, spool, seen_trust)
     opener = SessionOpener(
         directory=directory,
         access=services.access,
@@ -250,6 +261,7 @@ def _servers(
     sessions: SessionMethods,
     live: LiveSessions,
     spool: HubSpool,
+    seen_trust: SeenTrust,
 ) -> OpenSshServers:
     """The way to servers without an agent."""
 
@@ -263,6 +275,7 @@ def _servers(
         services.trail,
         setting.reactor,
         setting.wall_clock,
+        seen_trust,
     )
     names = tuple(dict.fromkeys([*setting.config.hub_names, setting.cluster.text]))
     return OpenSshServers(

@@ -7,7 +7,7 @@ them, and the translation of messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from attrs import frozen
@@ -21,6 +21,7 @@ from mezite.hub.nodes import NodeDirectory, NodeStatus
 from mezite.hub.tunnels import TunnelRegistry
 from mezite.identity.authorities import Authorities, fingerprint_of
 from mezite.identity.succession import Kind, Phase, Step
+from mezite.names import AgentId
 from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.server import Call
 
@@ -37,6 +38,8 @@ class AuthorityMethods:
     rotation: RotationService
     directory: NodeDirectory
     registry: TunnelRegistry
+    # Whether a server without an agent was seen to trust the authority of a fingerprint.
+    is_seen: Callable[[AgentId, str], bool]
 
     def handlers(self) -> Mapping[str, Handler]:
         """The methods by their names."""
@@ -84,7 +87,12 @@ class AuthorityMethods:
         authorities = self.rotation.authorities
         statuses = await self.directory.listing()
         return [
-            _message(authorities, kind, self._behind(authorities, kind, statuses))
+            _message(
+                authorities,
+                kind,
+                self._behind(authorities, kind, statuses),
+                self._servers_behind(authorities, kind, statuses),
+            )
             for kind in Kind
             if kind in wanted
         ]
@@ -104,7 +112,6 @@ class AuthorityMethods:
         behind = []
         for status in statuses:
             if not status.record.has_agent:
-                # What its sshd trusts, nobody tells us.
                 continue
             tunnel = self.registry.find(status.record.agent_id)
             if tunnel is not None:
@@ -114,6 +121,32 @@ class AuthorityMethods:
             if is_behind:
                 behind.append(str(status.record.name))
         return behind
+
+    def _servers_behind(
+        self, authorities: Authorities, kind: Kind, statuses: Iterable[NodeStatus]
+    ) -> list[str]:
+        """
+        The servers without an agent of which nobody knows that they trust the new authority.
+
+        They are to be told by hand, of the one that signs users' certificates.
+        """
+        succession = authorities.of(kind)
+        if kind is not Kind.USER or succession.other is None:
+            return []
+        match succession.phase:
+            case Phase.PREPARE:
+                newer = succession.other
+            case Phase.ROTATE:
+                newer = succession.signing
+            case _:
+                # After a rollback the old one signs, which they trust.
+                return []
+        fingerprint = fingerprint_of(newer)
+        return [
+            str(status.record.name)
+            for status in statuses
+            if not status.record.has_agent and not self.is_seen(status.record.agent_id, fingerprint)
+        ]
 
 
 def everybody_has(registry: TunnelRegistry, generation: int) -> bool:
@@ -129,7 +162,9 @@ def _kinds(types: Iterable[str]) -> list[Kind]:
     return [kind for kind in Kind if kind.value in names]
 
 
-def _message(authorities: Authorities, kind: Kind, behind: list[str]) -> pb.Authority:
+def _message(
+    authorities: Authorities, kind: Kind, behind: list[str], servers_behind: list[str]
+) -> pb.Authority:
     succession = authorities.of(kind)
     window = succession.window() or (0.0, 0.0)
     step = succession.next_step()
@@ -147,4 +182,6 @@ def _message(authorities: Authorities, kind: Kind, behind: list[str]) -> pb.Auth
         next_change_latest=int(window[1]),
         behind=behind[:_NAMES],
         nodes_behind=len(behind),
+        behind_servers=servers_behind[:_NAMES],
+        servers_behind=len(servers_behind),
     )

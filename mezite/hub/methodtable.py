@@ -22,6 +22,7 @@ from mezite.hub.caservice import AuthorityMethods
 from mezite.hub.lockservice import LockMethods
 from mezite.hub.nodes import NodeDirectory
 from mezite.hub.nodeservice import NodeMethods
+from mezite.hub.openssh.trusting import SeenTrust
 from mezite.hub.opensshservice import OpenSshMethods
 from mezite.hub.presence import Presence
 from mezite.hub.proofservice import ProofMethods
@@ -44,6 +45,7 @@ def method_table(
     sessions: Mapping[str, Handler],
     keeping: AuditKeeping,
     recordings: HubRecordings,
+    seen_trust: SeenTrust,
 ) -> Mapping[str, Method]:
     """Every gRPC method, each behind the permission that it needs."""
     store, wall_clock = setting.store, setting.wall_clock
@@ -106,7 +108,7 @@ def method_table(
     audit = AuditMethods(
         store.audit, Verification(store.audit, setting.reactor, setting.run_in_thread)
     )
-    authorities = AuthorityMethods(services.rotation, directory, registry)
+    authorities = AuthorityMethods(services.rotation, directory, registry, seen_trust.is_seen)
     proofs = ProofMethods(
         setting.facts, services.proofs.invites, services.proofs.enrolment, services.proofs.logins
     )

@@ -37,6 +37,14 @@ class CaCommandTests(MezctlTestCase):
                 behind=[f"n{number:02}" for number in range(30)],
                 nodes_behind=500,
             ),
+            pb.Authority(
+                type="user",
+                phase="rotate",
+                fingerprint="SHA256:new",
+                other_fingerprint="SHA256:old",
+                behind_servers=["plain1", "web3"],
+                servers_behind=2,
+            ),
         ]
 
     def test_status(self) -> None:
@@ -49,12 +57,14 @@ class CaCommandTests(MezctlTestCase):
             "mezctl ca rotate --type=tls --phase=standby goes on.",
             "n09, ...",
             "mezctl nodes allow-rejoin",
+            "whose line mezctl openssh setup --user-ca prints: plain1, web3.",
         ):
             self.assertIn(part, shown)
 
     def test_status_json(self) -> None:
         """For programs it is one object for each."""
-        host, tls = self.mezctl("ca", "status", "--format=json").json
+        host, tls, user = self.mezctl("ca", "status", "--format=json").json
+        self.assertEqual((user["servers_behind"], user["behind_servers"]), (2, ["plain1", "web3"]))
         self.assertEqual(host["other_is"], "new")
         self.assertEqual(host["next_change"], "2025-06-16T15:06:40Z")
         self.assertEqual((tls["other_is"], tls["next_change"]), ("old", None))

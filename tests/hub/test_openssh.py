@@ -11,11 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.audit.events import AuditEvent, EventType
+from mezite.hub.openssh import trusting
 from mezite.hub.openssh.sftptap import REQUESTS, SftpTap, Unfollowable
+from mezite.hub.openssh.trusting import SeenTrust
 from mezite.identity import sshissuing
 from mezite.identity.authority import SshAuthority
 from mezite.identity.hostproof import fingerprint_of_blob
-from mezite.names import LoginName, UserName
+from mezite.names import AgentId, LoginName, UserName
 from mezite.recording.chunks import JournalReader
 from mezite.recording.events import Exited, Note, Output
 from mezite.recording.format import Decoder
@@ -97,11 +99,14 @@ class PlainServerTestCase(HubTests):
         servers.dialer = evolve(servers.dialer, endpoint=lambda address: self.sshd)
 
     def register(
-        self, host_keys: list[str] | None = None, authorities: tuple[str, ...] = ()
+        self,
+        host_keys: list[str] | None = None,
+        authorities: tuple[str, ...] = (),
+        name: str = "plain1",
     ) -> None:
         self.world.done(
             self.admin.create_openssh_node(
-                "plain1",
+                name,
                 "192.0.2.9",
                 labels={"env": "prod"},
                 host_keys=[self.print] if host_keys is None else host_keys,
@@ -179,6 +184,60 @@ class PlainServerTestCase(HubTests):
             content = b"".join(chunk.content() for chunk in chunks)
             found[path.stem.partition(".")[2]] = Decoder().receive(content)
         return found
+
+
+class RotationTests(PlainServerTestCase):
+    """Nobody tells an sshd of another user authority; who has to is told which."""
+
+    def behind(self, phase: str = "") -> list[str]:
+        """The servers that are named, in this phase or as it is."""
+        calling = (
+            self.admin.rotate_authority(["user"], phase=phase)
+            if phase
+            else self.admin.get_authorities()
+        )
+        answer = self.world.done(calling)
+        rows = answer if phase else answer.authorities
+        (user,) = [row for row in rows if row.type == "user"]
+        self.assertTrue(all(not row.behind_servers for row in rows if row.type != "user"))
+        self.assertEqual(user.servers_behind, len(user.behind_servers))
+        return list(user.behind_servers)
+
+    def test_named(self) -> None:
+        """All are in prepare, and in rotate those that have let nobody in with the new one."""
+        self.register()
+        self.register(name="web3")
+        self.successResultOf(self.connect().authenticated())
+        self.assertEqual(self.behind(), [])
+        self.assertEqual(self.behind("prepare"), ["plain1", "web3"])
+        self.successResultOf(self.connect().authenticated())
+        self.assertEqual(self.behind(), ["plain1", "web3"])
+        self.assertEqual(self.behind("rotate"), ["plain1", "web3"])
+        self.assertIn("does not let root in", self.refusal(self.connect()))
+        self.assertEqual(self.behind(), ["plain1", "web3"])
+        self.sshd.user_ca = self.world.authorities.user_ca.public_blob
+        self.successResultOf(self.connect().authenticated())
+        self.assertEqual(self.behind(), ["web3"])
+        self.assertEqual(self.behind("standby"), [])
+
+    def test_rollback(self) -> None:
+        """Nobody need be told of an authority that signs no more."""
+        self.register()
+        self.behind("prepare")
+        self.behind("rotate")
+        self.world.done(self.admin.rollback_authority(["user"]))
+        self.assertEqual(self.behind(), [])
+
+    def test_many(self) -> None:
+        """What was seen has a bound; the oldest is forgotten."""
+        self.patch(trusting, "_LIMIT", 2)
+        seen = SeenTrust()
+        first, second, third = (AgentId.new() for _ in range(3))
+        for server in (first, second, first, third):
+            seen.let_in(server, "SHA256:x")
+        found = [seen.is_seen(each, "SHA256:x") for each in (first, second, third)]
+        self.assertEqual(found, [True, False, True])
+        self.assertFalse(seen.is_seen(first, "SHA256:y"))
 
 
 class ProvingTests(PlainServerTestCase):

@@ -25,8 +25,10 @@ from mezite.auth.trail import AuditTrail
 from mezite.error import Denied, MeziteError, Unavailable
 from mezite.hub.livesessions import LiveSession
 from mezite.hub.openssh.connections import ServerConnection
+from mezite.hub.openssh.trusting import SeenTrust
 from mezite.identity import sshissuing
-from mezite.identity.authorities import Authorities
+from mezite.identity.authorities import Authorities, fingerprint_of
+from mezite.identity.authority import SshAuthority
 from mezite.identity.grants import AGENT_FORWARDING, PORT_FORWARDING, PTY
 from mezite.identity.hostproof import SshdFacts
 from mezite.identity.sshcert import FORCE_COMMAND, UserCertificate
@@ -60,6 +62,7 @@ class ServerDialer:
     """
     :param endpoint: where a server is.
     :param serials: numbers for certificates.
+    :param seen_trust: told which authority a server has let somebody in with.
     """
 
     _log = Logger()
@@ -70,6 +73,7 @@ class ServerDialer:
     trail: AuditTrail
     clock: IReactorTime
     wall_clock: Callable[[], float]
+    seen_trust: SeenTrust
 
     async def dial(
         self, session: LiveSession, login: LoginName, certificate: UserCertificate
@@ -101,7 +105,8 @@ class ServerDialer:
     ) -> ClientTransport:
         node, facts = session.node, session.node.sshd
         assert facts is not None
-        user_key = await self._user_key(session, login, certificate)
+        authority = self.authorities().user_ca
+        user_key = await self._user_key(authority, session, login, certificate)
         names = (facts.address.host, node.name.text)
         refused: list[WrongHostKey] = []
         for trust in questions(facts, names, self.wall_clock):
@@ -110,6 +115,7 @@ class ServerDialer:
             )
             try:
                 await self._connect(transport, facts.address)
+                self.seen_trust.let_in(node.agent_id, fingerprint_of(authority))
                 return transport
             except WrongHostKey as error:
                 refused.append(error)
@@ -173,14 +179,18 @@ class ServerDialer:
         return ServerRefused(sentence)
 
     async def _user_key(
-        self, session: LiveSession, login: LoginName, certificate: UserCertificate
+        self,
+        authority: SshAuthority,
+        session: LiveSession,
+        login: LoginName,
+        certificate: UserCertificate,
     ) -> UserKey:
         key = Ed25519PrivateKey.generate()
         public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
         options = certificate.critical_options
         now = self.wall_clock()
         line = sshissuing.issue_user(
-            self.authorities().user_ca,
+            authority,
             public.decode(),
             user=session.user,
             logins=[login],

@@ -2741,6 +2741,8 @@ class Authority(_message.Message):
     NEXT_CHANGE_LATEST_FIELD_NUMBER: _builtins.int
     BEHIND_FIELD_NUMBER: _builtins.int
     NODES_BEHIND_FIELD_NUMBER: _builtins.int
+    BEHIND_SERVERS_FIELD_NUMBER: _builtins.int
+    SERVERS_BEHIND_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """"user" (SSH user certificates), "host" (SSH host certificates) or "tls" (X.509)."""
     phase: _builtins.str
@@ -2764,10 +2766,18 @@ class Authority(_message.Message):
     next_change: _builtins.int
     next_change_latest: _builtins.int
     nodes_behind: _builtins.int
+    servers_behind: _builtins.int
     @_builtins.property
     def behind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Nodes that have not learned of this phase, by host name, at most 100 of them;
         nodes_behind says how many there are.
+        """
+
+    @_builtins.property
+    def behind_servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of "user" in prepare and rotate: servers without an agent that were not seen to let
+        anybody in with the new one, at most 100 of them; servers_behind says how many
+        there are. GetOpenSshSetup has the lines that they need.
         """
 
     def __init__(
@@ -2786,10 +2796,12 @@ class Authority(_message.Message):
         next_change_latest: _builtins.int = ...,
         behind: _abc.Iterable[_builtins.str] | None = ...,
         nodes_behind: _builtins.int = ...,
+        behind_servers: _abc.Iterable[_builtins.str] | None = ...,
+        servers_behind: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind", b"behind", "fingerprint", b"fingerprint", "grace_period_seconds", b"grace_period_seconds", "next_change", b"next_change", "next_change_latest", b"next_change_latest", "next_phase", b"next_phase", "nodes_behind", b"nodes_behind", "other_fingerprint", b"other_fingerprint", "other_is_new", b"other_is_new", "phase", b"phase", "since", b"since", "switched", b"switched", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind", b"behind", "behind_servers", b"behind_servers", "fingerprint", b"fingerprint", "grace_period_seconds", b"grace_period_seconds", "next_change", b"next_change", "next_change_latest", b"next_change_latest", "next_phase", b"next_phase", "nodes_behind", b"nodes_behind", "other_fingerprint", b"other_fingerprint", "other_is_new", b"other_is_new", "phase", b"phase", "servers_behind", b"servers_behind", "since", b"since", "switched", b"switched", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
