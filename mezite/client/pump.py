@@ -3,7 +3,7 @@ A TLS connection on the standard library alone, and bytes carried both ways.
 
 :class:`Pump` owns what is on its way between the connection and two file
 descriptors; who is connected to, and why it may be trusted, is for
-:mod:`mezite.client.proxycommand` to decide. Nothing slow is imported here.
+:mod:`mezite.client.hubsocket` to decide. Nothing slow is imported here.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.client import places, proxycommand, pump
+from mezite.client import hubsocket, places, proxycommand, pump
 from mezite.client.error import DamagedProfile, LoginExpired, NotLoggedIn
 from mezite.client.profile import Profiles
 from mezite.error import BadInput, Denied, MeziteError, RemoteError
@@ -106,9 +106,9 @@ class TargetTests(SynchronousTestCase):
             for content in (b"", b"-----BEGIN CERTIFICATE-----\n", encrypted):
                 path.write_bytes(content)
                 with self.assertRaises(DamagedProfile):
-                    proxycommand._context(target)
+                    hubsocket._context(target)
             path.write_bytes(whole)
-        proxycommand._context(target)
+        hubsocket._context(target)
 
     def test_arguments_refused(self) -> None:
         """What cannot be understood is told with what can be written."""
@@ -143,10 +143,10 @@ class ResolveTests(SynchronousTestCase):
         """A resolver that does not answer is given up at the deadline."""
         release = threading.Event()
         self.addCleanup(release.set)
-        self.patch(proxycommand.socket, "getaddrinfo", lambda *_, **__: release.wait(20))
+        self.patch(hubsocket.socket, "getaddrinfo", lambda *_, **__: release.wait(20))
         begun = time.monotonic()
         with self.assertRaises(TimeoutError):
-            proxycommand._resolve("hub.example.com", 443, begun + 0.05)
+            hubsocket._resolve("hub.example.com", 443, begun + 0.05)
         self.assertLess(time.monotonic() - begun, 10)
 
     def test_failure(self) -> None:
@@ -155,9 +155,9 @@ class ResolveTests(SynchronousTestCase):
         def unknown(*arguments: object, **rest: object) -> None:
             raise socket.gaierror(-2, "Name or service not known")
 
-        self.patch(proxycommand.socket, "getaddrinfo", unknown)
+        self.patch(hubsocket.socket, "getaddrinfo", unknown)
         with self.assertRaises(socket.gaierror):
-            proxycommand._resolve("hub.example.com", 443, time.monotonic() + 10)
+            hubsocket._resolve("hub.example.com", 443, time.monotonic() + 10)
 
 
 class TlsFailureTests(SynchronousTestCase):

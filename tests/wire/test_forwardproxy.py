@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mezite.client import proxycommand
+from mezite.client import hubsocket
 from mezite.error import BadInput
 from mezite.wire.forwardproxy import (
     VARIABLES,
@@ -140,7 +140,7 @@ class ChoiceTests(SynchronousTestCase):
             found = proxy_for("hub", 443, environ)
             assert found is not None
             self.assertEqual(found.host, name.replace("_", "-").lower())
-        self.assertEqual(VARIABLES, proxycommand._PROXY_VARIABLES)
+        self.assertEqual(VARIABLES, hubsocket._PROXY_VARIABLES)
 
     def test_exceptions(self) -> None:
         """NO_PROXY names hosts, domains, networks and ports."""
