@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Final, NoReturn
+from typing import Any
 
 from twisted.application.service import IService
-from twisted.python import usage
 
 from mezite.agent.banner import banner_of
 from mezite.agent.condition import State
@@ -25,17 +24,16 @@ from mezite.agent.statussocket import StatusSocket
 from mezite.config.agent import AgentConfig, load_agent
 from mezite.config.error import ConfigError
 from mezite.config.logs import choose_observer
+from mezite.config.program import CANNOT_START, WRONG_INPUT, ProgramOptions, end
 from mezite.error import MeziteError
 from mezite.steadyclock import keep_steady
 from mezite.systemd import Notices, ServiceManager
 
-_WRONG_INPUT: Final = 2
-_CANNOT_START: Final = 1
 
-
-class Options(usage.Options):
+class Options(ProgramOptions):
     """The options of ``twist mezd``."""
 
+    program = "mezd"
     synopsis = "[options]"
     longdesc = (
         "Example: twist mezd --hub=hub.example.com:443 --token=mzt_... --ca-pin=sha256:... "
@@ -69,16 +67,6 @@ class Options(usage.Options):
         """HOST:PORT of the hub, or srv:NAME of SRV records; may be repeated"""
         self["hub"].append(place)
 
-    def parseOptions(self, options: list[str] | None = None) -> None:
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            _end(str(error), _WRONG_INPUT)
-
-    def parseArgs(self, *rest: str) -> None:
-        if rest:
-            raise usage.UsageError(f"mezd takes options only, and not {rest[0]!r}")
-
 
 def makeService(options: Options) -> IService:
     """The agent as these options want it, holding its data directory."""
@@ -92,9 +80,9 @@ def makeService(options: Options) -> IService:
         state = StateDirectory(config.data_dir)
         lock, membership, broken = _open(state, config)
     except (ConfigError, NotJoined) as error:
-        _end(str(error), _WRONG_INPUT)
+        end("mezd", str(error), WRONG_INPUT)
     except MeziteError as error:
-        _end(str(error), _CANNOT_START)
+        end("mezd", str(error), CANNOT_START)
     if options.parent is not None:
         choose_observer(options.parent, config.log_level, config.log_format)
     manager = ServiceManager.of(os.environ, os.getpid())
@@ -163,12 +151,7 @@ def _stop(reactor: Any, sentence: str) -> None:
         stderr = sys.__stderr__ or sys.stderr
         stderr.write(f"mezd: {sentence}\n")
         stderr.flush()
-        os._exit(_CANNOT_START)
+        os._exit(CANNOT_START)
 
     reactor.addSystemEventTrigger("after", "shutdown", leave)
     reactor.stop()
-
-
-def _end(sentence: str, status: int) -> NoReturn:
-    sys.stderr.write(f"mezd: {sentence}\n")
-    raise SystemExit(status)

@@ -14,18 +14,18 @@ import signal
 import socket
 import sys
 import time
-from typing import Final, NoReturn
+from typing import Final
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python import usage
 
 from mezite.audit.error import AuditUnavailable
 from mezite.config.error import ConfigError
 from mezite.config.hub import HubConfig, load_hub
 from mezite.config.logs import choose_observer
+from mezite.config.program import CANNOT_START, WRONG_INPUT, ProgramOptions, end
 from mezite.error import MeziteError
 from mezite.hub import openfiles
 from mezite.hub.auditkeeping import failed, started
@@ -37,16 +37,15 @@ from mezite.store.keyfiles import KeyFiles, known_cluster, load_or_create
 from mezite.store.lockfile import DirectoryLock, hold
 from mezite.systemd import Notices, ServiceManager
 
-_WRONG_INPUT: Final = 2
-_CANNOT_START: Final = 1
 # How long a thread of the database waits for a busy reactor, several times for each row.
 # Python's own choice, 5 ms, makes a session wait for seconds while many agents come back.
 _SWITCH_SECONDS: Final = 0.0005
 
 
-class Options(usage.Options):
+class Options(ProgramOptions):
     """The options of ``twist mezhub``."""
 
+    program = "mezhub"
     synopsis = "[options]"
     longdesc = (
         "Example: twist mezhub --public-addr=hub.example.com:443 --listen=0.0.0.0:443. "
@@ -60,16 +59,6 @@ class Options(usage.Options):
         ["public-addr", "p", None, "HOST:PORT where users and agents reach the hub"],
         ["cluster-name", "n", None, "name of the cluster [this machine's name]"],
     ]
-
-    def parseOptions(self, options: list[str] | None = None) -> None:
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            _end(str(error), _WRONG_INPUT)
-
-    def parseArgs(self, *rest: str) -> None:
-        if rest:
-            raise usage.UsageError(f"mezhub takes options only, and not {rest[0]!r}")
 
 
 class _Hub(Service):
@@ -97,13 +86,13 @@ class _Hub(Service):
             if not self._store.begin(started(time.time())):
                 self._log.warn("the hub was not stopped properly the last time; it is in the audit")
         except StoreUnavailable as error:
-            _end(str(AuditUnavailable(error.reason)), _CANNOT_START)
+            end("mezhub", str(AuditUnavailable(error.reason)), CANNOT_START)
         try:
             self._hub.startService()
         except MeziteError as error:
             with contextlib.suppress(StoreUnavailable):
                 self._store.note(failed(time.time(), str(error)))
-            _end(str(error), _CANNOT_START)
+            end("mezhub", str(error), CANNOT_START)
         super().startService()
         self._notices.startService()
         self._notices.ready()
@@ -159,9 +148,9 @@ def makeService(options: Options) -> Service:
             reactor=reactor,
         )
     except ConfigError as error:
-        _end(str(error), _WRONG_INPUT)
+        end("mezhub", str(error), WRONG_INPUT)
     except MeziteError as error:
-        _end(str(error), _CANNOT_START)
+        end("mezhub", str(error), CANNOT_START)
     if options.parent is not None:
         choose_observer(options.parent, config.log_level, config.log_format)
     openfiles.tell(openfiles.raise_limit())
@@ -212,8 +201,3 @@ def _any_port(host: str) -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _end(sentence: str, status: int) -> NoReturn:
-    sys.stderr.write(f"mezhub: {sentence}\n")
-    raise SystemExit(status)
