@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from attrs import evolve, field, frozen
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from mezite.agent.error import BadIssue
 from mezite.error import MeziteError
 from mezite.identity.sshkeys import blob_of_key, load_public_line
-from mezite.identity.x509 import NodeIdentity, identity_of
+from mezite.identity.x509 import NodeIdentity, identity_of, is_signed_by
 from mezite.names import HostPort
 from mezite.ssh.hostkeys import HostKey
 
@@ -113,7 +113,7 @@ class Membership:
             raise BadIssue("the node's TLS certificate is not one of a node")
         if certificate.public_key() != keys.tls.public_key():
             raise BadIssue("the node's TLS certificate is for another key")
-        if not any(_is_signed_by(certificate, authority) for authority in authorities):
+        if not any(is_signed_by(certificate, authority) for authority in authorities):
             raise BadIssue("the node's TLS certificate is not signed by the cluster's authority")
         if not user_authorities:
             raise BadIssue("no authority for users came with the node's certificates")
@@ -155,11 +155,3 @@ def _ssh_validity(line: str) -> tuple[float, float]:
     if not isinstance(certificate, SSHCertificate):
         raise ValueError("there is no SSH certificate")
     return float(certificate.valid_after), float(certificate.valid_before)
-
-
-def _is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True

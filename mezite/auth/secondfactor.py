@@ -38,10 +38,6 @@ class Shown:
     code: str = field(default="", repr=False)
     assertion: str = field(default="", repr=False)
 
-    @property
-    def is_something(self) -> bool:
-        return bool(self.code or self.assertion)
-
 
 NOTHING: Final = Shown()
 

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from attrs import frozen
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -245,6 +245,15 @@ def key_hash(key: object) -> bytes:
     """By what a public key is remembered: SHA-256 of its SubjectPublicKeyInfo in DER."""
     der = _check_kind(key).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(der).digest()
+
+
+def is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Whether this authority made it; nothing is said of times."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 _CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH

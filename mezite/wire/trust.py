@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
@@ -28,7 +27,7 @@ from twisted.web.iweb import IAgent, IResponse
 from mezite.error import TimedOut
 from mezite.identity.authority import parse_pin, pin_of
 from mezite.identity.error import BadCertificate, BadPin
-from mezite.identity.x509 import HubIdentity, identity_of
+from mezite.identity.x509 import HubIdentity, identity_of, is_signed_by
 from mezite.names import ClusterName, HostPort, is_address
 from mezite.tasks import within
 from mezite.wire.alpn import MEZITE_AUTH
@@ -175,18 +174,18 @@ def _authority_in(
     if len(chain) < 2:
         raise NotThisHub(f"{hub} presents no authority: it is not a Mezite hub")
     leaf, *others = chain[:_CHAIN_LENGTH]
-    authorities = [each for each in others if _is_signed_by(each, each)]
+    authorities = [each for each in others if is_signed_by(each, each)]
     for authority in authorities:
         found = pin_of(authority)
         if pin is not None and found != pin:
             continue
-        if _is_signed_by(leaf, authority):
+        if is_signed_by(leaf, authority):
             trusted = [authority]
         else:
             successors = [
                 each
                 for each in authorities
-                if _is_signed_by(leaf, each) and _vouches(authority, each, others)
+                if is_signed_by(leaf, each) and _vouches(authority, each, others)
             ]
             trusted = [authority, *successors]
         cluster = _check_leaf(leaf, trusted[-1], hub)
@@ -233,14 +232,6 @@ def _is_verified(certificate: x509.Certificate, authority: x509.Certificate) -> 
             store, crypto.X509.from_cryptography(certificate)
         ).verify_certificate()
     except crypto.X509StoreContextError:
-        return False
-    return True
-
-
-def _is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
         return False
     return True
 
