@@ -57,6 +57,10 @@ def _timer_of(clock: IReactorTime) -> IBatchedTimer:
     return timer
 
 
+def _nobody() -> None:
+    """In the place of a tunnel that is over."""
+
+
 class Keepalive:
     """
     Calls ``ask`` after each ``interval`` of silence, and ``give_up`` after 25 seconds of
@@ -109,6 +113,9 @@ class Keepalive:
         self._wait(self._interval)
 
     def stop(self) -> None:
+        """End, for good: nobody is called any more."""
+        # Or the tunnel and this would hold each other until Python looks for such rings.
+        self._pass_by = self._ask = self._give_up = _nobody
         call, self._call = self._call, None
         if call is not None:
             try:

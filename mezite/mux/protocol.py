@@ -62,6 +62,11 @@ class ICarrier(ITCPTransport, IConsumer):
         """As of any transport; the views are of bytes that do not change."""
 
 
+def _refuse(stream: StreamTransport) -> None:
+    """Take no stream, of a tunnel that is down."""
+    stream.abortConnection()
+
+
 class _Life(Enum):
     NEW = auto()
     UP = auto()
@@ -229,8 +234,12 @@ class MuxProtocol(Protocol):
         self._due.clear()
         self._lingering.clear()
         self._pings.fail()
-        if self._on_down is not None:
-            self._on_down(reason)
+        # Whoever owns a tunnel holds it: holding them, too, it would stay until Python looks
+        # for such rings, with all that its transport has.
+        on_down, self._on_down = self._on_down, None
+        self._accept, self._on_up, self._on_go_away = _refuse, None, None
+        if on_down is not None:
+            on_down(reason)
 
     def pauseProducing(self) -> None:
         self._is_paused = True

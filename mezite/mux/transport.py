@@ -297,8 +297,10 @@ class StreamTransport:
         self._is_producer_paused = False
         if producer is not None:
             self._call(producer.stopProducing)
+        # The two would hold each other, and the tunnel, until Python looks for such rings.
+        protocol, self.protocol = self.protocol, None
         try:
-            self.protocol.connectionLost(self._reason)
+            protocol.connectionLost(self._reason)
         except Exception:
             self._log.failure("connectionLost failed on stream {id}", id=self.stream_id)
 

@@ -37,6 +37,10 @@ _arrived: Final = bytearray(READ_SIZE)
 _arrived_view: Final = memoryview(_arrived)
 
 
+def _nobody(*_: object) -> None:
+    """In the place of who was told of a connection that is gone."""
+
+
 class Carrier(TypingProtocol):
     """What a TLS connection needs of what carries it."""
 
@@ -100,7 +104,7 @@ class TransportCarrier:
         self._transport.unregisterProducer()
 
     def lost(self) -> None:
-        """Do nothing."""
+        self._full = self._relieved = _nobody
 
     def pauseProducing(self) -> None:
         self._full()
@@ -167,8 +171,10 @@ class SocketCarrier:
         self._transport.unregisterProducer()
 
     def lost(self) -> None:
-        # Or the two would hold each other.
+        # Or all of them would hold each other, and what OpenSSL has for the connection, 40 KB,
+        # until Python looks for such rings.
         del self._transport.doRead
+        self._receive = self._full = self._relieved = _nobody
 
     def resumeProducing(self) -> None:
         if self._is_waiting:

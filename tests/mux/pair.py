@@ -36,6 +36,14 @@ class Listener(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost.append(reason)
+        # The stream forgets who was told.
+        transport: Any = self.transport
+        transport.listener = self
+
+
+def listener(stream: Any) -> Any:
+    """Who listens on a stream, or did until it was lost."""
+    return stream.protocol or stream.listener
 
 
 @implementer(IHalfCloseableProtocol)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+from weakref import ref
+
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,7 +29,7 @@ from mezite.mux.frames import (
 from mezite.mux.limits import INITIAL_WINDOW, MuxLimits
 from mezite.mux.protocol import MuxProtocol
 from mezite.mux.transport import StreamTransport
-from tests.mux.pair import Listener, Pair
+from tests.mux.pair import Listener, Pair, listener
 
 
 class Hub:
@@ -61,6 +65,19 @@ class Hub:
 
 
 class LifeTests(SynchronousTestCase):
+    def test_nothing_kept(self) -> None:
+        """A tunnel that is down is gone with its last reference, and need not be looked for."""
+        hub = Hub()
+        hub.mux.open_stream().attach(Protocol())
+        hub.turn()
+        hub.mux.connectionLost()
+        hub.transport.unregisterProducer()
+        mux = ref(hub.mux)
+        gc.disable()
+        self.addCleanup(gc.enable)
+        del hub
+        self.assertIsNone(mux())
+
     def test_up_and_down(self) -> None:
         """Its owner hears once that the tunnel is up and once that it is down."""
         pair = Pair(agent_accepts=Listener)
@@ -70,7 +87,7 @@ class LifeTests(SynchronousTestCase):
         pair.flush()
         self.assertEqual([len(pair.at_hub.downs), len(pair.at_agent.downs)], [1, 1])
         for stream in (at_hub, at_agent):
-            [reason] = stream.protocol.lost
+            [reason] = listener(stream).lost
             reason.trap(ConnectionLost)
         self.assertFalse(pair.hub.is_up)
         self.assertRaises(MuxClosed, pair.hub.open_stream)
@@ -93,7 +110,7 @@ class LifeTests(SynchronousTestCase):
         hub.mux.connectionLost()
         self.assertEqual(len(hub.downs), 1)
         hub.downs[0].trap(RemoteMuxError)
-        stream.protocol.lost[0].trap(ConnectionLost)
+        listener(stream).lost[0].trap(ConnectionLost)
         self.assertEqual(hub.clock.getDelayedCalls(), [])
 
     def test_abort(self) -> None:
@@ -113,11 +130,11 @@ class LifeTests(SynchronousTestCase):
         self.assertRaises(MuxClosed, pair.hub.open_stream)
         at_hub.write(b"still here")
         pair.flush()
-        self.assertEqual(at_agent.protocol.text, b"still here")
+        self.assertEqual(listener(at_agent).text, b"still here")
         self.assertEqual(pair.at_hub.downs, [])
         at_hub.loseConnection()
         pair.flush()
-        at_agent.protocol.lost[0].trap(ConnectionDone)
+        listener(at_agent).lost[0].trap(ConnectionDone)
         self.assertEqual([len(pair.at_hub.downs), len(pair.at_agent.downs)], [1, 1])
 
     def test_peer_leaves(self) -> None:
@@ -147,7 +164,7 @@ class LifeTests(SynchronousTestCase):
         pair = Pair(agent_accepts=build)
         at_hub, _ = pair.stream()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(len(at_hub.protocol.lost), 1)
+        self.assertEqual(len(listener(at_hub).lost), 1)
         self.assertTrue(pair.agent.is_up)
 
     def test_offer_taken_back(self) -> None:
@@ -185,7 +202,7 @@ class KeepaliveTests(SynchronousTestCase):
         self.assertEqual(pings, 1)
         hub.mux.connectionLost()
         hub.downs[0].trap(TimedOut)
-        self.assertEqual(len(stream.protocol.lost), 1)
+        self.assertEqual(len(listener(stream).lost), 1)
         self.assertEqual(hub.clock.getDelayedCalls(), [])
 
     def test_one_end_asks(self) -> None:
@@ -338,21 +355,21 @@ class PressureTests(SynchronousTestCase):
             written += len(chunk)
             pair.flush()
             self.assertLess(written, 10**6)
-        self.assertEqual(at_agent.protocol.text, b"")
+        self.assertEqual(listener(at_agent).text, b"")
         self.assertLessEqual(written, INITIAL_WINDOW + limits.unsent_high + len(chunk))
         at_agent.resumeProducing()
         pair.flush()
-        self.assertEqual(len(at_agent.protocol.text), written)
+        self.assertEqual(len(listener(at_agent).text), written)
         self.assertEqual(producer.producerState, "producing")
 
     def test_paused_within_delivery(self) -> None:
         """A protocol that pauses in dataReceived gets no further piece until it resumes."""
         pair = Pair(agent_accepts=Listener)
         at_hub, at_agent = pair.stream()
-        listener = at_agent.protocol
+        heard_by = listener(at_agent)
 
         def hear(data: bytes) -> None:
-            listener.heard.append(data)
+            heard_by.heard.append(data)
             at_agent.pauseProducing()
 
         at_agent._deliver = hear
@@ -360,12 +377,12 @@ class PressureTests(SynchronousTestCase):
             at_hub.write(bytes(100_000))
         at_hub.loseConnection()
         pair.flush()
-        self.assertEqual(len(listener.heard), 1)
-        while not listener.lost:
+        self.assertEqual(len(heard_by.heard), 1)
+        while not heard_by.lost:
             at_agent.resumeProducing()
             pair.flush()
-        self.assertEqual(len(listener.text), 300_000)
-        listener.lost[0].trap(ConnectionDone)
+        self.assertEqual(len(heard_by.text), 300_000)
+        heard_by.lost[0].trap(ConnectionDone)
 
     def test_other_streams_flow_past_a_stuck_one(self) -> None:
         """A stream that nobody reads delays no other."""
@@ -376,7 +393,7 @@ class PressureTests(SynchronousTestCase):
         at_hub, at_agent = pair.stream()
         at_hub.write(bytes(10**6))
         pair.flush()
-        self.assertEqual(len(at_agent.protocol.text), 10**6)
+        self.assertEqual(len(listener(at_agent).text), 10**6)
 
     def test_pull_producer(self) -> None:
         """A pull producer is asked until it unregisters, and then the stream ends."""
@@ -398,8 +415,8 @@ class PressureTests(SynchronousTestCase):
         at_hub.registerProducer(Puller(), False)
         at_hub.loseConnection()
         pair.flush()
-        self.assertEqual(len(at_agent.protocol.text), 10**6)
-        at_agent.protocol.lost[0].trap(ConnectionDone)
+        self.assertEqual(len(listener(at_agent).text), 10**6)
+        listener(at_agent).lost[0].trap(ConnectionDone)
 
     def test_writer_that_does_not_wait(self) -> None:
         """A writer that ignores everything loses its stream, not the tunnel."""
@@ -409,7 +426,7 @@ class PressureTests(SynchronousTestCase):
         for _ in range(20):
             at_hub.write(bytes(100_000))
         pair.flush()
-        self.assertEqual([len(at_hub.protocol.lost), len(at_agent.protocol.lost)], [1, 1])
+        self.assertEqual([len(listener(at_hub).lost), len(listener(at_agent).lost)], [1, 1])
         self.assertTrue(pair.hub.is_up)
         self.assertEqual(pair.hub.stream_count, 0)
 
@@ -421,7 +438,7 @@ class PressureTests(SynchronousTestCase):
             at_agent.pauseProducing()
             at_hub.write(bytes(250_000))
             pair.flush()
-        self.assertEqual(sum(len(at_agent.protocol.lost) for _, at_agent in streams), 1)
+        self.assertEqual(sum(len(listener(at_agent).lost) for _, at_agent in streams), 1)
         self.assertTrue(pair.agent.is_up)
 
     def test_fairness(self) -> None:
@@ -444,7 +461,7 @@ class LingeringTests(SynchronousTestCase):
         stream.write(b"the last of a large file")
         stream.loseConnection()
         hub.turn()
-        stream.protocol.lost[0].trap(ConnectionDone)
+        listener(stream).lost[0].trap(ConnectionDone)
         sent: list[Header | bytes] = []
         for _ in range(600):
             hub.clock.advance(1)
@@ -486,7 +503,7 @@ class LingeringTests(SynchronousTestCase):
         hub.mux.dataReceived(
             Header(WINDOW_UPDATE, ACK, 2, 0).encode() + Header(WINDOW_UPDATE, 4, 2, 0).encode()
         )
-        self.assertEqual(len(stream.protocol.lost), 1)
+        self.assertEqual(len(listener(stream).lost), 1)
         for _ in range(100):
             hub.clock.advance(1)
             hub.mux.dataReceived(Header(WINDOW_UPDATE, 0, 2, 1).encode())

@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.mux.pair import HalfListener, Listener, Pair
+from tests.mux.pair import HalfListener, Listener, Pair, listener
 
 
 class DeliveryTests(SynchronousTestCase):
@@ -24,8 +24,8 @@ class DeliveryTests(SynchronousTestCase):
         at_hub.write(b"uptime\n")
         at_agent.writeSequence([b"load average:", b" 0.1"])
         pair.flush()
-        self.assertEqual(at_agent.protocol.text, b"uptime\n")
-        self.assertEqual(at_hub.protocol.text, b"load average: 0.1")
+        self.assertEqual(listener(at_agent).text, b"uptime\n")
+        self.assertEqual(listener(at_hub).text, b"load average: 0.1")
 
     def test_large(self) -> None:
         """Many windows' worth arrives whole and in order."""
@@ -34,7 +34,7 @@ class DeliveryTests(SynchronousTestCase):
         sent = bytes(range(256)) * 40_000
         at_hub.write(sent)
         pair.flush()
-        self.assertEqual(at_agent.protocol.text, sent)
+        self.assertEqual(listener(at_agent).text, sent)
 
 
 class EndingTests(SynchronousTestCase):
@@ -45,9 +45,9 @@ class EndingTests(SynchronousTestCase):
         at_hub.write(b"bye")
         at_hub.loseConnection()
         pair.flush()
-        self.assertEqual(at_agent.protocol.text, b"bye")
+        self.assertEqual(listener(at_agent).text, b"bye")
         for stream in (at_hub, at_agent):
-            [reason] = stream.protocol.lost
+            [reason] = listener(stream).lost
             reason.trap(ConnectionDone)
         self.assertEqual((pair.hub.stream_count, pair.agent.stream_count), (0, 0))
 
@@ -58,16 +58,16 @@ class EndingTests(SynchronousTestCase):
         at_hub.write(b"question")
         at_hub.loseWriteConnection()
         pair.flush()
-        self.assertEqual(at_agent.protocol.endings, ["read"])
-        self.assertEqual(at_hub.protocol.endings, ["write"])
+        self.assertEqual(listener(at_agent).endings, ["read"])
+        self.assertEqual(listener(at_hub).endings, ["write"])
         at_agent.write(b"answer")
         pair.flush()
-        self.assertEqual(at_hub.protocol.text, b"answer")
-        self.assertEqual(at_hub.protocol.lost + at_agent.protocol.lost, [])
+        self.assertEqual(listener(at_hub).text, b"answer")
+        self.assertEqual(listener(at_hub).lost + listener(at_agent).lost, [])
         at_agent.loseWriteConnection()
         pair.flush()
         for stream in (at_hub, at_agent):
-            [reason] = stream.protocol.lost
+            [reason] = listener(stream).lost
             reason.trap(ConnectionDone)
         self.assertEqual((pair.hub.stream_count, pair.agent.stream_count), (0, 0))
 
@@ -76,8 +76,8 @@ class EndingTests(SynchronousTestCase):
         pair = Pair(agent_accepts=Listener)
         at_hub, at_agent = pair.stream()
         at_hub.abortConnection()
-        self.assertEqual(at_hub.protocol.lost, [])
+        self.assertEqual(listener(at_hub).lost, [])
         pair.flush()
-        at_hub.protocol.lost[0].trap(ConnectionAborted)
-        at_agent.protocol.lost[0].trap(ConnectionLost)
+        listener(at_hub).lost[0].trap(ConnectionAborted)
+        listener(at_agent).lost[0].trap(ConnectionLost)
         self.assertEqual((pair.hub.stream_count, pair.agent.stream_count), (0, 0))
