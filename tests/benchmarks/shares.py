@@ -25,7 +25,7 @@ _TICK_SECONDS: Final = 0.002
 _SAVED_SECONDS: Final = 0.01
 
 
-def _used(pid: int) -> float:
+def used_seconds(pid: int) -> float:
     """Seconds that the process was on a core, in all of its threads."""
     return 1e-9 * sum(
         int((task / "schedstat").read_text().split()[0])
@@ -41,11 +41,11 @@ class _Bounded:
     _is_stopped: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self._allowed = _used(self.pid)
+        self._allowed = used_seconds(self.pid)
 
     def pass_by(self, seconds: float) -> None:
         """So much time has passed."""
-        used = _used(self.pid)
+        used = used_seconds(self.pid)
         self._allowed = min(self._allowed + seconds * self.share, used + _SAVED_SECONDS)
         self._stop(used > self._allowed)
 

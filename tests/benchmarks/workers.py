@@ -31,7 +31,7 @@ from attrs import asdict, define, frozen
 from mezite.cli.local import LocalCluster, local_cluster
 from tests.benchmarks.fleet import fleet
 from tests.benchmarks.idle import children, cpu_seconds
-from tests.benchmarks.shares import shares
+from tests.benchmarks.shares import shares, used_seconds
 
 _USER: Final = "ada"
 _PASSWORD: Final = "only for this run"
@@ -49,6 +49,8 @@ class Carried:
     megabytes_per_second: float
     # With a share of a core for each process of the hub.
     bounded_megabytes_per_second: float
+    # What of it they used: if it is less, something else bounded the copies.
+    shares_used: list[float]
     # Of the hub's processes: control (or the only one) first, then the workers.
     hub_cpu_seconds_per_gb: list[float]
     load_cpu_seconds_per_gb: float
@@ -140,8 +142,10 @@ def carry(
     took = copy(loads, count)
     gigabytes = count * len(loads) / 1e9
     spent = {pid: (cpu_seconds(pid) - before[pid]) / gigabytes for pid in before}
+    before_bounded = {pid: used_seconds(pid) for pid in hubs}
     with shares(hubs, given.share):
         took_bounded = copy(loads, count)
+    used = [(used_seconds(pid) - before_bounded[pid]) / took_bounded for pid in hubs]
     setups = []
     for load in loads:
         load.ask("drop")
@@ -152,6 +156,7 @@ def carry(
         placement,
         1e3 * gigabytes / took,
         1e3 * gigabytes / took_bounded,
+        [round(each, 2) for each in used],
         [round(spent[pid], 2) for pid in hubs],
         round(sum(spent[pid] for pid in theirs), 2),
         1e3 * statistics.median(setups),
@@ -191,15 +196,16 @@ def report(carried: Sequence[Carried], spreads: dict[int, list[int]], given: Any
     """The results as a table."""
     lines = [f"{given.copies} copies of {given.megabytes} MiB at once, from node to person"]
     lines.append(
-        f"{'':14}{'MB/s':>8}{f'at {given.share:g} core':>14}  "
+        f"{'':14}{'MB/s':>8}{f'at {given.share:g} core':>14}  {'of which used':20}"
         f"{'hub CPU s/GB (each process)':36}load s/GB  set up"
     )
     for each in carried:
         parts = " + ".join(f"{spent:.2f}" for spent in each.hub_cpu_seconds_per_gb)
         shown = f"{sum(each.hub_cpu_seconds_per_gb):.2f} ({parts})"
+        used = " + ".join(f"{share:.2f}" for share in each.shares_used)
         lines.append(
             f"{each.placement:14}{each.megabytes_per_second:8.0f}"
-            f"{each.bounded_megabytes_per_second:14.0f}  {shown:36}"
+            f"{each.bounded_megabytes_per_second:14.0f}  {used:20}{shown:36}"
             f"{each.load_cpu_seconds_per_gb:9.2f}{each.setup_milliseconds:6.1f} ms"
         )
     for workers, counts in spreads.items():
