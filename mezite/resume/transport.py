@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from attrs import define, field
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
@@ -23,12 +22,12 @@ from twisted.internet.interfaces import (
     IReactorTime,
     ITCPTransport,
 )
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mezite.resume.error import RemoteResumeError
+from mezite.resume.leg import Leg
 from mezite.resume.link import FULL, RELIEVED, Event, Link
 
 # What came and was not acknowledged by its size is after so long: a sign of life, too, where
@@ -73,7 +72,7 @@ class ResumableTransport:
         self._on_over = on_over
         self._is_client = is_client
         self._protocol: IProtocol | None = None
-        self._leg: _Leg | None = None
+        self._leg: Leg | None = None
         self._producer: Any = None
         self._is_producer_paused = False
         self._is_reading_paused = False
@@ -113,7 +112,7 @@ class ResumableTransport:
         if before is not None:
             before.own.abortConnection()
         self._address = transport.getPeer(), transport.getHost()
-        leg = self._leg = _Leg(self, transport)
+        leg = self._leg = Leg(self, transport)
         self._heard_at = self._clock.seconds()
         self._asked_at = None
         if self._is_client:
@@ -123,7 +122,7 @@ class ResumableTransport:
             return
         self._flush()
         if rest:
-            self._received(leg, rest)
+            self.leg_received(leg, rest)
         if self._leg is leg:
             if self._is_reading_paused:
                 transport.pauseProducing()
@@ -251,7 +250,7 @@ class ResumableTransport:
 
     # From the leg.
 
-    def _received(self, leg: _Leg, data: bytes) -> None:
+    def leg_received(self, leg: Leg, data: bytes) -> None:
         if leg is not self._leg:
             return
         self._heard_at = self._clock.seconds()
@@ -303,7 +302,7 @@ class ResumableTransport:
             self.link.finish()
         self._tell_lost(Failure(ConnectionDone()))
 
-    def _leg_lost(self, leg: _Leg) -> None:
+    def leg_lost(self, leg: Leg) -> None:
         if leg is not self._leg:
             return
         self._leg = None
@@ -315,6 +314,9 @@ class ResumableTransport:
         if self.disconnecting:
             self._tell_lost_soon(Failure(ConnectionDone()))
         self._on_cut()
+
+    def leg_changed(self) -> None:
+        self._apply_pressure()
 
     # How it is done.
 
@@ -398,39 +400,3 @@ class ResumableTransport:
             leg.close()
         self._tell_lost(reason)
         self._on_over()
-
-
-@implementer(IPushProducer)
-@define(eq=False)
-class _Leg(Protocol):
-    """The protocol on what carries the connection for a while, and the producer of its bytes."""
-
-    _owner: ResumableTransport
-    own: Any
-    is_full: bool = field(init=False, default=False)
-
-    def connectionMade(self) -> None:
-        self.own.registerProducer(self, True)
-
-    def dataReceived(self, data: bytes) -> None:
-        self._owner._received(self, data)
-
-    def close(self) -> None:
-        """What was written last still leaves."""
-        self.own.unregisterProducer()
-        self.own.resumeProducing()
-        self.own.loseConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._owner._leg_lost(self)
-
-    def pauseProducing(self) -> None:
-        self.is_full = True
-        self._owner._apply_pressure()
-
-    def resumeProducing(self) -> None:
-        self.is_full = False
-        self._owner._apply_pressure()
-
-    def stopProducing(self) -> None:
-        """``connectionLost`` says so, too."""
