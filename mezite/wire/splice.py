@@ -40,7 +40,8 @@ class Spliced:
     """
     How a splice ended: the bytes that went each way, and what broke it, if something did.
 
-    It is finished if both directions came to their end before anything broke.
+    It is finished if one direction came to its end before anything broke: whoever has
+    said so may be gone before the other's end arrives.
     """
 
     from_left: int
@@ -157,7 +158,7 @@ class _Splice:
             self._failure = reason
         if other.is_lost:
             if not self.done.called:
-                is_finished = self.left.is_ended and self.right.is_ended
+                is_finished = self.left.is_ended or self.right.is_ended
                 self.done.callback(
                     Spliced(self.left.received, self.right.received, self._failure, is_finished)
                 )

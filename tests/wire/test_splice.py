@@ -104,6 +104,22 @@ class SpliceContract:
             assert heard.lost is not None
             self.assertIsNotNone(heard.lost.check(ConnectionDone))
 
+    def test_finished(self) -> None:
+        """It is finished once one side has ended it, though that breaks before the other's end."""
+        for side, other in (("left", "right"), ("right", "left")):
+            for breaks in (side, other):
+                self.setUp()
+                getattr(self, side).loseWriteConnection()
+                self.flush()
+                self.assertNoResult(self.done)
+                getattr(self, breaks).abortConnection()
+                self.flush()
+                self.assertTrue(self.result().is_finished)
+            self.setUp()
+            getattr(self, side).abortConnection()
+            self.flush()
+            self.assertFalse(self.result().is_finished)
+
     def test_abort(self) -> None:
         """When one side breaks, the other is broken too, never ended in good order."""
         for side, other in (("left", "right"), ("right", "left")):

@@ -223,7 +223,7 @@ class Joined(_message.Message):
     error: _builtins.str
     """What broke it, in words; empty if nothing did."""
     is_finished: _builtins.bool
-    """Both directions came to their end before anything broke."""
+    """One direction came to its end before anything broke."""
     def __init__(
         self,
         *,
