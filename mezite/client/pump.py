@@ -158,7 +158,7 @@ class Pump:
                     # What is closed or broken is reported whatever is asked for: look
                     # away. Of the sink we want to hear it.
                     poll.unregister(file)
-            for file, events in poll.poll(self._patience()):
+            for file, events in self._ready(poll):
                 if file == hub:
                     self._hub_ready(events)
                 elif file == self._sink:
@@ -166,6 +166,10 @@ class Pump:
                 else:
                     self._source_ready()
             self._tend()
+
+    def _ready(self, poll: select.poll) -> list[tuple[int, int]]:
+        """Wait for something to do; between two waits nothing is half done."""
+        return poll.poll(self._patience())
 
     def _takes_more(self) -> bool:
         """Whether standard input may be read."""

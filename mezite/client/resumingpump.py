@@ -114,6 +114,7 @@ class ResumingPump(Pump):
         self._rest = begun.rest
         self._redial = redial
         self._say = say
+        self._signals = StopSignals()
         self._link = Link()
         self._link.carried(begun.greeting.received)
         self._node_ended = False
@@ -123,10 +124,9 @@ class ResumingPump(Pump):
         self._owes_since: float | None = None
 
     def _carry(self) -> None:
-        with StopSignals() as signals:
+        with self._signals:
             try:
-                with signals.raised():
-                    self._carry_on()
+                self._carry_on()
             except Stopped as stopped:
                 self._leave()
                 signal.signal(stopped.number, signal.SIG_DFL)
@@ -146,7 +146,8 @@ class ResumingPump(Pump):
             else:
                 why = "it was closed"
             if not self._is_done:
-                self._resume(why)
+                with self._signals.raised():
+                    self._resume(why)
         self._leave()
 
     @property
@@ -164,6 +165,9 @@ class ResumingPump(Pump):
             self._opened(memoryview(rest))
         self._emit()
         self._decrypt()
+
+    def _ready(self, poll: select.poll) -> list[tuple[int, int]]:
+        return self._signals.poll(poll, self._patience())
 
     def _takes_more(self) -> bool:
         return self._source_open and self._link.unacknowledged < FULL

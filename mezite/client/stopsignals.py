@@ -1,12 +1,14 @@
 """
 Signals that ask a process to end, as one exception in one stretch of its code.
 
-A handler that raises may run between any two steps: also in the ``finally`` that
-puts the old handlers back. This one raises only while it is armed, and once.
+A handler that raises may run between any two steps: when what was to be sent has
+been taken and not been sent, or in the ``finally`` that puts the old handlers
+back. This one raises only where it is armed, and once.
 """
 
 from __future__ import annotations
 
+import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,8 +31,9 @@ class StopSignals:
     """
     What is done with :data:`SIGNALS` as long as this is entered.
 
-    The first one is kept and raised as :exc:`Stopped` in :meth:`raised`, also if it
-    came before; ssh sends more than one, so those that follow are ignored.
+    The first one is kept and raised as :exc:`Stopped` in :meth:`raised` and
+    :meth:`poll`, also if it came before; ssh sends more than one, so those that
+    follow are ignored.
     """
 
     def __init__(self) -> None:
@@ -63,5 +66,15 @@ class StopSignals:
             if self._number:
                 raise Stopped(self._number)
             yield
+        finally:
+            self._is_armed = False
+
+    def poll(self, poll: select.poll, milliseconds: int | None) -> list[tuple[int, int]]:
+        """What is ready, like the same in :meth:`raised`, which would take longer."""
+        try:
+            self._is_armed = True
+            if self._number:
+                raise Stopped(self._number)
+            return poll.poll(milliseconds)
         finally:
             self._is_armed = False

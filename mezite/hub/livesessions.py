@@ -70,6 +70,8 @@ class LiveSession:
     is_recorded: bool = False
     # Its agent keeps it when its way is cut (mezite.hub.resumption).
     is_resumable: bool = False
+    # It is kept, and nothing carries it; then it may give way to another of its user's.
+    is_cut: bool = False
     # Bytes that went each way over ways that are gone: to the node, to the user.
     carried_before: tuple[int, int] = (0, 0)
     # Why it is being ended, once it is.
@@ -114,12 +116,27 @@ class LiveSessions:
         """Those of one user, the oldest first."""
         return tuple(self._by_user.get(user, {}).values())
 
-    def number_of(self, user: UserName, but: LiveSession) -> int:
-        """How many sessions of a user count, without this one: not what may go on as another."""
-        return sum(
-            each is not but and (each.login is not None or not each.is_resumable)
+    def has_room(self, user: UserName, most: int, but: LiveSession | None = None) -> bool:
+        """
+        Make room for one more session of a user who may have so many at once, if that can be.
+
+        What may go on as another one does not count. Those that nothing carries are
+        ended for it, the oldest first: mostly, it is who lost them that comes now.
+        """
+        others = [
+            each
             for each in self.of(user)
-        )
+            if each is not but
+            and (each.login is not None or not each.is_resumable)
+            and not (each.is_cut and each.ending is not None)
+        ]
+        surplus = len(others) + 1 - most
+        giving_way = [each for each in others if each.is_cut][: max(surplus, 0)]
+        if len(giving_way) < surplus:
+            return False
+        for each in giving_way:
+            self.end(each, "a newer session has taken its place")
+        return True
 
     def check_room(self) -> None:
         """:raises LimitReached: when there is none for one more."""

@@ -99,6 +99,7 @@ class ParkedSessions:
 
     def keep(self, session: LiveSession, labels: Mapping[str, str]) -> None:
         """Keep a session that stands among the live ones, and that nothing carries."""
+        session.is_cut = True
         session.way = ParkedWay(
             self._registry,
             session.node.agent_id,

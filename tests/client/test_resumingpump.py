@@ -26,7 +26,7 @@ from mezite.resume.error import RemoteResumeError, ResumeDenied, SessionGone
 from mezite.resume.frames import Greeting, Plain, Refusal, Welcome
 from mezite.resume.link import FULL, Event, State
 from mezite.resume.redialing import FIRST_WAIT, LONGEST_SECONDS, LONGEST_WAIT, TRY_SECONDS
-from tests.doubles.pumped import TOKEN, PlainConnection, PumpWorld
+from tests.doubles.pumped import TOKEN, PlainConnection, PlainTls, PumpWorld
 
 Script = Callable[[], Iterator[None]]
 
@@ -451,6 +451,23 @@ class SignalTests(PumpTestCase):
             self.assertEqual(self.node.events, [Event.RESET])
             self.doCleanups()
             self.setUp()
+
+    def test_sending(self) -> None:
+        """What is just being sent is not lost to a signal: ssh's last words, as a rule."""
+        write = PlainTls.write
+
+        def interrupted(tls: PlainTls, data: Any) -> int:
+            signal.raise_signal(signal.SIGHUP)
+            return write(tls, data)
+
+        def script() -> Iterator[None]:
+            self.world.type(b"last words")
+            yield
+
+        self.patch(PlainTls, "write", interrupted)
+        self.stopped(script, signal.SIGHUP)
+        self.assertEqual(bytes(self.node.heard), b"last words")
+        self.assertEqual(self.node.events, [Event.RESET])
 
     def test_waiting(self) -> None:
         """While the next try is waited for, it ends at once."""

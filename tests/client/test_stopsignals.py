@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,6 +48,22 @@ class StopSignalsTests(SynchronousTestCase):
         with self.assertRaises(OSError), signals.raised():
             raise OSError
         signals.receive(signal.SIGHUP)
+
+    def test_poll(self) -> None:
+        """It is raised while something is waited for; what was ready then is ready again."""
+        signals = StopSignals()
+
+        class Polled:
+            def poll(self, milliseconds: int | None) -> list[tuple[int, int]]:
+                if milliseconds is None:
+                    signals.receive(signal.SIGHUP)
+                return [(0, 1)]
+
+        polled: Any = Polled()
+        self.assertEqual(signals.poll(polled, 5), [(0, 1)])
+        for _ in range(2):
+            with self.assertRaises(Stopped):
+                signals.poll(polled, None)
 
     def test_handlers(self) -> None:
         """Every signal comes here while it is entered, and where it went before afterwards."""

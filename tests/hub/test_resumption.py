@@ -265,18 +265,49 @@ class DecisionTests(ResumptionTestCase):
         self.failureResultOf(asking, Unavailable)
         self.assertIs(self.world.hub.live.find(session.session_id), late)
 
-    def test_number(self) -> None:
-        """A session that goes on is not one more; another one is, while it is parked."""
+    def bound(self) -> None:
+        """Let ada have one session at once."""
         document = STRICT.replace("max_sessions: 2", "max_sessions: 1")
         document = document.replace("    source_addresses: [10.0.0.0/8]\n", "")
         self.world.done(self.admin.create_role(document))
         self.world.done(self.admin.update_user(pb.User(name="ada", roles=["strict"]), ["roles"]))
+
+    def test_number(self) -> None:
+        """A session that goes on is not one more; another one is, as long as it is carried."""
+        self.bound()
         session = self.begin()
         self.cut()
+        way = self.visit()
+        self.assertTrue(self.resume(way, self.living(session)).allowed)
         answer = self.authorize(self.visit())
         self.assertFalse(answer.allowed)
         self.assertIn("one session at once", answer.reason)
-        self.assertTrue(self.resume(self.visit(), self.living(session)).allowed)
+        self.assertIsNone(way.ending)
+
+    def test_gives_way(self) -> None:
+        """Whoever lost a session and comes anew is let in, and the lost one ends."""
+        self.bound()
+        session = self.begin()
+        self.cut()
+        self.assertTrue(self.authorize(self.visit()).allowed)
+        (asked,) = self.node.asked("end-session")
+        self.assertEqual(asked.session_id, session.session_id)
+        answer = self.resume(self.visit(), self.living(session))
+        self.assertEqual(answer.reason, "a newer session has taken its place")
+        self.wait(GOODBYE_SECONDS)
+        self.assertFalse(self.is_live(session.session_id))
+
+    def test_gives_way_without_tunnel(self) -> None:
+        """So it is when its node is away, which hears of it once it is back."""
+        self.bound()
+        session = self.begin()
+        self.cut()
+        self.node.mux.abort()
+        self.world.flush()
+        self.assertTrue(self.world.hub.live.has_room(session.user, 1))
+        self.assertTrue(self.world.hub.live.has_room(session.user, 1))
+        self.assertEqual(session.ending, "a newer session has taken its place")
+        self.assertTrue(self.is_live(session.session_id))
 
 
 class RestartedHubTests(ResumptionTestCase):
