@@ -29,6 +29,10 @@ START_SECONDS: Final = 60.0
 # Long enough for a program to say goodbye; then it is killed.
 STOP_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
+# What an agent writes when the hub has taken it.
+_TUNNEL_UP: Final = "tunnel up: "
+# Then the hub is asked whatever the agents write.
+_UNASKED_SECONDS: Final = 5.0
 
 
 class ProgramFailed(MeziteError):
@@ -280,15 +284,27 @@ class LocalCluster:
         :raises TimedOut: the sentence has the end of the nodes' logs.
         """
         deadline = time.monotonic() + seconds
+        missing = [*names]
+        asked_at = time.monotonic() + _UNASKED_SECONDS
         while True:
-            seen = self.nodes()
-            missing = [n for n in names if seen.get(n, {}).get("status") != "online"]
+            # To ask the hub takes a program of its own, as much as an agent takes to begin.
+            if time.monotonic() > asked_at or not any(map(self._is_beginning, names)):
+                seen = self.nodes()
+                missing = [n for n in names if seen.get(n, {}).get("status") != "online"]
             if not missing:
                 return
             if time.monotonic() > deadline:
                 logs = [program.text()[-2000:] for program in self._running]
                 raise TimedOut(f"{', '.join(missing)} did not come online:\n" + "\n".join(logs))
             time.sleep(_POLL_SECONDS)
+
+    def _is_beginning(self, name: str) -> bool:
+        """Whether this is an agent of ours that never had a tunnel."""
+        return any(
+            each.name == name and _TUNNEL_UP not in each.text()
+            for each in self._running
+            if each.is_running
+        )
 
     def stop(self) -> None:
         """Stop all that runs, the agents before the hub."""
