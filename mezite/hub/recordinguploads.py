@@ -313,4 +313,4 @@ class RecordingReceiver(TwistedProtocol):
 
 
 def _size(said: Collection[_Said]) -> int:
-    return sum(len(each.data) for each in said if isinstance(each, Chunk))
+    return sum(each.size for each in said if isinstance(each, Chunk))

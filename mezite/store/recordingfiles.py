@@ -68,7 +68,7 @@ class Kept:
             header = self.header if chunk.number else _header(content)
         except (BadChunk, BadRecording) as error:
             raise DamagedChunk(str(error)) from None
-        size = self.extent.size + len(chunk.data)
+        size = self.extent.size + chunk.size
         seconds = max(self.extent.seconds, _last_time(content))
         return evolve(
             self,
