@@ -116,9 +116,9 @@ class LiveSessions:
         """Those of one user, the oldest first."""
         return tuple(self._by_user.get(user, {}).values())
 
-    def has_room(self, user: UserName, most: int, but: LiveSession | None = None) -> bool:
+    def make_room(self, user: UserName, most: int, but: LiveSession | None = None) -> bool:
         """
-        Make room for one more session of a user who may have so many at once, if that can be.
+        Make room for one more session of a user who may have so many at once, or say False.
 
         What may go on as another one does not count. Those that nothing carries are
         ended for it, the oldest first: mostly, it is who lost them that comes now.

@@ -161,7 +161,7 @@ class SessionOpener:
 
     async def _check_number(self, visitor: Visitor, record: NodeRecord, ruling: Ruling) -> None:
         most = ruling.options.max_sessions
-        if most is None or self._live.has_room(visitor.user, most):
+        if most is None or self._live.make_room(visitor.user, most):
             return
         error = SessionLimitReached(most)
         await self._trail.record(limit_event(self._trail, visitor, record, error))

@@ -105,7 +105,7 @@ class SessionMethods:
         if (
             session.is_resumable
             and most is not None
-            and not self.live.has_room(session.user, most, session)
+            and not self.live.make_room(session.user, most, session)
         ):
             return await self._too_many(session, most)
         session.roles = ruling.roles

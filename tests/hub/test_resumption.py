@@ -304,8 +304,8 @@ class DecisionTests(ResumptionTestCase):
         self.cut()
         self.node.mux.abort()
         self.world.flush()
-        self.assertTrue(self.world.hub.live.has_room(session.user, 1))
-        self.assertTrue(self.world.hub.live.has_room(session.user, 1))
+        self.assertTrue(self.world.hub.live.make_room(session.user, 1))
+        self.assertTrue(self.world.hub.live.make_room(session.user, 1))
         self.assertEqual(session.ending, "a newer session has taken its place")
         self.assertTrue(self.is_live(session.session_id))
 
