@@ -166,7 +166,7 @@ class MuxProtocol(Protocol):
         Fires with the round trip in seconds.
 
         Fails with :class:`MuxClosed` when the tunnel is or goes down, and with
-        :class:`TimedOut` after about 25 seconds.
+        :class:`TimedOut` after about 29 seconds.
         """
         if self._life is not _Life.UP or self._pings.is_full:
             return fail(MuxClosed("the tunnel is down, or being pinged enough already"))

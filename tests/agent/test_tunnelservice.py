@@ -348,7 +348,7 @@ class TunnelServiceTests(SynchronousTestCase):
         self.assertIs(link.client.is_aborted, True)
 
     def test_silence_counts(self) -> None:
-        """The 25 s of a silence are taken from the wait behind it, as those of a dial are."""
+        """The 29 s of a silence are taken from the wait behind it, as those of a dial are."""
         self.hub.refusals = [HandshakeFailed("no")] * 15
         self.start()
         self.hub.clock.pump([0.5] * 600)
@@ -358,7 +358,7 @@ class TunnelServiceTests(SynchronousTestCase):
         while not link.client.is_aborted:
             self.hub.clock.advance(0.5)
         self.hub.flush()
-        self.assertLessEqual(self.ceilings[-1], LONGEST - 25)
+        self.assertLessEqual(self.ceilings[-1], LONGEST - 29)
 
     def test_unwelcome(self) -> None:
         """A hub that keeps hanging up before it registers the node is asked why."""
