@@ -171,6 +171,13 @@ class DirectRecords(PlainRecords):
         super().hold(data)
         self._is_grown |= len(data) > _RECORD
 
+    def answers(self) -> list[bytes]:
+        found: list[bytes] = []
+        while (count := _bio_read(self._from, _sealed_at, len(_sealed))) > 0:
+            found.append(bytes(_sealed_view[:count]))
+            self._is_grown |= count > _RECORD
+        return found
+
     def open(self, data: Piece) -> tuple[bytes, SSL.Error | None]:
         chunks: list[bytes] = []
         ssl, read, target, last = self._ssl, _ssl_read, _opened_at, len(_opened) - _RECORD
