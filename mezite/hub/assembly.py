@@ -86,7 +86,7 @@ def assemble(setting: Setting) -> HubParts:
     live = LiveSessions(clock)
     metrics = HubMetrics(registry)
     workers = Workers(setting.config.workers, setting.contexts, setting.config.balancers, clock)
-    directory = NodeDirectory(store.nodes, registry)
+    directory = NodeDirectory(store.nodes, registry, setting.wall_clock)
     presence = Presence(store.nodes, registry, setting.wall_clock)
     webhooks = _webhooks(setting, metrics)
     watchers: list[Any] = [webhooks]

@@ -4,7 +4,7 @@ The nodes as a person asks for them: known to the store, live in the registry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from attrs import evolve, frozen
@@ -48,9 +48,12 @@ class NodeStatus:
 class NodeDirectory:
     """Finds nodes by host name or agent id, and tells which are online."""
 
-    def __init__(self, nodes: INodes, registry: TunnelRegistry) -> None:
+    def __init__(
+        self, nodes: INodes, registry: TunnelRegistry, wall_clock: Callable[[], float]
+    ) -> None:
         self._nodes = nodes
         self._registry = registry
+        self._wall_clock = wall_clock
 
     async def listing(self) -> list[NodeStatus]:
         """Every node that has joined and was not removed, by name."""
@@ -125,7 +128,7 @@ class NodeDirectory:
         live = evolve(
             record.told(tunnel.word),
             address=tunnel.address,
-            last_seen=max(tunnel.last_seen, record.last_seen or 0.0),
+            last_seen=max(tunnel.seen(self._wall_clock()), record.last_seen or 0.0),
         )
         return NodeStatus(live, online_since=tunnel.since)
 

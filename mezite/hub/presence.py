@@ -23,8 +23,9 @@ from mezite.store.records import NodeRecord, NodeWord
 # How often agents are to say something when they have no news. That they are alive their
 # tunnels show by themselves; ten thousand calls in half an hour are 0.5 % of a core.
 HEARTBEAT_SECONDS: Final = 1800
-# How often it is looked which tunnels have spoken.
-LOOK_SECONDS: Final = 15.0
+# How often it is looked for tunnels of which the store should hear: each look takes a
+# hundredth of a second for ten thousand of them.
+LOOK_SECONDS: Final = 60.0
 # Rows that one write changes; it holds up others for some milliseconds.
 _ROWS: Final = 500
 # What a hub that is killed may forget of when it last saw a node.
@@ -75,14 +76,14 @@ class Presence:
             tunnel.generation = generation
 
     async def look(self) -> None:
-        """Note which tunnels have spoken lately, and tell the store if that is due."""
+        """Tell the store which tunnels have spoken, or have news, if that is due."""
         now = self._wall_clock()
         due: list[Tunnel] = []
         for tunnel in self._registry:
-            self._see(tunnel, now)
             if tunnel.has_news and now - tunnel.last_saved >= NEWS_SECONDS:
                 await self.save(tunnel)
             elif now - tunnel.last_saved >= SAVE_SECONDS:
+                tunnel.seen(now)
                 due.append(tunnel)
         for first in range(0, len(due), _ROWS):
             some = due[first : first + _ROWS]
@@ -90,19 +91,13 @@ class Presence:
                 tunnel.last_saved = tunnel.last_seen
             await self._nodes.see({each.identity.agent_id: each.last_seen for each in some})
 
-    def _see(self, tunnel: Tunnel, now: float) -> None:
-        # A tunnel that another process holds is alive for as long as that one says so.
-        silence = getattr(tunnel.mux, "silence", 0.0)
-        tunnel.last_seen = max(tunnel.last_seen, now - silence)
-
     async def went(self, tunnel: Tunnel) -> None:
         """A tunnel is down: note when it spoke last."""
-        self._see(tunnel, self._wall_clock())
         await self.save(tunnel)
 
     async def save(self, tunnel: Tunnel) -> None:
         """Tell the store what the tunnel knows, unless the node was removed meanwhile."""
-        tunnel.last_saved, tunnel.has_news = tunnel.last_seen, False
+        tunnel.last_saved, tunnel.has_news = tunnel.seen(self._wall_clock()), False
         try:
             await self._nodes.touch(
                 tunnel.identity.agent_id,

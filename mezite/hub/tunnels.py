@@ -90,6 +90,13 @@ class Tunnel:
     def _word_of_labels(self) -> NodeWord:
         return NodeWord(self.labels, self.version)
 
+    def seen(self, now: float) -> float:
+        """When the tunnel last spoke, in POSIX seconds, by what the clock shows now."""
+        # A tunnel that another process holds is alive for as long as that one says so.
+        silence = getattr(self.mux, "silence", 0.0)
+        self.last_seen = max(self.last_seen, now - silence)
+        return self.last_seen
+
     def open_stream(self, user: UserName) -> TunnelStream:
         """
         A new stream towards the agent, for this user.

@@ -81,7 +81,7 @@ class NodesTests(SynchronousTestCase):
         self.clock = Clock()
         self.store = MemoryStore()
         self.registry = TunnelRegistry()
-        self.directory = NodeDirectory(self.store.nodes, self.registry)
+        self.directory = NodeDirectory(self.store.nodes, self.registry, lambda: self.now)
         self.presence = Presence(self.store.nodes, self.registry, lambda: self.now)
         secret = hash_token("x")
         token = JoinTokenRecord("t", secret, "test", NOW - 60, NOW + 60, 1, 1)
@@ -169,7 +169,6 @@ class NodesTests(SynchronousTestCase):
         """A node was last seen when its tunnel spoke, without any heartbeat."""
         tunnel = self.connect()
         self.now += 40
-        self.look()
         self.assertEqual(self.find("db1").last_seen, self.now)
         self.now += 40
         self.clock.advance(20)
