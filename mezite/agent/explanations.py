@@ -14,7 +14,6 @@ from twisted.internet.error import (
     ConnectionLost,
     ConnectionRefusedError,
     DNSLookupError,
-    NoRouteError,
     TCPTimedOutError,
     UserError,
 )
@@ -24,7 +23,7 @@ from mezite.agent.error import NoAddress
 from mezite.agent.membership import Membership
 from mezite.error import TimedOut
 from mezite.names import HostPort
-from mezite.wire.error import AlpnLost, HandshakeFailed, TlsBroken, broke_at_once
+from mezite.wire.error import AlpnLost, HandshakeFailed, TlsBroken, why_unreachable
 from mezite.wire.forwardproxy import ProxyBroken, ProxyRefused
 from mezite.wire.websocket import UpgradeRefused
 
@@ -72,10 +71,13 @@ def explain(
         return (
             f"the name {hub.host} cannot be resolved: check the hub's address and this node's DNS"
         )
-    if _cause(error, ConnectTimedOut, TCPTimedOutError, NoRouteError, UserError, TimedOut):
+    if _cause(error, ConnectTimedOut, TCPTimedOutError, UserError, TimedOut) is not None:
         return f"{hub} does not answer: check the address, the network and firewalls on the way"
-    if (failed := _cause(error, ConnectError)) is not None and broke_at_once(failed):
-        return f"{hub} cannot be reached: check the address, the network and firewalls on the way"
+    if isinstance(failed := _cause(error, ConnectError), ConnectError):
+        return (
+            f"{hub} cannot be reached ({why_unreachable(failed)}): check the address,"
+            " the network and firewalls on the way"
+        )
     if isinstance(lost := _cause(error, AlpnLost), AlpnLost):
         answered = "" if lost.upgrade is None else f" ({lost.upgrade})"
         return (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from twisted.internet.error import (
     ConnectError,
     ConnectionDone,
@@ -9,6 +12,7 @@ from twisted.internet.error import (
     ConnectionRefusedError,
     DNSLookupError,
     TCPTimedOutError,
+    getConnectError,
 )
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -55,11 +59,26 @@ class ExplainTests(SynchronousTestCase):
         for error in (unreachable(TCPTimedOutError()), TimedOut("too long")):
             self.assertIn("does not answer", self.said(error))
 
+    def test_no_way(self) -> None:
+        """This machine, or a router, knows no way there; the system's words tell which."""
+        for number, words in (
+            (errno.EHOSTUNREACH, "no route to host"),
+            (errno.ENETUNREACH, "network is unreachable"),
+            (errno.ENETDOWN, "network is down"),
+            (errno.EACCES, "permission denied"),
+        ):
+            cause = getConnectError(OSError(number, os.strerror(number)))
+            self.assertEqual(
+                self.said(unreachable(cause)),
+                f"hub.example.com:443 cannot be reached ({words}): check the address, the network"
+                " and firewalls on the way",
+            )
+
     def test_broken_at_once(self) -> None:
         """The system gave up before it told why: Twisted has a failure in place of words."""
         for reason in (ConnectionDone(), ConnectionLost()):
             cause = ConnectError(string=Failure(reason))
-            self.assertIn("cannot be reached: check", self.said(unreachable(cause)))
+            self.assertIn("cannot be reached (the connection", self.said(unreachable(cause)))
             self.assertEqual(why_unreachable(cause), "the connection broke as it was made")
 
     def test_alpn_lost(self) -> None:

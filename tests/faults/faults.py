@@ -261,13 +261,15 @@ def _write(files: Sequence[Path], text: str) -> None:
 
 
 _SILENT: Final = "does not answer: check the address, the network and firewalls"
+# Or there is no route, which the system finds out by asking for the next hop.
+_AWAY: Final = "check the address, the network and firewalls"
 _GONE: Final = "nothing listens at .*: see that the hub runs"
 
 FAULTS: Final = (
     Fault("5 % of packets lost", lost_packets, 40, is_borne=True),
     Fault("200 ms each way", delayed, 45, is_borne=True),
     Fault("link down 10 s", unplugged, 10),
-    Fault("link down 60 s", unplugged, 60, _SILENT),
+    Fault("link down 60 s", unplugged, 60, _AWAY),
     Fault("packets dropped", dropped, 45, _SILENT),
     Fault("connections reset", reset, 20, _GONE),
     Fault("hub killed", hub_killed, 10, _GONE),
@@ -289,7 +291,7 @@ FAULTS: Final = (
         75,
         sets_clocks=True,
     ),
-    Fault("link down 6 min", unplugged, 360, _SILENT, ends_sessions=True),
+    Fault("link down 6 min", unplugged, 360, _AWAY, ends_sessions=True),
 )
 # Those of which thirty at random fit into half an hour.
 SHORT: Final = tuple(fault for fault in FAULTS if fault.seconds <= 60)
