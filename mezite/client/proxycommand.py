@@ -21,10 +21,10 @@ from mezite.client.error import DamagedProfile, LoginExpired, NotLoggedIn
 from mezite.client.hubsocket import DIAL_SECONDS, RESUMABLE, Target, dial, reason_of
 from mezite.client.pump import Connection, Pump, tls_failure
 from mezite.client.resumingpump import Greeted, ResumingPump, greet, refusal_of
-from mezite.error import BadInput, MeziteError
+from mezite.error import BadInput, MeziteError, TimedOut
 from mezite.resume import frames
 from mezite.resume.frames import Plain, Welcome
-from mezite.resume.redialing import TRY_SECONDS
+from mezite.resume.redialing import TRY_SECONDS, UNANSWERED
 
 FAILURE = 255
 DEFAULT_PORT = 3080
@@ -72,12 +72,15 @@ def carry(target: Target) -> None:
 
 
 def _begun(target: Target) -> Greeted:
-    connection = dial(target, time.monotonic() + DIAL_SECONDS)
-    try:
-        return _greeted(connection, frames.hello(), time.monotonic() + DIAL_SECONDS)
-    except (ConnectionError, TimeoutError):
-        # So it looks where the agent is older than this, and knows no such service.
-        target.resumes = False
+    for _ in range(UNANSWERED):
+        connection = dial(target, time.monotonic() + DIAL_SECONDS)
+        try:
+            return _greeted(connection, frames.hello(), time.monotonic() + DIAL_SECONDS)
+        except ConnectionError:
+            pass  # it was cut, or the agent is older than this
+        except TimeoutError:
+            raise TimedOut(f"the node did not answer within {DIAL_SECONDS:g} s") from None
+    target.resumes = False
     return Greeted(dial(target, time.monotonic() + DIAL_SECONDS), Plain(), b"")
 
 

@@ -25,7 +25,7 @@ from mezite.error import Denied, MeziteError, RemoteError
 from mezite.resume import frames
 from mezite.resume.error import NotNow, RemoteResumeError, ResumeDenied, SessionGone
 from mezite.resume.frames import Greeting, GreetingReader, Plain, Refusal, Welcome
-from mezite.resume.redialing import TOO_LATE, TRY_SECONDS, Redialing
+from mezite.resume.redialing import TOO_LATE, TRY_SECONDS, UNANSWERED, Redialing
 from mezite.resume.transport import ResumableTransport
 from mezite.tasks import background, within
 from mezite.wire.alpn import MEZITE_SSH_RESUME
@@ -82,12 +82,7 @@ class ResumingDialer:
 
         :raises MeziteError: it cannot be reached, for the reason that the sentence says.
         """
-        try:
-            answer = await self._dial(frames.hello())
-        except LegBroke as error:
-            # So it looks where the agent is older than this, and knows no such service.
-            self._log.info("not resumable: {error}", error=error)
-            answer = await self._dial(None)
+        answer = await self._begun()
         match answer.greeting:
             case Plain():
                 answer.transport.attach(inner)
@@ -105,6 +100,15 @@ class ResumingDialer:
             case _:
                 answer.transport.abortConnection()
                 raise _refusal(answer.greeting)
+
+    async def _begun(self) -> _Answer:
+        """The first connection that is answered; without an offer, if none with it is."""
+        for _ in range(UNANSWERED):
+            try:
+                return await self._dial(frames.hello())
+            except LegBroke as error:
+                self._log.info("not answered: {error}", error=error)
+        return await self._dial(None)
 
     # After a cut.
 

@@ -10,6 +10,10 @@ from typing import Final
 
 # An agent keeps a session that was cut for so long.
 LONGEST_SECONDS: Final = 300.0
+# So many first connections that end before any answer are the answer of an agent that knows
+# nothing of this, and resets the stream. One alone may have been cut, as any may be; taken
+# for that, it would cost a session its resumption for as long as it lives.
+UNANSWERED: Final = 2
 # One try: connecting, TLS, and the node's answer, for which it asks the hub.
 TRY_SECONDS: Final = 10.0
 # Between two tries: a random time up to this, which doubles from the first to the second. A

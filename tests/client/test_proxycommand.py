@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from mezite.client import hubsocket, places, proxycommand, pump
 from mezite.client.error import DamagedProfile, LoginExpired, NotLoggedIn
 from mezite.client.profile import Profiles
-from mezite.error import BadInput, Denied, MeziteError, RemoteError
+from mezite.client.resumingpump import Greeted
+from mezite.error import BadInput, Denied, MeziteError, RemoteError, TimedOut
+from mezite.resume.frames import Plain, Welcome
+from mezite.resume.redialing import UNANSWERED
 from tests.doubles.logins import Cluster
 
 NOW = 1_800_000_000.0
@@ -158,6 +162,47 @@ class ResolveTests(SynchronousTestCase):
         self.patch(hubsocket.socket, "getaddrinfo", unknown)
         with self.assertRaises(socket.gaierror):
             hubsocket._resolve("hub.example.com", 443, time.monotonic() + 10)
+
+
+class BeginningTests(SynchronousTestCase):
+    """Whether a connection is to be resumed, by how the first ones end."""
+
+    def setUp(self) -> None:
+        self.target = hubsocket.Target("", ("192.0.2.1", 1), "c", "db1.hub", resumes=True)
+        # What becomes of each dial that offers resumption.
+        self.outcomes: list[Exception | Welcome] = []
+        self.offered: list[bool] = []
+        self.patch(proxycommand, "dial", self.dial)
+        self.patch(proxycommand, "_greeted", self.greeted)
+
+    def dial(self, target: hubsocket.Target, deadline: float) -> Any:
+        self.offered.append(target.resumes)
+        return None
+
+    def greeted(self, connection: Any, hello: bytes, deadline: float) -> Greeted:
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return Greeted(connection, outcome, b"")
+
+    def test_cut_at_once(self) -> None:
+        """One that was cut before the answer costs no session its resumption."""
+        self.outcomes = [ConnectionResetError("closed"), Welcome(bytes(32), 0)]
+        self.assertIsInstance(proxycommand._begun(self.target).greeting, Welcome)
+        self.assertEqual(self.offered, [True, True])
+
+    def test_older_agent(self) -> None:
+        """An agent that resets the stream, and does so again, is asked for plain SSH."""
+        self.outcomes = [ConnectionResetError("closed")] * UNANSWERED
+        self.assertIsInstance(proxycommand._begun(self.target).greeting, Plain)
+        self.assertEqual(self.offered, [True] * UNANSWERED + [False])
+
+    def test_silence(self) -> None:
+        """Silence is no such answer, and ends it with a sentence."""
+        self.outcomes = [TimeoutError("timed out")]
+        with self.assertRaises(TimedOut) as caught:
+            proxycommand._begun(self.target)
+        self.assertEqual(str(caught.exception), "the node did not answer within 10 s")
 
 
 class TlsFailureTests(SynchronousTestCase):

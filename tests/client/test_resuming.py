@@ -23,6 +23,7 @@ from mezite.resume.redialing import (
     LONGEST_SECONDS,
     LONGEST_WAIT,
     STABLE_SECONDS,
+    UNANSWERED,
 )
 from mezite.resume.transport import ANSWER_SECONDS, ASK_SECONDS
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
@@ -121,19 +122,39 @@ class BeginningTests(ResumingTestCase):
         self.assertEqual(len(self.dials), 1)
 
     def test_older_agent(self) -> None:
-        """An agent that resets the stream is asked again for plain SSH."""
-        self.dials.latest.hello()
-        self.dials.latest.leg.lose()
-        self.assertEqual(len(self.dials), 2)
+        """An agent that resets the stream, and does so again, is asked for plain SSH."""
+        for number in range(1, UNANSWERED + 1):
+            self.assertEqual((len(self.dials), self.dials.latest.offers), (number, True))
+            self.dials.latest.hello()
+            self.dials.latest.leg.lose()
+        self.assertEqual(len(self.dials), UNANSWERED + 1)
         self.assertFalse(self.dials.latest.offers)
         leg = self.dials.latest.succeed(b"mezite-ssh")
         self.successResultOf(self.connecting)
         self.assertIs(leg.protocol, self.talker)
 
-    def test_broken_twice(self) -> None:
-        """Who hangs up on plain SSH as well cannot be reached."""
+    def test_cut_at_once(self) -> None:
+        """One that was cut before the answer costs no session its resumption."""
+        self.dials.latest.hello()
+        self.dials.latest.say(frames.welcome(TOKEN, 0)[:20])
+        self.dials.latest.leg.lose()
+        self.begin()
+        self.cut()
+        self.welcome()
+        self.assertEqual((len(self.dials), self.notes), (3, ["lost", "back"]))
+
+    def test_cut_and_away(self) -> None:
+        """Where nobody is there after such a cut, that is what is told."""
         self.dials.latest.hello()
         self.dials.latest.leg.lose()
+        self.dials.latest.fail(HubUnreachable("nobody is there"))
+        self.failureResultOf(self.connecting, HubUnreachable)
+
+    def test_always_broken(self) -> None:
+        """Who hangs up on plain SSH as well cannot be reached."""
+        for _ in range(UNANSWERED):
+            self.dials.latest.hello()
+            self.dials.latest.leg.lose()
         self.dials.latest.fail(LegBroke("the connection to the hub broke"))
         self.failureResultOf(self.connecting, LegBroke)
 
