@@ -124,7 +124,7 @@ class ResumingDialer:
     async def _redial(self) -> None:
         found: tuple[_Answer, Welcome] | None = None
         while found is None:
-            if longest := self._tries.next_wait():
+            if longest := self._tries.next_wait(self.reactor.seconds()):
                 await deferLater(self.reactor, self.uniform(0, longest))
             try:
                 found = await within(

@@ -285,7 +285,7 @@ class ResumingPump(Pump):
         self._say(f"connection lost ({why}); trying again")
         self._tries.cut(time.monotonic())
         while True:
-            if longest := self._tries.next_wait():
+            if longest := self._tries.next_wait(time.monotonic()):
                 self._wait(longest * int.from_bytes(os.urandom(2), "big") / 0xFFFF)
             if self._sink_gone:
                 return

@@ -20,6 +20,11 @@ TRY_SECONDS: Final = 10.0
 # hub that was restarted meets all of its clients' tries before it meets their agents.
 FIRST_WAIT: Final = 0.25
 LONGEST_WAIT: Final = 4.0
+# After 40 s without success it is up to a tenth of the time since the cut, and this: who was away
+# for long is back a little later, and a thousand who wait for one network cost the hub 200
+# handshakes a second and not 500.
+LATE_WAIT: Final = 10.0
+_LATE_PART: Final = 10
 # Only what carried the connection for so long makes the next try immediate again: what breaks
 # at once is not to be dialed in a tight loop.
 STABLE_SECONDS: Final = 5.0
@@ -50,11 +55,15 @@ class Redialing:
         """Something carries it again."""
         self._carried_at = now
 
-    def next_wait(self) -> float:
+    def next_wait(self, now: float) -> float:
         """The most seconds to wait before the next try, of which the first needs none."""
         tries, self._tries = self._tries, self._tries + 1
+        if not tries:
+            return 0.0
+        longest = min(LATE_WAIT, max(LONGEST_WAIT, (now - self._cut_at) / _LATE_PART))
         # Large powers overflow.
-        return min(LONGEST_WAIT, FIRST_WAIT * 2 ** (min(tries, 10) - 1)) if tries else 0.0
+        grown: float = FIRST_WAIT * 2 ** (min(tries, 10) - 1)
+        return min(longest, grown)
 
     def is_too_late(self, now: float) -> bool:
         """Whether nobody can be waiting at the other end any more."""
