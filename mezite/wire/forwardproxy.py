@@ -16,12 +16,11 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from mezite.error import BadInput, RemoteError, Unavailable
+from mezite.wire.answerhead import NoAnswer, answer_head
 
 VARIABLES: Final = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 EXCEPTIONS: Final = ("no_proxy", "NO_PROXY")
 _DEFAULT_PORTS: Final = {"http": 80, "socks5": 1080, "socks5h": 1080}
-# What answers to CONNECT is a status line and a few fields.
-_ANSWER_LENGTH: Final = 16 * 1024
 # RFC 1928, section 4, and RFC 1929, section 2: lengths of names and secrets are one octet.
 _SOCKS_LENGTH: Final = 255
 _NOTHING, _PASSWORD, _NO_METHOD = 0, 2, 0xFF
@@ -173,13 +172,13 @@ class _HttpConnect(Conversation):
 
     def receive(self, data: bytes) -> bytes:
         self._buffer += data
-        if not b"HTTP/1.".startswith(self._buffer[:7]):
-            raise self._broken()
-        head, end, rest = self._buffer.partition(b"\r\n\r\n")
-        if not end:
-            if len(self._buffer) > _ANSWER_LENGTH:
-                raise self._broken()
+        try:
+            found = answer_head(self._buffer)
+        except NoAnswer:
+            raise self._broken() from None
+        if found is None:
             return b""
+        head, rest = found
         words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
         if len(words) < 2 or len(words[1]) != 3 or not words[1].isdigit():
             raise self._broken()
@@ -251,12 +250,15 @@ class _Socks5(Conversation):
     def _reply(self) -> bytes | None:
         """RFC 1928, section 6; the address in it says nothing to us."""
         data = self._buffer
+        if not b"\x05".startswith(data[:1]):
+            raise self._broken()
+        # Some say no in two octets, or with an address that is none, and hang up.
+        if len(data) >= 2 and data[1]:
+            raise self._refused(_SOCKS_REASONS.get(data[1], f"it says {data[1]}"))
         if len(data) < 5:
             return None
-        if data[0] != 5 or data[3] not in (1, 3, 4):
+        if data[3] not in (1, 3, 4):
             raise self._broken()
-        if data[1]:
-            raise self._refused(_SOCKS_REASONS.get(data[1], f"it says {data[1]}"))
         length = {1: 4, 3: 1 + data[4], 4: 16}[data[3]]
         end = 4 + length + 2
         return None if len(data) < end else self._opened(data[end:])
@@ -268,7 +270,7 @@ def _covers(exception: str, name: str, port: int) -> bool:
     if word == "*":
         return True
     host, colon, digits = word.rpartition(":")
-    if colon and digits.isdigit() and (":" not in host or host.endswith("]")):
+    if colon and digits.isascii() and digits.isdigit() and (":" not in host or host.endswith("]")):
         if int(digits[:6]) != port:
             return False
         word = host

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,15 +19,21 @@ from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mezite.error import TimedOut
 from mezite.names import HostPort
+from mezite.tasks import within
 from mezite.wire.error import why_unreachable
 from mezite.wire.forwardproxy import Conversation, ForwardProxy, ProxyRefused, proxy_for
+
+# Less than whoever dials waits for all of it, 10 s, so that they hear whose silence it was.
+_ANSWER_SECONDS: Final = 8.0
 
 
 def way_to(
@@ -46,14 +52,14 @@ def way_to(
     if proxy is None:
         return HostnameEndpoint(reactor, address.host, address.port, timeout=timeout)
     beyond = HostnameEndpoint(reactor, proxy.host, proxy.port, timeout=timeout)
-    return ThroughProxy(beyond, proxy, address)
+    return ThroughProxy(beyond, proxy, address, reactor, min(timeout, _ANSWER_SECONDS))
 
 
 @implementer(IStreamClientEndpoint)
 @frozen(eq=False)
 class ThroughProxy:
     """
-    A place behind a proxy; whoever connects has a deadline of their own.
+    A place behind a proxy, which has so many seconds to connect to it.
 
     ``connect`` fails with :class:`~mezite.wire.forwardproxy.ProxyRefused`, also
     if the proxy is not there, or ``ProxyBroken``.
@@ -62,6 +68,8 @@ class ThroughProxy:
     _endpoint: IStreamClientEndpoint
     _proxy: ForwardProxy
     _address: HostPort
+    _clock: IReactorTime
+    _seconds: float
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
@@ -71,7 +79,15 @@ class ThroughProxy:
         asking = _Asking(conversation, inner, str(self._proxy))
         try:
             await self._endpoint.connect(Factory.forProtocol(lambda: asking))
-            return await asking.done
+            return await within(
+                self._clock, self._seconds, asking.done, doing=f"asking the proxy {self._proxy}"
+            )
+        except TimedOut:
+            asking.give_up()
+            raise ProxyRefused(
+                f"the proxy {self._proxy} has not connected to {self._address}"
+                f" within {self._seconds:g} s"
+            ) from None
         except (ConnectError, DNSLookupError) as error:
             raise ProxyRefused(
                 f"the proxy {self._proxy} cannot be reached: {why_unreachable(error)}"

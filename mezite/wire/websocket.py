@@ -17,6 +17,7 @@ import struct
 from collections.abc import Callable
 
 from mezite.error import RemoteError, Unavailable
+from mezite.wire.answerhead import NoAnswer, answer_head
 
 PATH = "/v1/webapi/connectionupgrade"
 SUBPROTOCOL = "mezite-tls"
@@ -35,8 +36,6 @@ SENT_LENGTH = 256 * 1024
 PING_SECONDS = 20.0
 SILENCE_SECONDS = 50.0
 
-# The answer to an upgrade is a status line and a few fields.
-_ANSWER_LENGTH = 16 * 1024
 # What load balancers answer for those behind them who do not (RFC 9110, section 15.6).
 _AWAY = ("502", "503", "504")
 # RFC 6455, section 1.3.
@@ -98,16 +97,24 @@ class Opening:
         :raises UpgradeRefused: it answers something else; NoHubBehind, for the hub.
         """
         self._buffer += data
-        if not b"HTTP/1.1 ".startswith(self._buffer[:9]):
-            raise UpgradeRefused(f"what answers at {self._host} is no web server")
-        head, end, rest = self._buffer.partition(b"\r\n\r\n")
-        if len(head) > _ANSWER_LENGTH:
-            raise UpgradeRefused(f"what answers at {self._host} does not come to an end")
-        if not end:
-            return
-        status, *lines = head.decode("latin-1").split("\r\n")
-        code = status.split(" ", 2)[1]
-        if code != "101":
+        try:
+            found = answer_head(self._buffer)
+        except NoAnswer as error:
+            raise UpgradeRefused(f"what answers at {self._host} {error}") from None
+        if found is not None:
+            head, rest = found
+            self._check(head.decode("latin-1"))
+            self._buffer, self.rest, self.is_open = b"", rest, True
+
+    def _check(self, head: str) -> None:
+        """
+        Make sure that the answer opens it.
+
+        :raises UpgradeRefused: it does not.
+        """
+        status, *lines = head.split("\r\n")
+        version, code = status.split(" ", 2)[:2]
+        if version != "HTTP/1.1" or code != "101":
             said = _printable(status.partition(" ")[2])
             if code in _AWAY:
                 raise NoHubBehind(
@@ -129,7 +136,6 @@ class Opening:
             or "sec-websocket-extensions" in fields
         ):
             raise UpgradeRefused(f"{self._host} does not upgrade to the WebSocket of a Mezite hub")
-        self._buffer, self.rest, self.is_open = b"", rest, True
 
 
 class ClientFrames:

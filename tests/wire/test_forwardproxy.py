@@ -81,6 +81,11 @@ class ConversationTests(SynchronousTestCase):
         """A SOCKS proxy that wants a password gets it."""
         self.check("socks5h://ada:s%3Acret@proxy", SOCKS_PASSWORD)
 
+    def test_interim(self) -> None:
+        """What a proxy says while it connects is not its answer."""
+        interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+        self.check(HTTP, [(CONNECT[0][0], interim + CONNECT[0][1])])
+
     def test_addresses(self) -> None:
         """Addresses go as addresses, of either kind."""
         for host, wanted in (
@@ -99,6 +104,10 @@ class ConversationTests(SynchronousTestCase):
             ("socks5://a:b@p", b"\x05\x02\x01\x01", "does not take"),
             (SOCKS, b"\x05\x00\x05\x02\x00\x01" + bytes(6), "its rules do not allow it"),
             (SOCKS, b"\x05\x00\x05\x63\x00\x01" + bytes(6), "it says 99"),
+            (HTTP, b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "101 Switching"),
+            # Without an address, or before it.
+            (SOCKS, b"\x05\x00\x05\x05\x00\x00", "the connection was refused"),
+            (SOCKS, b"\x05\x00\x05\x04", "the host cannot be reached"),
         ):
             error = self.assertRaises(ProxyRefused, begun(proxy).receive, answers)
             self.assertIn(words, str(error))
@@ -110,6 +119,8 @@ class ConversationTests(SynchronousTestCase):
             (HTTP, b"SSH-2.0-OpenSSH\r\n"),
             (HTTP, b"HTTP/1.1 2\r\n\r\n"),
             (HTTP, b"HTTP/1.1 200 x" + b"x" * 20_000),
+            (HTTP, b"HTTP/1.1 100 x\r\n\r\n" * 10),
+            (HTTP, b"HTTP/1.1 100 x\r\n\r\n220 mail.example.com ESMTP\r\n"),
             (SOCKS, b"HTTP/1.1 400 Bad Request\r\n\r\n"),
             (SOCKS, b"\x05\x02"),
             (SOCKS, b"\x05\x00\x05\x00\x00\x07\x00"),
@@ -159,6 +170,8 @@ class ChoiceTests(SynchronousTestCase):
             ("[2001:db8::1]:443", "2001:db8::1", True),
             ("[2001:db8::1]:80", "2001:db8::1", False),
             (",, ", "hub", False),
+            # Digits to Unicode, and to nobody else.
+            ("hub:\u00b2, example.com", "hub.example.com", True),
         ):
             found = proxy_for(host, 443, {"HTTPS_PROXY": HTTP, "NO_PROXY": exceptions})
             self.assertEqual(found is None, direct, (exceptions, host))

@@ -13,6 +13,7 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -54,12 +55,13 @@ class ProxyEndpoint:
 
 class ThroughProxyTests(SynchronousTestCase):
     def setUp(self) -> None:
+        self.clock = Clock()
         self.proxy = ProxyEndpoint()
         self.heard = Heard()
         self.connecting = self.connect()
 
     def connect(self) -> Deferred[IProtocol]:
-        way = ThroughProxy(self.proxy, PROXY, HUB)
+        way = ThroughProxy(self.proxy, PROXY, HUB, self.clock, 8.0)
         verifyObject(IStreamClientEndpoint, way)
         return way.connect(Factory.forProtocol(lambda: self.heard))
 
@@ -97,6 +99,26 @@ class ThroughProxyTests(SynchronousTestCase):
         self.failureResultOf(self.connecting)
         self.assertTrue(self.proxy.transport.disconnected)
         self.proxy.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def test_silent(self) -> None:
+        """A proxy that takes the connection and says nothing is given up, and named."""
+        self.clock.advance(7.9)
+        self.assertNoResult(self.connecting)
+        self.clock.advance(0.1)
+        error = self.failureResultOf(self.connecting, ProxyRefused).value
+        self.assertEqual(
+            str(error),
+            "the proxy http://proxy:3128 has not connected to hub.example.com:443 within 8 s",
+        )
+        self.assertTrue(self.proxy.transport.disconnected)
+        self.proxy.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_no_deadline_after(self) -> None:
+        """A proxy that has connected has no deadline any more."""
+        self.proxy.answer(OPEN)
+        self.successResultOf(self.connecting)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_not_there(self) -> None:
         """A proxy that is not there is named."""

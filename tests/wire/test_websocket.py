@@ -112,6 +112,17 @@ class OpeningTests(SynchronousTestCase):
         for status in (502, 503, 504):
             with self.assertRaises(NoHubBehind):
                 Opening("lb:443").receive(b"HTTP/1.1 %d x\r\n\r\n" % status)
+        # As haproxy says it with the pages that Debian gives it.
+        with self.assertRaises(NoHubBehind) as caught:
+            Opening("lb:443").receive(
+                b"HTTP/1.0 503 Service Unavailable\r\ncache-control: no-cache\r\n\r\n"
+            )
+        self.assertIn("it says 503 Service Unavailable", str(caught.exception))
+
+    def test_endless_interim(self) -> None:
+        """Who says for ever that it is coming is not waited for."""
+        with self.assertRaises(UpgradeRefused):
+            Opening("hub:443").receive(b"HTTP/1.1 100 Continue\r\n\r\n" * 9)
 
     def test_fresh_keys(self) -> None:
         """No two requests have one key."""
