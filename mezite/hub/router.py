@@ -86,8 +86,13 @@ class Router(Factory):
         self._upgraded_handshakes_of: Counter[str] = Counter()
         self._handshakes_of: Counter[str] = Counter()
         self.handshakes_failed = 0
-        self.handshakes_refused = 0
+        self._refused = 0
         self.routed: Counter[Route] = Counter()
+
+    @property
+    def handshakes_refused(self) -> int:
+        """Connections that were closed before their handshake began."""
+        return self._refused + self.turns.refused
 
     def doStart(self) -> None:
         for listener in self._routes.values():
@@ -118,7 +123,7 @@ class Router(Factory):
         if self.upgraded_handshakes >= limit or self._upgraded_handshakes_of[network] >= max(
             1, limit // _SHARE
         ):
-            self.handshakes_refused += 1
+            self._refused += 1
             return None
         self.upgraded_handshakes += 1
         self._upgraded_handshakes_of[network] += 1
@@ -136,7 +141,7 @@ class Router(Factory):
 
     def _await_header(self, balancer: IAddress) -> Protocol | None:
         if self.headers_awaited >= self._handshakes_at_once:
-            self.handshakes_refused += 1
+            self._refused += 1
             return None
         self.headers_awaited += 1
 
@@ -161,17 +166,17 @@ class Router(Factory):
     ) -> TLSTransport | None:
         network = network_of(getattr(addr, "host", ""))
         if self._offenders.are_too_many(network, self._clock.seconds()):
-            self.handshakes_refused += 1
+            self._refused += 1
             return None
         if self.handshakes >= self._handshakes_at_once or (
             network and self._handshakes_of[network] >= self._handshakes_at_once // _SHARE
         ):
-            self.handshakes_refused += 1
-            if self.handshakes_refused & (self.handshakes_refused - 1) == 0:
+            self._refused += 1
+            if self._refused & (self._refused - 1) == 0:
                 # Said at 1, 2, 4, 8, …: whoever floods the port does not flood the log.
                 self._log.warn(
                     "{refused} connections refused so far: {unfinished} handshakes are unfinished",
-                    refused=self.handshakes_refused,
+                    refused=self._refused,
                     unfinished=self.handshakes,
                 )
             return None

@@ -22,6 +22,7 @@ from mezite.hub.tunnelturns import (
     LONGEST_WAIT,
     UNDER_WAY,
     WAITING,
+    YIELDS_AFTER,
     TunnelTurns,
 )
 from mezite.wire.alpn import MEZITE_TUNNEL
@@ -162,9 +163,73 @@ class TunnelTurnsTests(SynchronousTestCase):
         """So many wait in all, and half of these from one address."""
         crowd = self.come(WAITING // 2 + 1, "192.0.2.1")
         self.assertEqual([each.is_shaking_hands for each in crowd[-2:]], [True, False])
-        others = self.come(WAITING // 2 + 1)
-        self.assertEqual([each.is_shaking_hands for each in others[-2:]], [True, False])
+        self.come(WAITING // 2)
         self.assertEqual(len(self.turns), WAITING)
+        # The last of those who are most gives its place up.
+        (other,) = self.come()
+        self.assertEqual((other.is_shaking_hands, crowd[-2].is_shaking_hands), (True, False))
+        self.assertEqual(len(self.turns), WAITING)
+
+    def test_no_place_left(self) -> None:
+        """Where nobody has more than one place, the newcomer goes."""
+        self.come(WAITING)
+        (late,) = self.come()
+        self.assertFalse(late.is_shaking_hands)
+        self.assertEqual(len(self.turns), WAITING)
+
+    def test_addresses_take_turns(self) -> None:
+        """Behind a crowd of one address another one's agent does not wait for all of them."""
+        crowd = self.come(1000, "192.0.2.1")
+        (other,) = self.come()
+        self.turn()
+        self.assertEqual(other.proceeded, 1)
+        self.assertEqual(sum(each.proceeded for each in crowd), BEGUN_IN_A_TURN - 1)
+
+    def test_never_finished(self) -> None:
+        """An address that finishes none of what it begins keeps nobody else out."""
+        silent = self.come(WAITING // 2, "192.0.2.1")
+        for _ in range(UNDER_WAY):
+            self.turn()
+        self.assertEqual(sum(each.proceeded for each in silent), UNDER_WAY)
+        self.clock.advance(YIELDS_AFTER + 0.1)
+        for number in range(20):
+            silent += self.come(50, "192.0.2.1")
+            (agent,) = self.come()
+            self.clock.pump([0.01] * 10)
+            self.assertEqual((agent.proceeded, agent.is_shaking_hands), (1, True), number)
+            agent.is_arriving = False
+        under_way = sum(each.proceeded and each.is_shaking_hands for each in silent)
+        self.assertLessEqual(under_way, UNDER_WAY)
+
+    def test_who_waits_for_themselves(self) -> None:
+        """That an address waits for its own is no reason to send another one's away."""
+        self.come(WAITING // 2, "192.0.2.1")
+        for _ in range(UNDER_WAY):
+            self.turn()
+        self.clock.pump([1.0] * int(FULL_AFTER + 1))
+        (agent,) = self.come()
+        self.clock.pump([0.01] * 10)
+        self.assertEqual((agent.proceeded, agent.is_shaking_hands), (1, True))
+
+    def test_slow_but_honest(self) -> None:
+        """Who began a moment ago keeps the place, and so does who has no more than others."""
+        slow = self.come(UNDER_WAY // 2, "192.0.2.1") + self.come(UNDER_WAY // 2, "192.0.2.2")
+        for _ in range(UNDER_WAY):
+            self.turn()
+        (agent,) = self.come()
+        self.clock.pump([YIELDS_AFTER / 10] * 9)
+        self.assertTrue(all(each.is_shaking_hands for each in slow))
+        self.assertEqual(agent.proceeded, 0)
+        self.clock.pump([YIELDS_AFTER / 10] * 2)
+        self.assertEqual(sum(not each.is_shaking_hands for each in slow), 1)
+        self.assertEqual(agent.proceeded, 1)
+
+    def test_everybody_has_one(self) -> None:
+        """In a storm of agents, each at an address of its own, nobody gives way."""
+        storm = self.come(UNDER_WAY + 1)
+        self.clock.pump([0.01] * UNDER_WAY)
+        self.clock.advance(YIELDS_AFTER)
+        self.assertTrue(all(each.is_shaking_hands for each in storm))
 
 
 class RouterTurnsTests(RouterTestCase):
@@ -180,6 +245,18 @@ class RouterTurnsTests(RouterTestCase):
             each.dataReceived(hello())
         self.assertEqual((router.handshakes, len(router.turns)), (0, 2))
         self.assertIsNotNone(router.buildProtocol(None))
+
+    def test_sent_away(self) -> None:
+        """An agent that is sent away is counted with those whose handshake was refused."""
+        router = self.make_router()
+        for _ in range(WAITING // 2):
+            other: Any = Arrival()
+            router.turns.hold_up(other, HELLO, "")
+        late: Any = router.buildProtocol(None)
+        late.makeConnection(StringTransport())
+        late.dataReceived(hello())
+        self.assertTrue(late.transport.disconnected)
+        self.assertEqual((router.handshakes_refused, len(router.turns)), (1, WAITING // 2))
 
     def test_served_in_the_end(self) -> None:
         """It gets its listener as before."""
