@@ -164,9 +164,16 @@ class HubCalls:
         answer = await self.client.resume_session(session_id, living.message())
         return SessionPermit(answer.allowed, answer.reason)
 
-    async def report(self, living: Iterable[Living]) -> list[tuple[str, str]]:
-        """Tell which sessions live on; gives the ids of those that are to end, and why."""
-        answer = await self.client.report_sessions([each.message() for each in living])
+    async def report(
+        self, living: Iterable[Living], beginning: Iterable[str]
+    ) -> list[tuple[str, str]]:
+        """
+        Tell which sessions live on; gives the ids of those that are to end, and why.
+
+        :param beginning: the ids of those that nobody is in yet.
+        """
+        messages = [each.message() for each in living]
+        answer = await self.client.report_sessions(messages, beginning)
         return [(each.session_id, printable(each.reason.encode())) for each in answer.ended]
 
 

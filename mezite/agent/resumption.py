@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 
 from mezite.agent.hubcalls import HubCalls, Living
 from mezite.agent.sessionends import OpenSessions
+from mezite.agent.sessionreports import Known, SessionReports
 from mezite.agent.sshd import NodeAvatar
 from mezite.error import MeziteError
 from mezite.resume import frames
@@ -92,6 +93,10 @@ class ResumableSessions:
     )
     # By what their tokens hash to: a look-up tells nobody how much of a token was right.
     _sessions: dict[bytes, _Session] = field(init=False, factory=dict, repr=False)
+    _reports: SessionReports = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._reports = SessionReports(self._known, self.calls, self.clock, self.open_sessions.end)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -120,20 +125,19 @@ class ResumableSessions:
 
     def tunnel_up(self) -> None:
         """The hub knows this node: tell it which sessions live on."""
-        if self._sessions:
-            background(self._report(), doing="telling the hub which sessions live on")
+        self._reports.tunnel_up()
 
     # Beginning and going on.
 
     def begin(self, header: StreamHeader, arrival: _Arrival, rest: bytes) -> None:
         """A new session, which ``arrival``'s stream carries first."""
         session = _Session(header.session_id, header.user, self.new_token())
+        server = self.serve_ssh(header)
+        server.key_limits = RESUMABLE
         transport = session.transport = ResumableTransport(
             self.clock, on_cut=lambda: self._cut(session), on_over=lambda: self._over(session)
         )
         self._sessions[_key(session.token)] = session
-        server = self.serve_ssh(header)
-        server.key_limits = RESUMABLE
         arrival.say(frames.welcome(session.token, 0))
         # What it says before there is a leg goes first over it.
         transport.attach(server)
@@ -241,19 +245,16 @@ class ResumableSessions:
         was_parked = session.is_parked
         self._unpark(session)
         self._sessions.pop(_key(session.token), None)
-        if was_parked:
+        if was_parked or not session.transport.link.is_over:
             # The hub saw a stream break, and cannot know that the session is over.
-            background(self._report(), doing="telling the hub which sessions live on")
+            self._reports.changed()
 
-    async def _report(self) -> None:
-        living = [each.living for each in self._sessions.values() if each.living is not None]
-        try:
-            ended = await self.calls().report(living)
-        except MeziteError as error:
-            self._log.debug("the hub does not hear of sessions: {error}", error=error)
-            return
-        for session_id, reason in ended:
-            self.open_sessions.end(session_id, reason)
+    def _known(self) -> Known:
+        sessions = self._sessions.values()
+        return Known(
+            [each.living for each in sessions if each.living is not None],
+            [each.session_id for each in sessions if each.living is None],
+        )
 
 
 @define(eq=False)

@@ -10,6 +10,7 @@ gone, :mod:`mezite.hub.sessionreview`'s.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -102,6 +103,8 @@ class LiveSessions:
         self._clock = clock
         self._sessions: dict[str, LiveSession] = {}
         self._by_user: dict[UserName, dict[str, LiveSession]] = {}
+        # Ids of those whose end is being written.
+        self._leaving: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -111,6 +114,19 @@ class LiveSessions:
 
     def find(self, session_id: str) -> LiveSession | None:
         return self._sessions.get(session_id)
+
+    def is_leaving(self, session_id: str) -> bool:
+        """Whether it was one of these, and the audit may not say yet that it has ended."""
+        return session_id in self._leaving
+
+    @contextmanager
+    def leaving(self, session: LiveSession) -> Iterator[None]:
+        """While its end is written."""
+        self._leaving.add(session.session_id)
+        try:
+            yield
+        finally:
+            self._leaving.discard(session.session_id)
 
     def of(self, user: UserName) -> tuple[LiveSession, ...]:
         """Those of one user, the oldest first."""

@@ -116,7 +116,7 @@ class ParkedSessions:
         self._live.remove(session)
         self._live.remove(by)
         by.session_id, by.since = session.session_id, session.since
-        by.login, by.carried = session.login, session.carried
+        by.login, by.carried, by.roles = session.login, session.carried, session.roles
         by.is_recorded, by.carried_before = session.is_recorded, session.carried_before
         self._live.add(by)
         deadline = self._deadlines.pop(session, None)

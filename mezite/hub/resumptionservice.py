@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 from google.protobuf.message import Message
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from mezite.audit.events import HUB, EventType
@@ -29,8 +30,8 @@ from mezite.rpc.proto import auth_pb2 as pb
 from mezite.rpc.server import Call
 from mezite.store.records import AuditQuery, NodeRecord
 
-# As many as a tunnel has streams.
-REPORTED: Final = 1024
+# As many as a tunnel has streams, and as many as an agent keeps that nothing carries.
+REPORTED: Final = 2048
 _BEGUN: Final = (EventType.SESSION_START.text, EventType.SESSION_END.text)
 _UNKNOWN: Final = "the hub does not know this session any more: connect again"
 _NO_WAY: Final = "the hub has no such connection on which a session could go on: connect again"
@@ -55,6 +56,8 @@ class ResumptionMethods:
     # An IAuditLog.
     audit: Any
     trail: AuditTrail
+    # One for each session that is being looked for, by its id.
+    _looking: dict[str, DeferredLock] = field(init=False, factory=dict, repr=False)
 
     _log = Logger()
 
@@ -147,9 +150,11 @@ class ResumptionMethods:
     ) -> Message:
         """Learn which sessions live on at a node, and say which of them must not."""
         node = _node(who)
-        if len(request.sessions) > REPORTED:
+        if len(request.sessions) + len(request.beginning) > REPORTED:
             raise BadInput(f"a node has {REPORTED} sessions at most")
-        named = {each.session_id for each in request.sessions}
+        # One that we let in may be cut before our answer is there: the agent knows best whether
+        # it goes on, and says so when it has heard of both.
+        named = {each.session_id for each in request.sessions} | set(request.beginning)
         for session in self.live:
             if session.node.agent_id == node.agent_id and session.session_id not in named:
                 self.parked.forget(session, "its agent does not know it any more")
@@ -189,7 +194,7 @@ class ResumptionMethods:
         """The session that an agent means: among the live ones now, if it ever was."""
         session = self.live.find(living.session_id)
         if session is None:
-            session = await self._begun(node, living)
+            session = await self._once_begun(node, living)
         if (
             session is None
             or session.login is None
@@ -198,6 +203,26 @@ class ResumptionMethods:
         ):
             return None
         return session
+
+    async def _once_begun(self, node: NodeRecord, living: pb.LivingSession) -> LiveSession | None:
+        """
+        A session that another hub began, among the live ones from now on.
+
+        Its agent and its client come together after a restart, and it may go on and end while
+        the slower of the two is answered: only one looks at a time, and none while an end is
+        being written, or it would come to life from what the audit said before that.
+        """
+        lock = self._looking.setdefault(living.session_id, DeferredLock())
+        await lock.acquire()
+        try:
+            session = self.live.find(living.session_id)
+            if session is None and not self.live.is_leaving(living.session_id):
+                session = await self._begun(node, living)
+            return session
+        finally:
+            lock.release()
+            if not lock.locked and self._looking.get(living.session_id) is lock:
+                del self._looking[living.session_id]
 
     async def _begun(self, node: NodeRecord, living: pb.LivingSession) -> LiveSession | None:
         query = AuditQuery(types=_BEGUN, session_id=living.session_id)
@@ -212,9 +237,6 @@ class ResumptionMethods:
         ):
             return None
         record = await self.directory.find(node.agent_id.text)
-        again = self.live.find(living.session_id)
-        if again is not None:
-            return again
         self.live.check_room()
         visitor = Visitor(
             user=UserName.parse(living.user),

@@ -220,20 +220,20 @@ class SessionOpener:
         if not session.is_recorded:
             return
         to_node, to_user = session.carried_before
-        await self._trail.record(
-            self._trail.event(
-                EventType.SESSION_END,
-                session.visitor.actor,
-                target=session.node.agent_id,
-                node=session.node.name,
-                login=session.login or "",
-                session_id=session.session_id,
-                seconds=round(self._wall_clock() - session.since),
-                bytes_to_node=to_node,
-                bytes_to_user=to_user,
-                reason=session.ending or "",
-            )
+        event = self._trail.event(
+            EventType.SESSION_END,
+            session.visitor.actor,
+            target=session.node.agent_id,
+            node=session.node.name,
+            login=session.login or "",
+            session_id=session.session_id,
+            seconds=round(self._wall_clock() - session.since),
+            bytes_to_node=to_node,
+            bytes_to_user=to_user,
+            reason=session.ending or "",
         )
+        with self._live.leaving(session):
+            await self._trail.record(event)
 
 
 def out_of_reach(wanted: str, reachable: Iterable[NodeRecord], hint: str = "") -> UnknownNode:

@@ -109,6 +109,9 @@ class SessionMethods:
         ):
             return await self._too_many(session, most)
         session.roles = ruling.roles
+        if self.live.find(session.session_id) is not session:
+            # Its end has been noted already, as that of one that had not begun.
+            return Ruling(Decision(False, "the session has ended"))
         await self._note_start(session, login, ruling.options.record_session)
         if session.ending is not None or self.live.find(session.session_id) is None:
             return Ruling(Decision(False, session.ending or "the session has ended"))

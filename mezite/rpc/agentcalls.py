@@ -95,7 +95,7 @@ class AgentCalls(AuthCalls):
         return await self._call(request, pb.ResumeSessionResponse)
 
     async def report_sessions(
-        self, sessions: Iterable[pb.LivingSession]
+        self, sessions: Iterable[pb.LivingSession], beginning: Iterable[str] = ()
     ) -> pb.ReportSessionsResponse:
-        request = pb.ReportSessionsRequest(sessions=sessions)
+        request = pb.ReportSessionsRequest(sessions=sessions, beginning=beginning)
         return await self._call(request, pb.ReportSessionsResponse)

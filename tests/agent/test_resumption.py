@@ -118,11 +118,23 @@ class GoingOnTests(ResumableTestCase):
         self.assertEqual(self.servers[0].heard, b"still here")
 
     def test_not_in_yet(self) -> None:
-        """Who is cut before they are in loses nothing, and nothing is kept for them."""
+        """
+        Who is cut before they are in loses nothing, and nothing is kept for them.
+
+        The hub hears of it, since it may have let them in already.
+        """
         leg = self.arrive("s1", frames.hello())
         leg.lose()
         self.assertIsNotNone(self.servers[0].reason)
         self.assertEqual(len(self.sessions), 0)
+        self.assertEqual((self.hub.reports, self.hub.beginning), ([[]], [[]]))
+
+    def test_beginning(self) -> None:
+        """The hub hears of those that nobody is in yet: it may have let them in already."""
+        self.begin()
+        self.arrive("s2", frames.hello())
+        self.sessions.tunnel_up()
+        self.assertEqual((self.hub.reports, self.hub.beginning), ([["s1"]], [["s2"]]))
 
     def test_too_late(self) -> None:
         """Nobody comes: the session ends, and the hub hears of it."""
@@ -133,6 +145,35 @@ class GoingOnTests(ResumableTestCase):
         self.assertIsNotNone(self.servers[0].reason)
         self.assertEqual(self.hub.reports, [["s2"]])
         self.assert_refused(self.arrive("s3", frames.hello(token, 0)), GONE)
+
+    def test_broken(self) -> None:
+        """A client that breaks the protocol leaves nothing behind, nor at the hub."""
+        leg, _ = self.begin()
+        leg.protocol.dataReceived(b"SSH-2.0-x\r\n")
+        self.assertTrue(leg.is_aborted)
+        self.assertEqual((len(self.sessions), self.hub.reports), (0, [[]]))
+
+    def test_many_too_late(self) -> None:
+        """Many that end in the same moment are told together."""
+        for number in range(50):
+            leg, _ = self.begin(f"s{number}")
+            leg.lose()
+        answer: Deferred[None] = Deferred()
+        self.hub.failures = [answer]
+        self.clock.advance(PARKED_SECONDS)
+        answer.callback(None)
+        self.assertEqual([len(each) for each in self.hub.reports], [49, 0])
+
+    def test_no_server(self) -> None:
+        """A session for which there is no server leaves nothing behind."""
+
+        def fail(header: StreamHeader) -> Server:
+            raise ValueError("a bug")
+
+        self.sessions.serve_ssh = fail
+        with self.assertRaises(ValueError):
+            self.arrive("s1", frames.hello())
+        self.assertEqual(len(self.sessions), 0)
 
     def test_client_goes(self) -> None:
         """A client that ends it leaves nothing behind."""

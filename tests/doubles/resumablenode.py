@@ -25,6 +25,9 @@ class PlayedHub:
     is_there: bool = True
     asked: list[tuple[str, Living]] = field(factory=list)
     reports: list[list[str]] = field(factory=list)
+    beginning: list[list[str]] = field(factory=list)
+    # What becomes of the next reports, if it is not their answer.
+    failures: list[Any] = field(factory=list)
     ended: list[tuple[str, str]] = field(factory=list)
 
     def calls(self) -> Any:
@@ -39,8 +42,14 @@ class PlayedHub:
         )
         return answer
 
-    async def report(self, living: list[Living]) -> list[tuple[str, str]]:
+    async def report(self, living: list[Living], beginning: list[str]) -> list[tuple[str, str]]:
         self.reports.append([each.session_id for each in living])
+        self.beginning.append(beginning)
+        failure = self.failures.pop(0) if self.failures else None
+        if isinstance(failure, Deferred):
+            await failure
+        elif failure is not None:
+            raise failure
         return self.ended
 
 

@@ -71,6 +71,13 @@ class ResumptionTestCase(LiveSessionTestCase):
         self.world.hub._parts.parking._deadlines.pop(session).cancel()
         self.world.hub.live.remove(session)
 
+    def bound(self) -> None:
+        """Let ada have one session at once."""
+        document = STRICT.replace("max_sessions: 2", "max_sessions: 1")
+        document = document.replace("    source_addresses: [10.0.0.0/8]\n", "")
+        self.world.done(self.admin.create_role(document))
+        self.world.done(self.admin.update_user(pb.User(name="ada", roles=["strict"]), ["roles"]))
+
     def is_live(self, session_id: str) -> bool:
         return self.world.hub.live.find(session_id) is not None
 
@@ -143,6 +150,17 @@ class GoingOnTests(ResumptionTestCase):
             self.world.flush()
             self.assertFalse(self.is_live(session.session_id))
         self.assertEqual(len(self.events(EventType.SESSION_END)), 2)
+
+    def test_roles(self) -> None:
+        """Locks meet it by the roles that it was allowed with, not those of the way alone."""
+        self.bound()
+        session = self.begin()
+        self.cut()
+        way = self.visit()
+        # Those of an approved request are in the certificate for SSH, which the hub does not see.
+        way.roles = frozenset()
+        self.assertTrue(self.resume(way, self.living(session)).allowed)
+        self.assertIn("strict", {role.text for role in way.roles})
 
     def test_plain_client(self) -> None:
         """A session of a client that cannot resume ends when it is cut."""
@@ -265,13 +283,6 @@ class DecisionTests(ResumptionTestCase):
         self.failureResultOf(asking, Unavailable)
         self.assertIs(self.world.hub.live.find(session.session_id), late)
 
-    def bound(self) -> None:
-        """Let ada have one session at once."""
-        document = STRICT.replace("max_sessions: 2", "max_sessions: 1")
-        document = document.replace("    source_addresses: [10.0.0.0/8]\n", "")
-        self.world.done(self.admin.create_role(document))
-        self.world.done(self.admin.update_user(pb.User(name="ada", roles=["strict"]), ["roles"]))
-
     def test_number(self) -> None:
         """A session that goes on is not one more; another one is, as long as it is carried."""
         self.bound()
@@ -353,8 +364,10 @@ class RestartedHubTests(ResumptionTestCase):
 
     def test_too_many(self) -> None:
         """A report of more than a node can have is refused."""
-        report = self.agent.report_sessions([self.living(self.session)] * (REPORTED + 1))
-        self.assertRaises(BadInput, self.world.done, report)
+        living = self.living(self.session)
+        for sessions, beginning in ((REPORTED + 1, 0), (1, REPORTED)):
+            report = self.agent.report_sessions([living] * sessions, ["s"] * beginning)
+            self.assertRaises(BadInput, self.world.done, report)
 
     def test_access_ended_meanwhile(self) -> None:
         """Who lost their access while no hub ran loses the session."""

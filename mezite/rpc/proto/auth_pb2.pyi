@@ -1218,16 +1218,22 @@ class ReportSessionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSIONS_FIELD_NUMBER: _builtins.int
+    BEGINNING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LivingSession]: ...
+    @_builtins.property
+    def beginning(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of those that nobody is in yet, as far as the node knows: they are not over."""
+
     def __init__(
         self,
         *,
         sessions: _abc.Iterable[Global___LivingSession] | None = ...,
+        beginning: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beginning", b"beginning", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
