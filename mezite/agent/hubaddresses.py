@@ -10,40 +10,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from attrs import define, field, frozen
-from twisted.internet.defer import CancelledError
-from twisted.internet.defer import TimeoutError as DeferredTimedOut
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.names import client, dns
-from twisted.names.error import DNSNameError, DomainError
-from twisted.names.error import ResolverError as LookupFailed
+from twisted.python.failure import Failure
 
 from mezite.agent.error import NoAddress
+from mezite.agent.resolvers import ANSWERS, SrvAnswer
 from mezite.config.hubplaces import HubPlace, SrvName
-from mezite.error import MeziteError, TimedOut
+from mezite.error import MeziteError
 from mezite.names import HostPort, InvalidName
 from mezite.tasks import within
 
-# Seconds of each of three questions to each resolver.
-_TRIES: Final = (1, 2, 4)
+# Of all names together.
 LOOKUP_SECONDS: Final = 8.0
-# Of one answer; RFC 2782 has no limit, and a TCP answer has room for two thousand.
-ANSWERS: Final = 32
 # Of one round: ten seconds each, and the agent is to notice when an address is new.
 ADDRESSES: Final = 16
-
-
-@frozen
-class SrvAnswer:
-    """One SRV record: RFC 2782."""
-
-    priority: int
-    weight: int
-    target: str
-    port: int
 
 
 def in_order(answers: Iterable[SrvAnswer], draw: random.Random) -> list[SrvAnswer]:
@@ -87,22 +72,41 @@ class HubAddresses:
 
         :raises NoAddress: there is none; the sentence says why.
         """
+        found = await self._ask_all()
         addresses: dict[HostPort, None] = {}
-        trouble: MeziteError | None = None
         for place in self.draw.sample(self.places, len(self.places)):
             if isinstance(place, HostPort):
                 addresses.setdefault(place)
                 continue
-            try:
-                answers = await self._ask(place)
-            except MeziteError as error:
-                answers, trouble = self._known.get(place, ()), error
-                self._log.warn("{error}", error=error)
-            for answer in in_order(answers, self.draw):
+            for answer in in_order(found[place].answers, self.draw):
                 addresses.setdefault(HostPort(answer.target, answer.port))
         if not addresses:
-            raise NoAddress(str(trouble))
+            raise NoAddress(next(each.trouble for each in found.values() if each.trouble))
         return list(addresses)[:ADDRESSES]
+
+    async def _ask_all(self) -> dict[SrvName, _Found]:
+        """What all names have; they are looked up at once, so that one waits for no other."""
+        names = [place for place in self.places if isinstance(place, SrvName)]
+        asking = gatherResults(
+            [Deferred.fromCoroutine(self._found(name)) for name in names], consumeErrors=True
+        )
+        asking.addErrback(_first_failure)
+        found: list[_Found] = await asking
+        return dict(zip(names, found, strict=True))
+
+    async def _found(self, name: SrvName) -> _Found:
+        try:
+            return _Found(await self._ask(name))
+        except CancelledError:
+            raise
+        except MeziteError as error:
+            self._log.warn("{error}", error=error)
+            trouble = str(error)
+        except Exception:
+            # A bug must not keep the agent from the addresses that need no look-up.
+            self._log.failure("looking up {name} failed", name=name)
+            trouble = f"looking up {name} failed in a way that nobody foresaw; the log says how"
+        return _Found(self._known.get(name, ()), trouble)
 
     async def _ask(self, name: SrvName) -> tuple[SrvAnswer, ...]:
         said = await within(
@@ -115,6 +119,19 @@ class HubAddresses:
         return usable
 
 
+def _first_failure(failure: Failure) -> Failure:
+    assert isinstance(failure.value, FirstError)
+    return failure.value.subFailure
+
+
+@frozen
+class _Found:
+    """What a name has now or had before, and what was wrong with asking."""
+
+    answers: tuple[SrvAnswer, ...]
+    trouble: str | None = None
+
+
 def _checked(answer: SrvAnswer) -> SrvAnswer | None:
     """The answer with its target as names are written; None for "." and for nonsense."""
     try:
@@ -124,44 +141,3 @@ def _checked(answer: SrvAnswer) -> SrvAnswer | None:
     if address.port == 0:
         return None
     return SrvAnswer(answer.priority, answer.weight, address.host, address.port)
-
-
-class SystemResolvers:
-    """The resolvers that resolv.conf(5) names; it is read again when it changes."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        # Made when the first name is looked up: it has a timer of its own.
-        self._resolver: Any = None
-
-    async def lookup(self, name: str) -> list[SrvAnswer]:
-        """
-        The SRV records of a name.
-
-        :raises NoAddress: there are none, or no resolver answers.
-        """
-        if self._resolver is None:
-            self._resolver = client.Resolver(resolv="/etc/resolv.conf", reactor=self._reactor)
-        try:
-            answers, _, _ = await self._resolver.lookupService(name, timeout=_TRIES)
-        except CancelledError:
-            raise
-        except DNSNameError:
-            raise NoAddress(f"there is no name {name} in DNS") from None
-        except (DeferredTimedOut, TimeoutError) as error:
-            # Twisted's own class, which a resolver's three silent rounds end in.
-            raise TimedOut(f"no resolver of this machine answers about {name}") from error
-        except (DomainError, LookupFailed, OSError, ValueError) as error:
-            raise NoAddress(
-                f"this machine's resolvers fail to look up {name}: {type(error).__name__}"
-            ) from None
-        return [
-            SrvAnswer(
-                record.payload.priority,
-                record.payload.weight,
-                record.payload.target.name.decode("ascii", "replace"),
-                record.payload.port,
-            )
-            for record in answers[:ANSWERS]
-            if record.type == dns.SRV
-        ]

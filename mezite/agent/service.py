@@ -29,7 +29,7 @@ from mezite.agent.commandoutput import output_of
 from mezite.agent.condition import Condition
 from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.error import BrokenState
-from mezite.agent.hubaddresses import HubAddresses, SystemResolvers
+from mezite.agent.hubaddresses import HubAddresses
 from mezite.agent.join import Application, Joining, join_once
 from mezite.agent.membership import Membership, NodeKeys
 from mezite.agent.readmission import (
@@ -41,6 +41,7 @@ from mezite.agent.readmission import (
 from mezite.agent.recordingservice import RecordingService
 from mezite.agent.renewal import RenewalService
 from mezite.agent.report import Machine, NodeReport
+from mezite.agent.resolvers import SystemResolvers
 from mezite.agent.resumption import ResumableSessions
 from mezite.agent.sessionends import OpenSessions
 from mezite.agent.sshd import NodeSshFactory

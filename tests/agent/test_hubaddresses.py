@@ -8,24 +8,15 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet import defer
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.names import dns
-from twisted.names.error import DNSNameError, DNSServerError
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent.error import NoAddress
-from mezite.agent.hubaddresses import (
-    ADDRESSES,
-    LOOKUP_SECONDS,
-    HubAddresses,
-    SrvAnswer,
-    SystemResolvers,
-    in_order,
-)
+from mezite.agent.hubaddresses import ADDRESSES, LOOKUP_SECONDS, HubAddresses, in_order
+from mezite.agent.resolvers import SrvAnswer
 from mezite.config.hubplaces import HubPlace, SrvName
-from mezite.error import MeziteError, TimedOut
+from mezite.error import TimedOut
 from mezite.names import HostPort
 
 ONE, TWO, THREE = (HostPort(f"hub{number}.example.com", 443) for number in (1, 2, 3))
@@ -67,14 +58,17 @@ class OrderTests(SynchronousTestCase):
 class RoundTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.answer: Sequence[SrvAnswer] | MeziteError | Deferred[Sequence[SrvAnswer]] = ()
+        # None is one that never comes.
+        self.answer: Sequence[SrvAnswer] | Exception | None = ()
         self.asked: list[str] = []
 
     async def lookup(self, name: str) -> Sequence[SrvAnswer]:
         self.asked.append(name)
-        if isinstance(self.answer, MeziteError):
+        if self.answer is None:
+            return await Deferred()
+        if isinstance(self.answer, Exception):
             raise self.answer
-        return await self.answer if isinstance(self.answer, Deferred) else self.answer
+        return self.answer
 
     def addresses(self, *places: HubPlace) -> HubAddresses:
         return HubAddresses(places, self.lookup, self.clock, random.Random(1))
@@ -124,54 +118,37 @@ class RoundTests(SynchronousTestCase):
 
     def test_silence(self) -> None:
         """A look-up that nobody answers ends."""
-        self.answer = Deferred()
+        self.answer = None
         failed = Deferred.fromCoroutine(self.addresses(NAME).round())
         self.clock.advance(LOOKUP_SECONDS)
         self.failureResultOf(failed, NoAddress)
+
+    def test_at_once(self) -> None:
+        """Names that nobody answers about are waited for together, and not in turn."""
+        self.answer = None
+        names = [SrvName(f"_mezite._tcp.{label}.example") for label in "abcdefg"]
+        asked = Deferred.fromCoroutine(self.addresses(ONE, *names).round())
+        self.assertEqual(len(self.asked), len(names))
+        self.clock.advance(LOOKUP_SECONDS)
+        self.assertEqual(self.successResultOf(asked), [ONE])
+
+    def test_given_up(self) -> None:
+        """Who does not wait for the round any more leaves nothing to be waited for."""
+        self.answer = None
+        asked = Deferred.fromCoroutine(self.addresses(NAME, TWO).round())
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_bug(self) -> None:
+        """Whatever a look-up ends in, addresses that need none are tried."""
+        self.answer = KeyError("x")
+        self.assertEqual(self.round(self.addresses(NAME, TWO)), [TWO])
+        failed = Deferred.fromCoroutine(self.addresses(NAME).round())
+        self.assertIn("the log says how", str(self.failureResultOf(failed, NoAddress).value))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 2)
 
     def test_many(self) -> None:
         """An answer with thousands of records makes a round of some."""
         self.answer = [SrvAnswer(1, 1, f"h{number}.example", 443) for number in range(5000)]
         self.assertEqual(len(self.round(self.addresses(NAME))), ADDRESSES)
-
-
-class PlayedResolver:
-    """Answers as it is told, like one of twisted.names."""
-
-    def __init__(self, answer: object) -> None:
-        self.answer = answer
-
-    async def lookupService(self, name: str, timeout: object) -> object:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer, [], []
-
-
-class ResolverTests(SynchronousTestCase):
-    def lookup(self, answer: object) -> Deferred[list[SrvAnswer]]:
-        resolvers = SystemResolvers(Clock())
-        resolvers._resolver = PlayedResolver(answer)
-        return Deferred.fromCoroutine(resolvers.lookup(NAME.text))
-
-    def test_records(self) -> None:
-        """SRV records are read, and what else stands in the answer is not."""
-        answers = [
-            dns.RRHeader(NAME.text, dns.CNAME, payload=dns.Record_CNAME("other.example")),
-            dns.RRHeader(NAME.text, dns.SRV, payload=dns.Record_SRV(1, 2, 443, "hub1.example.com")),
-        ]
-        found = self.successResultOf(self.lookup(answers))
-        self.assertEqual(found, [SrvAnswer(1, 2, "hub1.example.com", 443)])
-
-    def test_failures(self) -> None:
-        """Each way to fail is a sentence with the name."""
-        for error in (
-            DNSNameError(),
-            DNSServerError(),
-            TimeoutError(),
-            # What client.Resolver gives when nobody answered.
-            defer.TimeoutError(),
-            OSError(101, "x"),
-        ):
-            failure = self.failureResultOf(self.lookup(error))
-            self.assertIsInstance(failure.value, MeziteError)
-            self.assertIn(NAME.text, str(failure.value))

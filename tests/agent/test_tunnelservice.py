@@ -21,8 +21,9 @@ from mezite.agent.backoff import LONGEST, LONGEST_REFUSED, ceiling
 from mezite.agent.condition import State
 from mezite.agent.currentmembership import CurrentMembership
 from mezite.agent.error import NoAddress, TunnelDown
-from mezite.agent.hubaddresses import HubAddresses, SrvAnswer
+from mezite.agent.hubaddresses import HubAddresses
 from mezite.agent.report import MachineFacts, NodeReport
+from mezite.agent.resolvers import SrvAnswer
 from mezite.agent.state import StateDirectory
 from mezite.agent.tunnel import DIAL_SECONDS, LONGEST_TOLD
 from mezite.agent.tunnelservice import TunnelService
