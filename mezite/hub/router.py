@@ -9,7 +9,7 @@ in :mod:`mezite.wire.alpn`, what it demands in :mod:`mezite.wire.contexts`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
@@ -21,6 +21,7 @@ from mezite.hub.offenders import Offenders
 from mezite.hub.proxied import ProxiedConnection
 from mezite.hub.strangers import Strangers
 from mezite.hub.tunnelturns import TunnelTurns
+from mezite.hub.unfinished import Unfinished
 from mezite.identity.networks import Networks, lies_in
 from mezite.names import network_of
 from mezite.wire.alpn import Route, route_of
@@ -40,9 +41,6 @@ HANDSHAKES_AT_ONCE: Final = 2048
 # Of these, so many may be inside of connections that were upgraded to a WebSocket, which take
 # another 60 KB for the TLS around them.
 _UPGRADED_SHARE: Final = 4
-# Of each number, one address (or network of IPv6) may have one in so many. Not fewer: to a hub
-# behind a balancer, all agents are at one address.
-_SHARE: Final = 2
 
 
 class Router(Factory):
@@ -51,10 +49,10 @@ class Router(Factory):
 
     What comes from one of the ``balancers`` begins with a PROXY header, and
     counts as coming from the client that the header names. A route without a
-    listener is closed after the handshake. A new connection above the bound on
-    unfinished handshakes, of all together or of one address, is closed before
-    its own begins; what finishes it and shows no certificate is told to the
-    ``strangers``.
+    listener is closed after the handshake. A new connection for which there is no
+    room among the :class:`unfinished <mezite.hub.unfinished.Unfinished>` handshakes
+    is closed before its own begins; what finishes it and shows no certificate is
+    told to the ``strangers``.
     """
 
     noisy = False
@@ -78,16 +76,22 @@ class Router(Factory):
         self._contexts = contexts
         self._clock = clock
         self._handshake_timeout = handshake_timeout
-        self._handshakes_at_once = handshakes_at_once
+        self._unfinished = Unfinished(handshakes_at_once)
+        self._upgraded = Unfinished(handshakes_at_once // _UPGRADED_SHARE)
         self._balancers = balancers
         self.headers_awaited = 0
-        self.handshakes = 0
-        self.upgraded_handshakes = 0
-        self._upgraded_handshakes_of: Counter[str] = Counter()
-        self._handshakes_of: Counter[str] = Counter()
         self.handshakes_failed = 0
         self._refused = 0
         self.routed: Counter[Route] = Counter()
+
+    @property
+    def handshakes(self) -> int:
+        """How many have begun and are not finished, those in upgraded connections among them."""
+        return len(self._unfinished)
+
+    @property
+    def upgraded_handshakes(self) -> int:
+        return len(self._upgraded)
 
     @property
     def handshakes_refused(self) -> int:
@@ -118,29 +122,10 @@ class Router(Factory):
         None if there are too many who have not finished their handshakes. Not
         HTTPS: a WebSocket inside could be upgraded again, and so on.
         """
-        network = network_of(getattr(client, "host", ""))
-        limit = self._handshakes_at_once // _UPGRADED_SHARE
-        if self.upgraded_handshakes >= limit or self._upgraded_handshakes_of[network] >= max(
-            1, limit // _SHARE
-        ):
-            self._refused += 1
-            return None
-        self.upgraded_handshakes += 1
-        self._upgraded_handshakes_of[network] += 1
-
-        def ended() -> None:
-            self.upgraded_handshakes -= 1
-            self._upgraded_handshakes_of[network] -= 1
-            if not self._upgraded_handshakes_of[network]:
-                del self._upgraded_handshakes_of[network]
-
-        protocol = self._secure(client, ended=ended, closed=frozenset({Route.WEB}))
-        if protocol is None:
-            ended()
-        return protocol
+        return self._secure(client, among=(self._upgraded,), closed=frozenset({Route.WEB}))
 
     def _await_header(self, balancer: IAddress) -> Protocol | None:
-        if self.headers_awaited >= self._handshakes_at_once:
+        if self.headers_awaited >= self._unfinished.at_once:
             self._refused += 1
             return None
         self.headers_awaited += 1
@@ -161,16 +146,16 @@ class Router(Factory):
         addr: IAddress | None,
         *,
         through: IAddress | None = None,
-        ended: Callable[[], None] | None = None,
+        among: tuple[Unfinished, ...] = (),
         closed: frozenset[Route] = frozenset(),
     ) -> TLSTransport | None:
         network = network_of(getattr(addr, "host", ""))
-        if self._offenders.are_too_many(network, self._clock.seconds()):
+        now = self._clock.seconds()
+        if self._offenders.are_too_many(network, now):
             self._refused += 1
             return None
-        if self.handshakes >= self._handshakes_at_once or (
-            network and self._handshakes_of[network] >= self._handshakes_at_once // _SHARE
-        ):
+        places = (*among, self._unfinished)
+        if not all(each.has_room(network, now) for each in places):
             self._refused += 1
             if self._refused & (self._refused - 1) == 0:
                 # Said at 1, 2, 4, 8, …: whoever floods the port does not flood the log.
@@ -180,29 +165,17 @@ class Router(Factory):
                     unfinished=self.handshakes,
                 )
             return None
-        connection = self._contexts.serverConnectionForTLS(self)
-        self.handshakes += 1
-        self._handshakes_of[network] += 1
-
-        is_counted = True
-
-        def leave() -> None:
-            nonlocal is_counted
-            if is_counted:
-                is_counted = False
-                self._left(network)
 
         def hold_up(transport: TLSTransport, hello: Piece) -> bool:
             if not self.turns.hold_up(transport, hello, network):
                 return False
             # It has a place of another kind now: agents that wait keep nobody from coming in.
-            leave()
+            self._unfinished.discard(transport)
             return True
 
         def over() -> None:
-            leave()
-            if ended is not None:
-                ended()
+            for each in places:
+                each.discard(made)
 
         def secured(transport: TLSTransport) -> None:
             over()
@@ -214,20 +187,16 @@ class Router(Factory):
                 self._offenders.blame(network, self._clock.seconds())
             self._failed(addr, failure)
 
-        return TLSTransport(
-            connection,
+        made = TLSTransport(
+            self._contexts.serverConnectionForTLS(self),
             self._clock,
             Handshake(secured, failed, self._handshake_timeout, hold_up),
             peer=None if through is None else addr,
             over=self.strangers.release,
         )
-
-    def _left(self, network: str) -> None:
-        """A handshake is over, in whatever way, or waits for its turn."""
-        self.handshakes -= 1
-        self._handshakes_of[network] -= 1
-        if not self._handshakes_of[network]:
-            del self._handshakes_of[network]
+        for each in places:
+            each.add(made, network, now)
+        return made
 
     def route(self, transport: Secured, closed: frozenset[Route] = frozenset()) -> None:
         """Give a connection that has finished its handshake to the listener of its route."""

@@ -18,6 +18,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from mezite.hub.unfinished import SHARE, YIELDS_AFTER
 from mezite.wire.alpn import MEZITE_TUNNEL
 from mezite.wire.records import Piece
 from mezite.wire.transport import TLSTransport
@@ -31,9 +32,6 @@ UNDER_WAY: Final = 512
 # Of agents that have made theirs and whose nodes are being looked up. A reactor that never rests
 # lets the database's threads wait for the interpreter, and everybody for them.
 ARRIVING: Final = 32
-# While as many are under way as may be, the address that has most of them gives one up that
-# has not come to its end in so long, a second's way included, for one that has fewer.
-YIELDS_AFTER: Final = 2.0
 # Agents give a dial 10 s, and so does the hub a handshake. Whoever came 6 s ago would
 # perhaps be half done by then, and for nothing.
 LONGEST_WAIT: Final = 6.0
@@ -43,10 +41,8 @@ LONGEST_ARRIVAL: Final = 10.0
 # Who comes when the first in the line has waited so long would wait longer than that.
 FULL_AFTER: Final = 4.0
 # Each holds a connection and no keys yet, about 20 KB. Above it the address that has most gives
-# one up.
+# one up, and one that has its share of them gets no more.
 WAITING: Final = 4096
-# One address, which may be a balancer's, may have half of these places.
-_SHARE: Final = 2
 # While as many are under way as may be, it is looked after so long who has arrived.
 _LOOK_SECONDS: Final = 0.005
 # As it stands in a ClientHello (RFC 7301, section 3.1).
@@ -117,7 +113,7 @@ class TunnelTurns:
         """Whether one more may wait; for one of an address that has few, another goes."""
         line = self._lines.get(network)
         own = 0 if line is None else len(line.waiting)
-        if own >= WAITING // _SHARE:
+        if own >= WAITING // SHARE:
             return False
         if self._waiting < WAITING:
             return True

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define, field
 from h2.connection import H2Connection
 from h2.events import ResponseReceived
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
@@ -22,6 +23,7 @@ from twisted.web.static import Data
 from zope.interface.verify import verifyObject
 
 from mezite.hub.router import Router
+from mezite.hub.unfinished import YIELDS_AFTER
 from mezite.wire.alpn import Route
 from mezite.wire.contexts import HubContexts, client_context
 from mezite.wire.handshake import Handshake
@@ -264,6 +266,47 @@ class BoundTests(RouterTestCase):
         self.assertEqual(self.router.handshakes_refused, 1)
         first.connectionLost(Failure(ConnectionDone()))
         self.assertIsNotNone(self.router.buildProtocol(None))
+
+    def come(self, host: str) -> StringTransport | None:
+        """A connection from there that says nothing; None if it was not let in."""
+        server = self.router.buildProtocol(IPv4Address("TCP", host, 40000))
+        if server is None:
+            return None
+        transport = StringTransport()
+        server.makeConnection(transport)
+        return transport
+
+    def test_those_who_hold_most_give_way(self) -> None:
+        """Two addresses that finish nothing have all places, and keep nobody else out."""
+        self.router = self.make_router(handshakes_at_once=8)
+        held = [self.come(f"192.0.2.{number % 2}") for number in range(8)]
+        self.assertIsNone(self.come("192.0.2.1"))
+        # Who began a moment ago may be slow and no worse.
+        self.assertIsNone(self.come("203.0.113.1"))
+        self.clock.advance(YIELDS_AFTER)
+        self.assertIsNone(self.come("192.0.2.1"))
+        self.assertIsNotNone(self.come("203.0.113.1"))
+        first = held[0]
+        assert first is not None
+        self.assertTrue(first.disconnected)
+        self.assertEqual((self.router.handshakes, self.router.handshakes_failed), (8, 1))
+        self.clock.advance(10)
+        self.assertEqual(self.router.handshakes, 0)
+
+    def test_in_upgraded_connections(self) -> None:
+        """The same holds for the places of those inside of a WebSocket."""
+        self.router = self.make_router(handshakes_at_once=16)
+        places = [
+            self.router.upgraded(IPv4Address("TCP", f"192.0.2.{number % 2}", 1))
+            for number in range(4)
+        ]
+        for place in places:
+            assert place is not None
+            place.makeConnection(StringTransport())
+        self.clock.advance(YIELDS_AFTER)
+        self.assertIsNone(self.router.upgraded(IPv4Address("TCP", "192.0.2.1", 1)))
+        self.assertIsNotNone(self.router.upgraded(IPv4Address("TCP", "203.0.113.1", 1)))
+        self.assertEqual((self.router.handshakes, self.router.upgraded_handshakes), (4, 4))
 
     def test_finished_ones_do_not_count(self) -> None:
         """Finished connections do not count against the bound."""

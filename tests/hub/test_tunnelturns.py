@@ -22,9 +22,9 @@ from mezite.hub.tunnelturns import (
     LONGEST_WAIT,
     UNDER_WAY,
     WAITING,
-    YIELDS_AFTER,
     TunnelTurns,
 )
+from mezite.hub.unfinished import YIELDS_AFTER
 from mezite.wire.alpn import MEZITE_TUNNEL
 from mezite.wire.contexts import client_context
 from tests.doubles.certificates import certificate_set
