@@ -27,11 +27,12 @@ from mezite.agent.hubcalls import HubCalls, Living
 from mezite.agent.sessionends import OpenSessions
 from mezite.agent.sessionreports import Known, SessionReports
 from mezite.agent.sshd import NodeAvatar
-from mezite.error import MeziteError
+from mezite.error import MeziteError, TimedOut
 from mezite.resume import frames
 from mezite.resume.error import RemoteResumeError
 from mezite.resume.frames import DENIED, GONE, NOT_NOW, GreetingReader, Hello
 from mezite.resume.transport import ResumableTransport
+from mezite.rpc.error import CallCancelled, ChannelClosed
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.ssh.keylife import RESUMABLE
 from mezite.tasks import background, within
@@ -50,6 +51,8 @@ PARKED_BYTES: Final = 64 * 1024 * 1024
 HELLO_SECONDS: Final = 10.0
 # The hub decides about a session that is to go on within this time.
 ASK_SECONDS: Final = 10.0
+# What leaves open what the hub has done.
+_UNHEARD: Final = (TimedOut, ChannelClosed, CallCancelled)
 _UNKNOWN: Final = (
     "the node does not know this session any more: its agent was restarted,"
     " or the session has ended"
@@ -156,6 +159,10 @@ class ResumableSessions:
                 self.calls().resume(header.session_id, session.living),
                 doing="asking the hub",
             )
+        except _UNHEARD as error:
+            # If the hub has let it go on here, it is to see this way break, and not end.
+            arrival.give_up(f"the hub did not say whether a session may go on: {error}")
+            return
         except MeziteError as error:
             self._log.info("the hub was not heard about a session: {error}", error=error)
             arrival.refuse(NOT_NOW, "the hub could not be asked whether this is allowed")
@@ -209,6 +216,9 @@ class ResumableSessions:
         )
         session.deadline = self.clock.callLater(PARKED_SECONDS, self._too_late, session)
         self._make_room(session)
+        if session.transport.was_closed:
+            # The hub may take that for the end of the session: then it says so.
+            self._reports.changed()
 
     def _make_room(self, latest: _Session) -> None:
         """Those that wait longest go first."""
@@ -315,6 +325,12 @@ class _Arrival(Protocol):
         """Say why not, and close."""
         self.say(frames.refused(reason, sentence))
         self.transport.loseConnection()
+
+    def give_up(self, why: str) -> None:
+        """Reset the stream: another try may succeed."""
+        self._asking = None
+        self._log.info("a stream for a session was reset: {why}", why=why)
+        self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_waiting()

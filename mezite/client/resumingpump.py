@@ -24,7 +24,7 @@ from mezite.resume.frames import Greeting, GreetingReader, Refusal, Welcome
 from mezite.resume.link import FULL, Event, Link
 from mezite.resume.redialing import TOO_LATE, Redialing
 
-# As in mezite.resume.transport.
+# As in mezite.resume.transport and mezite.resume.silence.
 ACKNOWLEDGE_SECONDS = 1.0
 ASK_SECONDS = 6.0
 ANSWER_SECONDS = 9.0
@@ -189,7 +189,7 @@ class ResumingPump(Pump):
     def _opened(self, plain: memoryview) -> None:
         self._heard_at = time.monotonic()
         self._asked_at = None
-        for event in self._link.receive(plain):
+        for event in self._link.receive(plain, answers=not self._to_socket):
             if isinstance(event, memoryview):
                 self._to_sink.append(event)
             elif event is Event.ENDED:

@@ -11,6 +11,7 @@ from typing import Any
 from typing import Protocol as TypingProtocol
 
 from attrs import define, field
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -35,6 +36,8 @@ class Leg(Protocol):
     _owner: Carried
     own: Any
     is_full: bool = field(init=False, default=False)
+    # It ended in order, which by itself says nothing.
+    was_closed: bool = field(init=False, default=False)
 
     def connectionMade(self) -> None:
         self.own.registerProducer(self, True)
@@ -49,6 +52,7 @@ class Leg(Protocol):
         self.own.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.was_closed = reason.check(ConnectionDone) is not None
         self._owner.leg_lost(self)
 
     def pauseProducing(self) -> None:

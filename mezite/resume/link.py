@@ -225,12 +225,16 @@ class Link:
         self._reader = None
         self._output = []
 
-    def receive(self, data: bytes | memoryview) -> list[memoryview | Event]:
+    def receive(
+        self, data: bytes | memoryview, *, answers: bool = True
+    ) -> list[memoryview | Event]:
         """
         Take what came, and tell what it was.
 
         The memory of ``data`` is handed on; nothing of it is kept.
 
+        :param answers: whether a ping is answered. Where what was said before still waits to
+            leave it needs none; and who asks on and on, and reads nothing, gets none kept.
         :raises RemoteResumeError: what carries it is then to be dropped.
         """
         if self._reader is None:
@@ -257,7 +261,7 @@ class Link:
                 self._kept.clear()
                 events.append(Event.RESET)
                 break
-        if is_asked:
+        if is_asked and answers:
             self._output.append(frames.pong())
         if self.received - self._told >= ACKNOWLEDGED_AT:
             self.acknowledge()

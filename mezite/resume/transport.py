@@ -26,18 +26,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mezite.resume.error import RemoteResumeError
+from mezite.resume.error import LocalResumeError, RemoteResumeError
 from mezite.resume.leg import Leg
-from mezite.resume.link import FULL, RELIEVED, Event, Link
+from mezite.resume.link import Event, Link
+from mezite.resume.pressure import Pressure
+from mezite.resume.silence import Silence
 
 # What came and was not acknowledged by its size is after so long: a sign of life, too, where
 # 256 KiB take long.
 ACKNOWLEDGE_SECONDS: Final = 1.0
-# After so much silence the other end is asked whether it is there.
-ASK_SECONDS: Final = 6.0
-# Without an answer within so long, what carries the connection is taken for dead.
-ANSWER_SECONDS: Final = 9.0
-_LOOK_SECONDS: Final = 3.0
+# The last words of a protocol that is gone are kept for so long without anybody taking some.
+LINGER_SECONDS: Final = 300.0
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
@@ -67,20 +66,25 @@ class ResumableTransport:
         """
         self.link = Link()
         self.disconnecting = False
+        # The leg that was lost last ended in order: whoever was before us took it for over.
+        self.was_closed = False
         self._clock = clock
         self._on_cut = on_cut
         self._on_over = on_over
         self._is_client = is_client
         self._protocol: IProtocol | None = None
         self._leg: Leg | None = None
-        self._producer: Any = None
-        self._is_producer_paused = False
+        self._pressure = Pressure()
         self._is_reading_paused = False
         self._is_over = False
         self._acknowledging: IDelayedCall | None = None
-        self._looking: IDelayedCall | None = None
-        self._heard_at = 0.0
-        self._asked_at: float | None = None
+        self._lingering: IDelayedCall | None = None
+        self._silence = Silence(
+            clock,
+            is_heard=lambda: not self._is_reading_paused,
+            ask=self._ask,
+            over=self._nobody_there,
+        )
         self._address: tuple[Any, Any] = (None, None)
 
     # To the owner.
@@ -113,14 +117,16 @@ class ResumableTransport:
             before.own.abortConnection()
         self._address = transport.getPeer(), transport.getHost()
         leg = self._leg = Leg(self, transport)
-        self._heard_at = self._clock.seconds()
-        self._asked_at = None
         if self._is_client:
-            self._look()
+            self._silence.watch()
         transport.attach(leg)
         if self._leg is not leg:
             return
         self._flush()
+        if self.link.is_over:
+            # The greetings have said the rest.
+            self._end(Failure(ConnectionDone()))
+            return
         if rest:
             self.leg_received(leg, rest)
         if self._leg is leg:
@@ -139,7 +145,15 @@ class ResumableTransport:
     def write(self, data: bytes) -> None:
         if not data or not self.link.is_writable or self._protocol is None:
             return
-        self.link.send(data)
+        try:
+            self.link.send(data)
+        except LocalResumeError:
+            failure = Failure()
+            self._log.failure("a resumable connection ends: its writer does not wait")
+            self.disconnecting = True
+            self._reset()
+            self._clock.callLater(0, self._end, failure)
+            return
         self._flush()
         self._apply_pressure()
 
@@ -211,7 +225,7 @@ class ResumableTransport:
     def resumeProducing(self) -> None:
         self._is_reading_paused = False
         # Silence while nobody listened means nothing.
-        self._heard_at, self._asked_at = self._clock.seconds(), None
+        self._silence.heard()
         if self._leg is not None:
             self._leg.own.resumeProducing()
 
@@ -221,42 +235,31 @@ class ResumableTransport:
     # IConsumer: the peer slows the producer down.
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        if self._producer is not None:
-            raise RuntimeError(f"{self._producer!r} is already registered")
         if not streaming:
             raise NotImplementedError("a resumable connection is for producers that push")
         if self._protocol is None or not self.link.is_writable:
             producer.stopProducing()
             return
-        self._producer = producer
-        self._is_producer_paused = False
+        self._pressure.register(producer)
         self._apply_pressure()
 
     def unregisterProducer(self) -> None:
-        self._producer = None
-        self._is_producer_paused = False
+        self._pressure.unregister()
 
     def _apply_pressure(self) -> None:
-        if self._producer is None:
-            return
-        leg, waiting = self._leg, self.link.unacknowledged
-        if self._is_producer_paused:
-            if leg is not None and not leg.is_full and waiting < RELIEVED:
-                self._is_producer_paused = False
-                self._producer.resumeProducing()
-        elif leg is None or leg.is_full or waiting >= FULL:
-            self._is_producer_paused = True
-            self._producer.pauseProducing()
+        self._pressure.apply(
+            has_room=self._leg is not None and not self._leg.is_full,
+            unacknowledged=self.link.unacknowledged,
+        )
 
     # From the leg.
 
     def leg_received(self, leg: Leg, data: bytes) -> None:
         if leg is not self._leg:
             return
-        self._heard_at = self._clock.seconds()
-        self._asked_at = None
+        self._silence.heard()
         try:
-            events = self.link.receive(data)
+            events = self.link.receive(data, answers=not leg.is_full)
         except RemoteResumeError as error:
             self._log.warn("a resumable connection broke: {error}", error=error)
             self._drop_leg()
@@ -306,6 +309,7 @@ class ResumableTransport:
         if leg is not self._leg:
             return
         self._leg = None
+        self.was_closed = leg.was_closed
         self.link.cut()
         self._cancel_timers()
         if self._is_over:
@@ -342,23 +346,14 @@ class ResumableTransport:
         self.link.acknowledge()
         self._flush()
 
-    def _look(self) -> None:
-        """Ask for a sign of life, or give the leg up, if it is time."""
-        self._looking = self._clock.callLater(_LOOK_SECONDS, self._look)
-        if self._is_reading_paused or self._leg is None:
-            return
-        now = self._clock.seconds()
-        # A process that was stopped for an hour asks before it believes that.
-        if self._asked_at is None:
-            if now - self._heard_at >= ASK_SECONDS:
-                self._asked_at = now
-                self.link.ping()
-                self._flush()
-        elif now - self._asked_at >= ANSWER_SECONDS:
-            self._log.info("nothing came for {seconds:.0f} s", seconds=now - self._heard_at)
-            self._drop_leg()
-            self._apply_pressure()
-            self._on_cut()
+    def _ask(self) -> None:
+        self.link.ping()
+        self._flush()
+
+    def _nobody_there(self) -> None:
+        self._drop_leg()
+        self._apply_pressure()
+        self._on_cut()
 
     def _drop_leg(self) -> None:
         leg, self._leg = self._leg, None
@@ -368,17 +363,17 @@ class ResumableTransport:
             leg.own.abortConnection()
 
     def _cancel_timers(self) -> None:
-        for timer in (self._acknowledging, self._looking):
-            if timer is not None and timer.active():
-                timer.cancel()
-        self._acknowledging = self._looking = None
+        self._silence.stop()
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+            self._acknowledging = None
 
     def _tell_lost_soon(self, reason: Failure) -> None:
         self._clock.callLater(0, self._tell_lost, reason)
 
     def _tell_lost(self, reason: Failure) -> None:
         protocol, self._protocol = self._protocol, None
-        producer, self._producer = self._producer, None
+        producer = self._pressure.unregister()
         if protocol is None:
             return
         self.disconnecting = True
@@ -388,6 +383,20 @@ class ResumableTransport:
             protocol.connectionLost(reason)
         except Exception:
             self._log.failure("connectionLost failed on a resumable connection")
+        if not self._is_over:
+            self._linger()
+
+    def _linger(self) -> None:
+        left = self.link.unacknowledged
+        self._lingering = self._clock.callLater(LINGER_SECONDS, self._lingered, left)
+
+    def _lingered(self, before: int) -> None:
+        self._lingering = None
+        # Without a leg it is its owner who counts.
+        if self._leg is not None and self.link.unacknowledged == before:
+            self._end(Failure(ConnectionLost("the other end does not take the last words")))
+        else:
+            self._linger()
 
     def _end(self, reason: Failure) -> None:
         if self._is_over:
@@ -396,6 +405,9 @@ class ResumableTransport:
         leg, self._leg = self._leg, None
         self.link.cut()
         self._cancel_timers()
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         if leg is not None:
             leg.close()
         self._tell_lost(reason)

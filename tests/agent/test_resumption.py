@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,10 +18,12 @@ from mezite.agent.resumption import (
     ResumableSessions,
 )
 from mezite.agent.sessionends import OpenSessions
-from mezite.error import Unavailable
+from mezite.error import TimedOut, Unavailable
 from mezite.names import UserName
 from mezite.resume import frames
 from mezite.resume.frames import DENIED, GONE, NOT_NOW, GreetingReader, Refusal, Welcome
+from mezite.resume.transport import LINGER_SECONDS
+from mezite.rpc.error import ChannelClosed
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from tests.doubles.legs import PlayedLeg
 from tests.doubles.resumablenode import Avatar, Certificate, PlayedHub, Server
@@ -153,6 +156,33 @@ class GoingOnTests(ResumableTestCase):
         self.assertTrue(leg.is_aborted)
         self.assertEqual((len(self.sessions), self.hub.reports), (0, [[]]))
 
+    def test_closed_in_order(self) -> None:
+        """
+        A stream that ends in order, and should not have, is told to the hub.
+
+        It has taken that for the end of the session, which then is not kept for 300 s
+        where nobody sees it.
+        """
+        leg, _ = self.begin()
+        self.hub.ended = [("s1", "the hub does not know this session any more")]
+        leg.lose(ConnectionDone())
+        self.assertEqual(self.hub.reports, [["s1"]])
+        self.clock.advance(0)
+        self.assertIsNotNone(self.servers[0].reason)
+
+    def test_last_words_not_taken(self) -> None:
+        """Who holds a connection to a server that is gone does not do so for ever."""
+        leg, _ = self.begin()
+        self.servers[0].transport.loseConnection()
+        self.servers[0].transport.abortConnection()
+        self.clock.advance(0)
+        self.assertIsNotNone(self.servers[0].reason)
+        self.assertEqual(len(self.sessions), 1)
+        leg.protocol.dataReceived(self.said(b"still here"))
+        self.clock.advance(LINGER_SECONDS)
+        self.assertTrue(leg.is_closed)
+        self.assertEqual((len(self.sessions), self.hub.reports), (0, [[]]))
+
     def test_many_too_late(self) -> None:
         """Many that end in the same moment are told together."""
         for number in range(50):
@@ -230,14 +260,21 @@ class RefusalTests(ResumableTestCase):
         self.assertEqual(self.sessions.parked, 1)
 
     def test_hub_silent(self) -> None:
-        """Nor is one that does not answer."""
+        """
+        Nor is one that does not answer.
+
+        It may have let the session go on here; it is to see a way that breaks, and no end.
+        """
         leg, token = self.begin()
         leg.lose()
-        self.hub.answer = Deferred()
-        again = self.arrive("s2", frames.hello(token))
-        self.clock.advance(ASK_SECONDS)
-        self.assert_refused(again, NOT_NOW)
-        self.assertEqual(self.sessions.parked, 1)
+        for answer in (Deferred(), fail(TimedOut("late")), fail(ChannelClosed("gone"))):
+            self.hub.answer = answer
+            again = self.arrive("s2", frames.hello(token))
+            self.clock.advance(ASK_SECONDS)
+            self.assertTrue(again.is_aborted)
+            self.assertFalse(again.is_closed)
+            self.assertEqual(self.sessions.parked, 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_way_gone(self) -> None:
         """Nor is one that knows this way no more: the client comes by another one."""

@@ -26,7 +26,7 @@ from mezite.resume.redialing import (
     STABLE_SECONDS,
     UNANSWERED,
 )
-from mezite.resume.transport import ANSWER_SECONDS, ASK_SECONDS
+from mezite.resume.silence import ANSWER_SECONDS, ASK_SECONDS
 from mezite.rpc.proto.tunnel_pb2 import StreamHeader
 from mezite.wire.error import TlsBroken
 from tests.doubles.dials import DIAL_SECONDS, Dials

@@ -376,6 +376,19 @@ class EndTests(PumpTestCase):
             self.assertRaises(RemoteResumeError, self.play, script)
             self.assertEqual((self.node.events, self.hellos), ([Event.RESET], []))
 
+    def test_asks_and_reads_nothing(self) -> None:
+        """Who asks on and on, and takes no answer, has none kept for them."""
+        pumping = self.pump()
+        connection: Any = pumping._connection
+        self.addCleanup(pumping.close)
+        with self.assertRaises(BlockingIOError):
+            while True:
+                connection.socket.send(bytes(1 << 16))
+        pumping._to_socket = memoryview(b"said before")
+        for _ in range(1000):
+            pumping._opened(memoryview(frames.ping()))
+        self.assertEqual(connection.outgoing.pending, 0)
+
     def test_node_drops_it(self) -> None:
         """A node that has forgotten the connection ends it."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -41,10 +41,10 @@ class PlayedLeg:
         self.lose(ConnectionAborted())
 
     def lose(self, error: Exception | None = None) -> None:
-        """The connection is gone."""
+        """The connection is gone, cut unless something else is said."""
         protocol, self.protocol = self.protocol, None
         if protocol is not None:
-            protocol.connectionLost(Failure(error or ConnectionDone()))
+            protocol.connectionLost(Failure(error or ConnectionLost()))
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         assert self.producer is None
@@ -83,8 +83,8 @@ def exchange(one: PlayedLeg, other: PlayedLeg) -> None:
                 moved = True
     for from_, to in ((one, other), (other, one)):
         if from_.is_closed and not from_.written:
-            to.lose()
-            from_.lose()
+            to.lose(ConnectionDone())
+            from_.lose(ConnectionDone())
 
 
 @define(eq=False)

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.agent import resumption
 from mezite.client import resumingpump
-from mezite.resume import frames, link, redialing, transport
+from mezite.hub import resumptionservice
+from mezite.resume import frames, link, redialing, silence, transport
 from mezite.resume.error import RemoteResumeError
 from mezite.resume.frames import FrameReader, GreetingReader, Hello, Plain, Refusal, Welcome
 
@@ -80,14 +81,17 @@ class ResumptionVectorTests(SynchronousTestCase):
             f"acknowledges each {link.ACKNOWLEDGED_AT // 1024 // 1024} MiB",
             f"{link.ACKNOWLEDGED_ALONG_AT // 1024} KiB",
             f"{transport.ACKNOWLEDGE_SECONDS:g} s without one",
-            f"{transport.ASK_SECONDS:g} s of silence",
-            f"{transport.ANSWER_SECONDS:g} s later",
+            f"{silence.ASK_SECONDS:g} s of silence",
+            f"{silence.ANSWER_SECONDS:g} s later",
             f"{resumption.PARKED_SECONDS:g} s",
             f"{resumption.HELLO_SECONDS:g} s",
             f"within {redialing.TRY_SECONDS:g} s",
             f"carried for {redialing.STABLE_SECONDS:g} s",
             f"up to {redialing.FIRST_WAIT:g} s",
             f"up to {redialing.LONGEST_WAIT:g} s",
+            f"at most {redialing.LATE_WAIT:g} s",
+            f"last words that nobody takes for {transport.LINGER_SECONDS:g} s",
+            f"{resumptionservice.REPORTED}",
             f"{resumption.PARKED} sessions",
             f"{resumption.PARKED_OF_ONE_USER} of one user",
             f"{resumption.PARKED_BYTES // 1024 // 1024} MiB",
@@ -97,6 +101,7 @@ class ResumptionVectorTests(SynchronousTestCase):
 
     def test_both_clients(self) -> None:
         """The two clients listen alike, and come back for as long as agents wait."""
-        for name in ("ACKNOWLEDGE_SECONDS", "ASK_SECONDS", "ANSWER_SECONDS"):
-            self.assertEqual(getattr(transport, name), getattr(resumingpump, name))
+        self.assertEqual(transport.ACKNOWLEDGE_SECONDS, resumingpump.ACKNOWLEDGE_SECONDS)
+        self.assertEqual(silence.ASK_SECONDS, resumingpump.ASK_SECONDS)
+        self.assertEqual(silence.ANSWER_SECONDS, resumingpump.ANSWER_SECONDS)
         self.assertEqual(redialing.LONGEST_SECONDS, resumption.PARKED_SECONDS)
