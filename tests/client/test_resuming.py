@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
@@ -364,6 +364,7 @@ class AgentTests(ResumingTestCase):
         self.far.attach(self.sessions.serve(header))
         exchange(near, self.far)
 
+    @settings(deadline=None)
     @given(st.lists(st.sampled_from(["ask", "answer", "move", "client cut", "agent cut", "wait"])))
     def test_exactly_once(self, steps: list[str]) -> None:
         """Whatever is said and cut when, every byte arrives once, in order, at both ends."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -99,6 +99,7 @@ class AgentTests(HostilePeerTestCase):
         self.hear(data(b"still here"))
         self.assertEqual(self.talker.heard, b"still here")
 
+    @settings(deadline=None)
     @given(st.lists(st.binary(max_size=40), max_size=8))
     def test_anything(self, pieces: list[bytes]) -> None:
         """Whatever arrives is heard or ends it, is never a bug, and leaves nothing waiting."""
@@ -229,6 +230,7 @@ class ClientTests(HostilePeerTestCase):
 class LinkTests(SynchronousTestCase):
     """The bytes that are kept."""
 
+    @settings(deadline=None)
     @given(st.lists(st.integers(1, 3000), max_size=30), st.lists(st.integers(0, 90_000)))
     def test_kept(self, sizes: list[int], counts: list[int]) -> None:
         """Whatever is acknowledged, what is kept is what was sent and is not acknowledged."""
