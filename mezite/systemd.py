@@ -111,8 +111,11 @@ class Notices(Service):
     sentence: Callable[[], str]
     send: Callable[[bytes, bytes], None] = send_datagram
     _repeated: list[LoopingCall] = field(init=False, factory=list)
+    # What it was told last, if it was.
     _said: str | None = field(init=False, default=None)
     _is_ready: bool = field(init=False, default=False)
+    # A program of which it never hears that is ended when its time to start is over.
+    _has_said_ready: bool = field(init=False, default=False)
     _has_failed: bool = field(init=False, default=False)
 
     def startService(self) -> None:
@@ -121,7 +124,7 @@ class Notices(Service):
             return
         self._repeat(self.look, LOOK_SECONDS)
         if self.told.watchdog is not None:
-            self._repeat(lambda: self._tell(ALIVE), self.told.watchdog / 2)
+            self._repeat(self._live, self.told.watchdog / 2)
 
     def stopService(self) -> None:
         """Say that the end begins; the signs of life end, as nobody waits for them now."""
@@ -135,15 +138,25 @@ class Notices(Service):
         """The program does what it is for; said once."""
         if not self._is_ready:
             self._is_ready = True
-            self._said = self.sentence()
-            self._tell(READY, status_line(self._said))
+            self._say()
 
     def look(self) -> None:
-        """Say what the program is doing, if that has changed."""
+        """Say what the program is doing, if that has changed, or was not heard."""
+        if self.running and (self.sentence() != self._said or self._owes_ready):
+            self._say()
+
+    @property
+    def _owes_ready(self) -> bool:
+        return self._is_ready and not self._has_said_ready
+
+    def _say(self) -> None:
         sentence = self.sentence()
-        if self.running and sentence != self._said:
+        if self._tell(*((READY,) if self._owes_ready else ()), status_line(sentence)):
             self._said = sentence
-            self._tell(status_line(sentence))
+            self._has_said_ready = self._is_ready
+
+    def _live(self) -> None:
+        self._tell(ALIVE)
 
     def _repeat(self, call: Callable[[], None], seconds: float) -> None:
         repeated = LoopingCall(call)
@@ -151,12 +164,15 @@ class Notices(Service):
         repeated.start(seconds, now=True)
         self._repeated.append(repeated)
 
-    def _tell(self, *lines: str) -> None:
+    def _tell(self, *lines: str) -> bool:
+        """Whether it was taken."""
         if self.told.address is None:
-            return
+            return False
         try:
             self.send(self.told.address, datagram(*lines))
         except OSError as error:
             if not self._has_failed:
                 self._has_failed = True
                 self._log.warn("the service manager is not told: {error}", error=error.strerror)
+            return False
+        return True

@@ -141,3 +141,26 @@ class NoticesTests(SynchronousTestCase):
         self.error = None
         notices.ready()
         self.assertEqual(self.heard[-1], b"READY=1\nSTATUS=connecting\n")
+
+    def test_ready_in_the_end(self) -> None:
+        """A manager that was too busy to take a word is told again that the program is ready."""
+        notices = self.start()
+        self.error = BlockingIOError(11, "Resource temporarily unavailable")
+        self.sentence = "connected"
+        notices.ready()
+        self.clock.advance(5)
+        self.error = None
+        self.clock.advance(5)
+        self.clock.advance(5)
+        self.assertEqual(self.heard, [b"STATUS=connecting\n", b"READY=1\nSTATUS=connected\n"])
+
+    def test_stopped_before_it_was_heard(self) -> None:
+        """A program that stops is not said to be ready afterwards."""
+        notices = self.start()
+        self.error = BlockingIOError(11, "Resource temporarily unavailable")
+        notices.ready()
+        self.error = None
+        notices.stopService()
+        notices.look()
+        self.clock.advance(60)
+        self.assertEqual(self.heard[-1], b"STOPPING=1\nSTATUS=stopping\n")

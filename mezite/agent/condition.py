@@ -95,7 +95,9 @@ class Condition:
             case State.CONNECTED:
                 return f"connected to {self.hub} since {shown_time(self.since)}"
             case State.WAITING:
-                return f"dialing {self.hub} again {self._soon()}{trouble}"
+                # Before the first dial, as long as no name of SRV records has led anywhere.
+                hub = self.hub or "the hub"
+                return f"dialing {hub} again {self._soon()}{trouble}"
             case State.REFUSED:
                 return f"refused by the hub at {self.hub}{trouble}"
             case State.REMOVED:

@@ -34,6 +34,15 @@ class ConditionTests(SynchronousTestCase):
         )
         self.assertEqual(self.changes, 5)
 
+    def test_no_address(self) -> None:
+        """An agent that knows no address yet says so in a sentence, too."""
+        self.condition.waiting(4, "there is no name _mezite._tcp.example.com in DNS")
+        self.assertEqual(
+            self.condition.sentence(),
+            "dialing the hub again at 2027-01-15 08:00:04 UTC:"
+            " there is no name _mezite._tcp.example.com in DNS",
+        )
+
     def test_since(self) -> None:
         """A state begins when it changes, a trouble when it is another one."""
         self.condition.connecting("hub:443")
