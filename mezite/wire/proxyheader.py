@@ -101,6 +101,9 @@ def _source_of_line(line: bytes) -> HostPort | None:
         return None
     if words[1] not in ("TCP4", "TCP6") or len(words) != 6:
         raise BadProxyHeader("its line does not name two addresses and two ports of TCP")
+    if b"%" in line:
+        # A zone of IPv6, which may hold anything, means something on the balancer alone.
+        raise BadProxyHeader("its line has an address with a zone")
     version = 4 if words[1] == "TCP4" else 6
     try:
         # Both are read, though one is used: half a header is none.

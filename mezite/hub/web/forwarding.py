@@ -37,6 +37,9 @@ def client_of(request: Request, forwarders: Networks) -> IAddress:
             address = ipaddress.ip_address(place.strip().strip("[]"))
         except ValueError:
             break
+        if "%" in place:
+            # A zone of IPv6 may hold anything, and comes to stand in the audit.
+            break
         if not _is_one_of(forwarders, str(address)):
             kind = IPv6Address if address.version == 6 else IPv4Address
             return kind("TCP", str(address), 0)

@@ -47,6 +47,7 @@ class ClientAddressTests(SynchronousTestCase):
             (balancer, [b"198.51.100.1", b"192.0.2.7, 10.1.1.1"], client),
             (balancer, [b"2001:db8::7"], IPv6Address("TCP", "2001:db8::7", 0)),
             (balancer, [b"192.0.2.7, unknown"], balancer),
+            (balancer, [b"192.0.2.7, fe80::1%\x1b[2J"], balancer),
             (balancer, [b"10.0.0.1, 10.0.0.2"], balancer),
             (balancer, [b"," * 10_000], balancer),
         ):
