@@ -20,6 +20,7 @@ import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mezite.audit.error import AuditUnavailable
 from mezite.config.error import ConfigError
@@ -103,7 +104,12 @@ class _Hub(Service):
         super().stopService()
         self._notices.stopService()
         self._watch_for_impatience()
-        return self._hub.stopService().addBoth(lambda _: self._lock.release())
+        stopping = self._hub.stopService()
+        stopping.addErrback(self._stopped_badly)
+        return stopping.addBoth(lambda _: self._lock.release())
+
+    def _stopped_badly(self, failure: Failure) -> None:
+        self._log.failure("the hub could not be stopped as it should", failure=failure)
 
     def _watch_for_impatience(self) -> None:
         """Twisted takes a second signal for a mistake; it means that somebody cannot wait."""

@@ -6,11 +6,29 @@ import os
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+from attrs import define
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite.config.hub import load_hub
-from mezite.hub.tap import Options, first_steps, makeService
+from mezite.hub.tap import Options, _Hub, first_steps, makeService
+from mezite.systemd import Notices, ServiceManager
+
+
+@define(eq=False)
+class Stuck:
+    """A hub that cannot be stopped, and its lock."""
+
+    is_released: bool = False
+
+    def stopService(self) -> Deferred[None]:
+        return fail(RuntimeError("the port does not close"))
+
+    def release(self) -> None:
+        self.is_released = True
 
 
 class TapTests(SynchronousTestCase):
@@ -70,3 +88,17 @@ class TapTests(SynchronousTestCase):
         text = first_steps(config, "sha256:ab")
         self.assertIn("mezctl --data-dir=/data users create", text)
         self.assertIn("--proxy=hub.example.com:443 --user=NAME --ca-pin=sha256:ab", text)
+
+    def test_stopped_badly(self) -> None:
+        """A hub that cannot be stopped as it should says why, and leaves its data to the next."""
+        # The signals of whoever runs the tests stay theirs.
+        self.patch(_Hub, "_watch_for_impatience", lambda hub: None)
+        stuck: Any = Stuck()
+        nobody: Any = None
+        notices = Notices(ServiceManager(), Clock(), lambda: "")
+        hub = _Hub(stuck, stuck, nobody, "", notices)
+        hub.running = True
+        notices.running = True
+        self.successResultOf(hub.stopService())
+        self.assertTrue(stuck.is_released)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
