@@ -118,6 +118,7 @@ class ResumableSessions:
         for session in self._sessions.values():
             if session.session_id == avatar.session_id:
                 certificate = avatar.certificate
+                session.transport.keeps_last_words = True
                 session.living = Living(
                     session_id=session.session_id,
                     user=certificate.user.text,
@@ -255,7 +256,7 @@ class ResumableSessions:
         was_parked = session.is_parked
         self._unpark(session)
         self._sessions.pop(_key(session.token), None)
-        if was_parked or not session.transport.link.is_over:
+        if was_parked or not session.transport.was_closed:
             # The hub saw a stream break, and cannot know that the session is over.
             self._reports.changed()
 

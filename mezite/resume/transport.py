@@ -66,7 +66,9 @@ class ResumableTransport:
         """
         self.link = Link()
         self.disconnecting = False
-        # The leg that was lost last ended in order: whoever was before us took it for over.
+        # Whether what was said last may wait for a client that is away, or slow.
+        self.keeps_last_words = False
+        # The last leg ended in order: who led to the other end takes the connection for over.
         self.was_closed = False
         self._clock = clock
         self._on_cut = on_cut
@@ -185,11 +187,11 @@ class ResumableTransport:
                 self._end(Failure(ConnectionDone()))
 
     def abortConnection(self) -> None:
-        """Drop it for good; unless its end was said, which the peer may still come for."""
+        """Drop it for good; unless last words are kept, which the peer may still come for."""
         if self._is_over:
             return
         self.disconnecting = True
-        if self.link.is_writable or self._is_client:
+        if self.link.is_writable or not self.keeps_last_words:
             self._reset()
             self._clock.callLater(0, self._end, Failure(ConnectionAborted()))
         else:
@@ -335,11 +337,7 @@ class ResumableTransport:
         if not self.link.is_over:
             self.link.reset()
             self._flush()
-        leg, self._leg = self._leg, None
-        self.link.cut()
-        self._cancel_timers()
-        if leg is not None:
-            leg.close()
+        self._let_go()
 
     def _acknowledge(self) -> None:
         self._acknowledging = None
@@ -355,11 +353,23 @@ class ResumableTransport:
         self._apply_pressure()
         self._on_cut()
 
+    def _let_go(self) -> None:
+        """Close the leg; behind what was written, if that is taken."""
+        if self._leg is None or (self._leg.is_full and not self._is_client):
+            self._drop_leg()
+            return
+        leg, self._leg = self._leg, None
+        self.was_closed = True
+        self.link.cut()
+        self._cancel_timers()
+        leg.close()
+
     def _drop_leg(self) -> None:
         leg, self._leg = self._leg, None
         self.link.cut()
         self._cancel_timers()
         if leg is not None:
+            self.was_closed = False
             leg.own.abortConnection()
 
     def _cancel_timers(self) -> None:
@@ -402,13 +412,9 @@ class ResumableTransport:
         if self._is_over:
             return
         self._is_over = True
-        leg, self._leg = self._leg, None
-        self.link.cut()
-        self._cancel_timers()
+        self._let_go()
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        if leg is not None:
-            leg.close()
         self._tell_lost(reason)
         self._on_over()

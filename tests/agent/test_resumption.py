@@ -181,6 +181,24 @@ class GoingOnTests(ResumableTestCase):
         leg.protocol.dataReceived(self.said(b"still here"))
         self.clock.advance(LINGER_SECONDS)
         self.assertTrue(leg.is_closed)
+        self.assertEqual((len(self.sessions), self.hub.reports), (0, []))
+
+    def test_nobody_in(self) -> None:
+        """Who is not let in does not hold the connection for longer than the server wants it."""
+        leg = self.arrive("s1", frames.hello())
+        self.servers[0].transport.loseConnection()
+        self.servers[0].transport.abortConnection()
+        self.clock.advance(0)
+        self.assertTrue(leg.is_closed)
+        self.assertEqual((len(self.sessions), self.hub.reports), (0, []))
+
+    def test_reads_nothing(self) -> None:
+        """Who reads nothing is cut when the server ends; the hub hears that it is the end."""
+        leg, _ = self.begin()
+        leg.producer.pauseProducing()
+        self.servers[0].transport.abortConnection()
+        self.clock.advance(0)
+        self.assertTrue(leg.is_aborted)
         self.assertEqual((len(self.sessions), self.hub.reports), (0, [[]]))
 
     def test_many_too_late(self) -> None:

@@ -33,6 +33,7 @@ class HostilePeerTestCase(SynchronousTestCase):
         self.transport = ResumableTransport(
             self.clock, on_cut=self.was_cut, on_over=self.was_over, is_client=self.is_client
         )
+        self.transport.keeps_last_words = not self.is_client
         self.transport.attach(self.talker)
         self.carry(0)
 
@@ -140,6 +141,26 @@ class AgentTests(HostilePeerTestCase):
         self.clock.advance(LINGER_SECONDS)
         self.assert_over()
 
+    def test_nothing_to_keep(self) -> None:
+        """Of who was never let in nothing is kept: an abort ends it at once, as TCP's does."""
+        self.transport.keeps_last_words = False
+        self.transport.write(b"no")
+        self.transport.loseConnection()
+        self.transport.abortConnection()
+        self.clock.advance(0)
+        self.assertEqual(self.leg.taken(), data(b"no") + frames.end() + frames.reset())
+        self.assert_over()
+
+    def test_reads_nothing(self) -> None:
+        """Who reads nothing does not hold the leg, either: it is cut, and not closed in order."""
+        self.transport.write(b"hello")
+        self.leg.producer.pauseProducing()
+        self.transport.abortConnection()
+        self.clock.advance(0)
+        self.assertTrue(self.leg.is_aborted)
+        self.assertFalse(self.transport.was_closed)
+        self.assert_over()
+
     def test_no_end(self) -> None:
         """Nor is an end waited for that the other side does not say."""
         self.transport.loseConnection()
@@ -206,6 +227,14 @@ class ClientTests(HostilePeerTestCase):
     """A client's end."""
 
     is_client = True
+
+    def test_goodbye_waits(self) -> None:
+        """A client that goes leaves behind what it wrote, so that the agent hears its goodbye."""
+        self.leg.producer.pauseProducing()
+        self.transport.loseConnection()
+        self.assertTrue(self.leg.is_closed)
+        self.assertFalse(self.leg.is_aborted)
+        self.assertEqual(self.leg.taken(), frames.end() + frames.reset())
 
     def test_half_a_frame(self) -> None:
         """Who stops in the middle of a frame is asked, and then left."""

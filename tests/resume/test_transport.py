@@ -44,6 +44,7 @@ class End:
         self.transport = ResumableTransport(
             clock, on_cut=self._cut, on_over=self._over, is_client=is_client
         )
+        self.transport.keeps_last_words = not is_client
         self.transport.attach(self.talker)
 
     def _cut(self) -> None:
