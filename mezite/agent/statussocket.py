@@ -17,6 +17,7 @@ from typing import Any, Final
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -113,12 +114,13 @@ class StatusSocket(Service):
             path.unlink(missing_ok=True)
             factory = StatusFactory(self.status, self.reactor)
             self._port = self.reactor.listenUNIX(str(path), factory, mode=0o600)
-        except OSError as error:
+        except (OSError, CannotListenError) as error:
+            cause = error.socketError if isinstance(error, CannotListenError) else error
             # No reason to keep people from the node.
             self._log.warn(
                 "mezctl agent status will not work: {path} cannot be opened: {why}",
                 path=str(path),
-                why=error.strerror,
+                why=getattr(cause, "strerror", None) or cause,
             )
 
     def stopService(self) -> Deferred[Any]:

@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorUNIX, ITransport
 from twisted.internet.protocol import Factory
 
@@ -55,6 +56,8 @@ def listen(reactor: IReactorUNIX, directory: Path, factory: Factory[Any]) -> ILi
     try:
         path.unlink(missing_ok=True)
         port: IListeningPort = reactor.listenUNIX(str(path), factory, mode=0o600)
-    except OSError as error:
-        raise HubCannotStart(f"cannot open the admin socket {path}: {error.strerror}") from None
+    except (OSError, CannotListenError) as error:
+        cause = error.socketError if isinstance(error, CannotListenError) else error
+        why = getattr(cause, "strerror", None) or cause
+        raise HubCannotStart(f"cannot open the admin socket {path}: {why}") from None
     return port

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from mezite import __version__
@@ -104,9 +106,27 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual((path, mode), (str(directory / SOCKET_NAME), 0o600))
         self.assertFalse((directory / SOCKET_NAME).exists())
 
+    def test_no_sockets_there(self) -> None:
+        """On a file system that has no sockets the agent serves all the same, and says why."""
+        reactor = MemoryReactorClock()
+        reactor.listenUNIX = _cannot_listen  # type: ignore[method-assign]
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        service = StatusSocket(directory, dict, reactor)
+        with capturedLogs() as logs:
+            service.startService()
+        self.successResultOf(service.stopService())
+        (said,) = map(formatEvent, logs)
+        self.assertTrue(said.endswith("cannot be opened: Operation not supported"), said)
+
     def test_no_place(self) -> None:
         """An agent without the socket serves all the same."""
         for directory in (Path("/" + "x" * 200), Path(self.mktemp())):
             (directory / SOCKET_NAME).mkdir(parents=True) if len(str(directory)) < 200 else None
             reactor, _ = self.start(directory)
             self.assertEqual(reactor.unixServers, [])
+
+
+def _cannot_listen(path: str, *arguments: object, **options: object) -> None:
+    """As the reactor says it that a file system has no sockets."""
+    raise CannotListenError(None, path, OSError(95, "Operation not supported"))

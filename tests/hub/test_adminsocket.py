@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any, cast
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
@@ -72,3 +73,16 @@ class ListenTests(SynchronousTestCase):
         (directory / SOCKET_NAME).mkdir(parents=True)
         error = self.assertRaises(HubCannotStart, listen, MemoryReactor(), directory, Factory())
         self.assertIn(SOCKET_NAME, str(error))
+
+    def test_no_sockets_there(self) -> None:
+        """A file system without sockets is a sentence, and no traceback."""
+
+        def cannot_listen(path: str, *arguments: object, **options: object) -> None:
+            raise CannotListenError(None, path, OSError(95, "Operation not supported"))
+
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        reactor = MemoryReactor()
+        reactor.listenUNIX = cannot_listen  # type: ignore[assignment]
+        error = self.assertRaises(HubCannotStart, listen, reactor, directory, Factory())
+        self.assertTrue(str(error).endswith(f"{SOCKET_NAME}: Operation not supported"), error)
