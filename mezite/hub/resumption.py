@@ -82,6 +82,10 @@ class ParkedSessions:
     def __contains__(self, session: LiveSession) -> bool:
         return session in self._deadlines
 
+    def of(self, agent_id: AgentId) -> tuple[LiveSession, ...]:
+        """Those of one node."""
+        return tuple(each for each in self._deadlines if each.node.agent_id == agent_id)
+
     def cut(self, session: LiveSession, relayed: Spliced | None) -> None:
         """What led to the node is gone: keep the session, if it can go on."""
         now = self._live.find(session.session_id)

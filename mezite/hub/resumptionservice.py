@@ -155,8 +155,8 @@ class ResumptionMethods:
         # One that we let in may be cut before our answer is there: the agent knows best whether
         # it goes on, and says so when it has heard of both.
         named = {each.session_id for each in request.sessions} | set(request.beginning)
-        for session in self.live:
-            if session.node.agent_id == node.agent_id and session.session_id not in named:
+        for session in self.parked.of(node.agent_id):
+            if session.session_id not in named:
                 self.parked.forget(session, "its agent does not know it any more")
         ended: list[pb.EndedSession] = []
         for each in request.sessions:

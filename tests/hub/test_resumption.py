@@ -241,6 +241,8 @@ class DecisionTests(ResumptionTestCase):
         asking = self.agent.resume_session(way.session_id, self.living(session, user="eve"))
         self.assertFalse(self.world.done(asking).allowed)
         self.assertEqual(len(self.events(EventType.AUTHZ_DENIED)), 2)
+        nobody = self.agent.resume_session(way.session_id, pb.LivingSession())
+        self.assertRaises(BadInput, self.world.done, nobody)
         self.assertTrue(self.resume(way, self.living(session)).allowed)
 
     def test_way_gone(self) -> None:
@@ -353,6 +355,10 @@ class RestartedHubTests(ResumptionTestCase):
             {"login": "postgres"},
             {"session_id": "made-up"},
             {"session_id": ""},
+            {"session_id": "x" * 5000},
+            {"user": ""},
+            {"user": "a b", "login": "*"},
+            {"session_id": "made-up", "certificate_expires": -(1 << 63)},
         )
         for other in forged:
             living = self.living(self.session, **other)
