@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mezite.error import MeziteError
+from mezite.recording.diskdeadline import DiskDeadline
 from mezite.recording.diskthreads import Threads
 from mezite.recording.events import (
     Caption,
@@ -253,14 +254,13 @@ class Recorder:
                 file.write(batch, in_a_hurry=in_a_hurry)
 
         self._is_writing = True
-        deadline = self._clock.callLater(WRITE_SECONDS, self._expire)
+        deadline = DiskDeadline(self._clock, WRITE_SECONDS, self._expire)
         self._threads.run(work).addCallbacks(
             self._written, self._not_written, (deadline, is_last), {}, (deadline,)
         )
 
-    def _written(self, _: None, deadline: IDelayedCall, is_last: bool) -> None:
-        if deadline.active():
-            deadline.cancel()
+    def _written(self, _: None, deadline: DiskDeadline, is_last: bool) -> None:
+        deadline.cancel()
         self._is_writing = False
         self._writing_size = 0
         if self._state is _State.FAILED:
@@ -276,9 +276,8 @@ class Recorder:
             self._write_soon()
         self._balance()
 
-    def _not_written(self, failure: Failure, deadline: IDelayedCall) -> None:
-        if deadline.active():
-            deadline.cancel()
+    def _not_written(self, failure: Failure, deadline: DiskDeadline) -> None:
+        deadline.cancel()
         self._is_writing = False
         if failure.check(MeziteError) is None:
             self._log.failure("a recording failed", failure=failure)

@@ -20,6 +20,7 @@ from zope.interface import Interface
 
 from mezite.error import TimedOut
 from mezite.identity.rolesdoc import Recording
+from mezite.recording.diskdeadline import DiskDeadline
 from mezite.recording.diskthreads import Threads
 from mezite.recording.error import RecordingFailed
 from mezite.recording.events import Header
@@ -128,7 +129,7 @@ class SpooledRecordings:
                 deadline.cancel()
                 answer.errback(failure)
 
-        deadline = self.clock.callLater(BEGIN_SECONDS, expire)
+        deadline = DiskDeadline(self.clock, BEGIN_SECONDS, expire)
         self.threads.run(begin).addCallbacks(begun, failed)
         return answer
 

@@ -268,6 +268,18 @@ class PressureTests(RecorderTestCase):
         self.held.work()
         self.assertEqual(self.watch.ends, {"s1.1": "the disk of the node does not answer"})
 
+    def test_stopped_while_it_wrote(self) -> None:
+        """A process that was stopped meanwhile does not take the disk for one that hangs."""
+        recorder = self.slow(STRICT)
+        recorder.output(bytes(BATCH))
+        self.clock.advance(10 * WRITE_SECONDS)
+        self.assertEqual(self.lost, [])
+        self.held.work()
+        recorder.output(bytes(BATCH))
+        self.clock.advance(10 * WRITE_SECONDS)
+        self.clock.advance(WRITE_SECONDS)
+        self.assertEqual(len(self.lost), 1)
+
     def test_slow_beginning(self) -> None:
         """A recording that could not be begun in time is no recording."""
         beginning = Deferred.fromCoroutine(self.begin(STRICT, threads=self.held))
