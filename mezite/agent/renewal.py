@@ -163,4 +163,7 @@ class RenewalService(Service):
                 "the hub's clock is ahead of this node's, and until they agree nobody can come in:"
                 " set the one that is wrong"
             )
+        elif self._wall_clock() >= self._current.membership.issued:
+            # They agree; should ours have been ahead, that is to be noticed as soon as ever.
+            self._early_again = 0.0
         return True

@@ -109,6 +109,23 @@ class RenewalServiceTests(RenewalTestCase):
         self.hub.clock.pump([5.0] * 360)
         self.assertLessEqual(len(self.hub.heard("GenerateHostCerts")), 4)
 
+    def test_behind_and_then_ahead(self) -> None:
+        """That a clock was behind keeps nobody from noticing, soon after, that all were ahead."""
+        behind = 24 * HOUR
+        self.service._wall_clock = lambda: self.hub.wall_clock() - behind
+        self.service.startService()
+        self.hub.advance(20)
+        self.assertEqual(len(self.hub.heard("GenerateHostCerts")), 1)
+        behind = 0
+        self.hub.began += 24 * HOUR
+        for _ in range(8):
+            self.hub.advance(10)
+        self.assertEqual(len(self.hub.heard("GenerateHostCerts")), 2)
+        self.hub.began -= 24 * HOUR
+        self.hub.advance(20)
+        self.assertEqual(len(self.hub.heard("GenerateHostCerts")), 3)
+        self.assertLess(self.current.membership.issued, self.hub.wall_clock())
+
     def test_retried(self) -> None:
         """A hub that fails is asked until it does not."""
         self.hub.errors["GenerateHostCerts"] = Unavailable("later")
