@@ -31,12 +31,21 @@ _HARMLESS: Final = {
 } | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
+# What older parts of Twisted say of themselves, such as a line for each port that is opened for
+# a question to a resolver, and one when it is closed. Our own lines have names.
+_OLD: Final = "log_legacy"
+
+
+def _is_chatter(event: LogEvent) -> bool:
+    return event.get("log_namespace") == _OLD and event.get("log_level") is TwistedLevel.info
+
+
 def text_lines(stream: IO[Any]) -> FileLogObserver:
     """An observer that writes a line for people; more lines of one event are indented."""
 
     def line(event: LogEvent) -> str | None:
         text = eventAsText(event, includeSystem=False)
-        if not text.strip():
+        if not text.strip() or _is_chatter(event):
             return None
         level = getattr(event.get("log_level"), "name", "info")
         body = text.translate(_HARMLESS).replace("\n", "\n\t")
@@ -50,6 +59,8 @@ def json_lines(stream: IO[Any]) -> FileLogObserver:
     """An observer that writes one JSON object a line: time, level, namespace, message."""
 
     def line(event: LogEvent) -> str | None:
+        if _is_chatter(event):
+            return None
         entry = {
             "time": _iso(event.get("log_time")),
             "level": getattr(event.get("log_level"), "name", "info"),

@@ -76,6 +76,17 @@ class LinesTests(SynchronousTestCase):
         text_lines(stream)({"log_format": ""})
         self.assertEqual(stream.getvalue(), "")
 
+    def test_chatter(self) -> None:
+        """Twisted's own small talk is no line; what it warns of is."""
+        for make in (json_lines, text_lines):
+            stream = io.StringIO()
+            lines = make(stream)
+            old = {"log_namespace": "log_legacy"}
+            lines(event("UDP Port closed", log_level=TwistedLevel.info, **old))
+            self.assertEqual(stream.getvalue(), "")
+            lines(event("it broke", log_level=TwistedLevel.critical, **old))
+            self.assertIn("it broke", stream.getvalue())
+
 
 class ChooseObserverTests(SynchronousTestCase):
     def chosen(
