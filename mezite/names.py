@@ -28,6 +28,8 @@ _ROLE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _HOST_PORT: Final = re.compile(
     r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[0-9]{1,5}))?"
 )
+# Of IPv6, the name of an interface: IFNAMSIZ is 16, with the zero at the end.
+_ZONE: Final = re.compile(r"[A-Za-z0-9._@-]{1,15}")
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _LABEL_VALUE_LENGTH: Final = 255
 # A node's labels travel in every heartbeat; 64 of the longest stay below 21 KB.
@@ -180,9 +182,13 @@ class HostPort:
             raise problem
         if match["six"]:
             try:
-                host = str(ipaddress.IPv6Address(host))
+                address = ipaddress.IPv6Address(host)
             except ValueError:
                 raise problem from None
+            # ipaddress takes it as it is, also what a terminal or a log would obey.
+            if address.scope_id is not None and not _ZONE.fullmatch(address.scope_id):
+                raise problem
+            host = str(address)
         elif not is_address(host):
             try:
                 host = _host_name(host, "host name")

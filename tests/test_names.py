@@ -84,6 +84,7 @@ class HostPortTests(SynchronousTestCase):
             ("127.0.0.1:0", None, HostPort("127.0.0.1", 0)),
             ("[::1]:3080", None, HostPort("::1", 3080)),
             ("[0:0:0:0:0:0:0:1]", 3080, HostPort("::1", 3080)),
+            ("[fe80::1%eth0.7]:443", None, HostPort("fe80::1%eth0.7", 443)),
         ):
             self.assertEqual(HostPort.parse(text, default_port=default), expected)
 
@@ -91,6 +92,11 @@ class HostPortTests(SynchronousTestCase):
         """What is printed can be read again."""
         for address in (HostPort("::1", 1), HostPort("a.b", 2), HostPort("10.0.0.1", 3)):
             self.assertEqual(HostPort.parse(str(address)), address)
+
+    def test_zone(self) -> None:
+        """The zone of an address is the name of an interface, and nothing that a log obeys."""
+        for zone in ("", "\x1b[2J", "x\ntunnel up: db1", "x" * 16, "a b", "\u0665"):
+            self.assertRaises(InvalidName, HostPort.parse, f"[fe80::1%{zone}]:443")
 
     def test_refused(self) -> None:
         """Missing or impossible parts are refused."""

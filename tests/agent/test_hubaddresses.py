@@ -110,6 +110,8 @@ class RoundTests(SynchronousTestCase):
             ([], "name no hub"),
             ([SrvAnswer(0, 0, ".", 443)], "name no hub"),
             ([SrvAnswer(0, 0, "a b\x1b", 443), SrvAnswer(0, 0, "h", 0)], "name no hub"),
+            # A label of DNS may hold any octet.
+            ([SrvAnswer(0, 0, "[fe80::1%x\ntunnel up]", 443)], "name no hub"),
             (NoAddress("there is no name"), "there is no name"),
         ):
             self.answer = answer  # type: ignore[assignment]
