@@ -274,7 +274,7 @@ def _covers(exception: str, name: str, port: int) -> bool:
         if int(digits[:6]) != port:
             return False
         word = host
-    word = word.strip("[]").removeprefix("*").lstrip(".")
+    word = word.strip("[]").removeprefix("*").strip(".")
     try:
         return ipaddress.ip_address(name) in ipaddress.ip_network(word, strict=False)
     except ValueError:

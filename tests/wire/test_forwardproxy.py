@@ -161,6 +161,8 @@ class ChoiceTests(SynchronousTestCase):
             (".example.com", "hub.example.com", True),
             ("*.example.com", "hub.example.com", True),
             ("example.com", "badexample.com", False),
+            ("example.com.", "hub.example.com", True),
+            ("hub.example.com.:443", "hub.example.com", True),
             ("other, hub.example.com", "HUB.example.com.", True),
             ("hub.example.com:443", "hub.example.com", True),
             ("hub.example.com:80", "hub.example.com", False),
