@@ -47,6 +47,24 @@ class BeginningTests(ResumptionTestCase):
         self.assertEqual(self.events(EventType.SESSION_START, EventType.SESSION_END), [])
 
 
+class AnswerTests(ResumptionTestCase):
+    """A session that the hub has let go on, and an agent that did not hear it in time."""
+
+    def test_way_breaks(self) -> None:
+        """The agent resets the way, and the session is kept for the next one."""
+        session = self.begin()
+        self.cut()
+        way = self.visit()
+        self.assertTrue(self.resume(way, self.living(session)).allowed)
+        self.node.streams[-1].transport.abortConnection()
+        self.world.flush()
+        self.assertIs(self.world.hub.live.find(session.session_id), way)
+        self.assertEqual(self.events(EventType.SESSION_END), [])
+        again = self.visit()
+        self.assertTrue(self.resume(again, self.living(session)).allowed)
+        self.assertIs(self.world.hub.live.find(session.session_id), again)
+
+
 class RestartedHubTests(ResumptionTestCase):
     """A hub that looks for a session in the audit, which it had not begun."""
 
