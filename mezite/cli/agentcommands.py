@@ -22,6 +22,8 @@ _ANSWER_LIMIT: Final = 64 * 1024
 # The agent answers at once unless its loop hangs.
 ANSWER_SECONDS: Final = 5.0
 _NOT_CONNECTED: Final = 1
+# The year 10000, which no calendar of Python's has.
+_END: Final = 253_402_300_800
 _MOMENTS: Final = ("since", "error_since", "certificates_end", "tls_certificate_ends")
 
 
@@ -103,13 +105,30 @@ def ask_agent(directory: Path) -> dict[str, Any]:
             f"no agent runs with the data directory {directory}: start twist mezd,"
             " or say with --data-dir where its data is"
         ) from None
-    try:
-        told = json.loads(answer)
-    except ValueError:
-        told = None
-    if not isinstance(told, dict) or not isinstance(told.get("state"), str):
+    told = read_answer(answer)
+    if told is None:
         raise NoAgent(f"what answers at {path} is no agent")
     return told
+
+
+def read_answer(answer: bytes) -> dict[str, Any] | None:
+    """
+    What an agent told; None if no agent says such a thing.
+
+    Root asks agents of other accounts, whose word this is.
+    """
+    try:
+        told = json.loads(answer)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(told, dict) or not isinstance(told.get("state"), str):
+        return None
+    numbers = (told.get(key) for key in (*_MOMENTS, "next_dial_in"))
+    return told if all(each is None or _is_moment(each) for each in numbers) else None
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < _END
 
 
 def _row(told: dict[str, Any]) -> dict[str, Any]:

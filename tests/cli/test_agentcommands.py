@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from mezite.cli import agentcommands
 from tests.cli.test_mezctl import MezctlTestCase
 
@@ -73,3 +75,27 @@ class AgentStatusTests(MezctlTestCase):
         """Where no agent runs, that is said, and what to do."""
         sentence = self.refused(1, "agent", "status", f"--data-dir={self.mktemp()}")
         self.assertIn("no agent runs with the data directory", sentence)
+
+
+class AnswerTests(SynchronousTestCase):
+    def test_agents(self) -> None:
+        """What an agent tells is read; moments may be missing."""
+        for answer in (b'{"state": "starting"}', b'{"state": "waiting", "next_dial_in": 4.5}'):
+            self.assertIsNotNone(agentcommands.read_answer(answer))
+
+    def test_others(self) -> None:
+        """What no agent tells is none's, however it is meant."""
+        for answer in (
+            b"",
+            b"GET / HTTP/1.1",
+            b"\xff",
+            b"[" * 60_000,
+            b'["state"]',
+            b'{"state": 1}',
+            b'{"state": "connected", "since": "x"}',
+            b'{"state": "connected", "since": 1e400}',
+            b'{"state": "connected", "certificates_end": -1e18}',
+            b'{"state": "connected", "error_since": 1e30}',
+            b'{"state": "waiting", "next_dial_in": NaN}',
+        ):
+            self.assertIsNone(agentcommands.read_answer(answer), answer[:40])
