@@ -105,15 +105,18 @@ class Membership:
             user_authorities = frozenset(
                 blob_of_key(load_public_line(line)) for line in issued.user_ca
             )
+            # A damaged key shows when it is used, and not before.
+            is_for_key = certificate.public_key() == keys.tls.public_key()
+            is_signed = any(is_signed_by(certificate, authority) for authority in authorities)
         except MeziteError as error:
             raise BadIssue(f"the node's certificates cannot be read: {error}") from None
-        except (ValueError, UnsupportedAlgorithm):
+        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
             raise BadIssue("one of the node's certificates is damaged") from None
         if not isinstance(identity, NodeIdentity):
             raise BadIssue("the node's TLS certificate is not one of a node")
-        if certificate.public_key() != keys.tls.public_key():
+        if not is_for_key:
             raise BadIssue("the node's TLS certificate is for another key")
-        if not any(is_signed_by(certificate, authority) for authority in authorities):
+        if not is_signed:
             raise BadIssue("the node's TLS certificate is not signed by the cluster's authority")
         if not user_authorities:
             raise BadIssue("no authority for users came with the node's certificates")
