@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
@@ -141,7 +142,7 @@ class _Look(Protocol):
     def connectionMade(self) -> None:
         try:
             self.chain = self.transport.peer_chain()
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             pass  # what OpenSSL takes for a certificate, and cryptography does not
         self.transport.loseConnection()
 
@@ -162,6 +163,21 @@ async def _chain_of(reactor: Any, hub: HostPort) -> tuple[x509.Certificate, ...]
 
 
 def _authority_in(
+    chain: tuple[x509.Certificate, ...], hub: HostPort, pin: str | None
+) -> PresentedAuthority:
+    """
+    The authority that is looked for, in what anybody may present.
+
+    :raises NotThisHub: it is not there.
+    """
+    try:
+        return _found_in(chain, hub, pin)
+    except (ValueError, UnsupportedAlgorithm, crypto.Error):
+        # Keys, names and signatures of a certificate are read when they are used.
+        raise NotThisHub(f"{hub} presents a damaged certificate: it is not your hub") from None
+
+
+def _found_in(
     chain: tuple[x509.Certificate, ...], hub: HostPort, pin: str | None
 ) -> PresentedAuthority:
     """

@@ -8,7 +8,10 @@ import json
 import time
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
@@ -22,13 +25,18 @@ from zope.interface import implementer
 
 from mezite.identity.authority import X509Authority, pin_of
 from mezite.identity.error import BadPin
-from mezite.identity.x509 import HubIdentity, UserIdentity, issue_hub, issue_user
+from mezite.identity.x509 import HubIdentity, UserIdentity, is_signed_by, issue_hub, issue_user
 from mezite.names import HostPort, UserName
 from mezite.wire.contexts import HubContexts
 from mezite.wire.credentials import Credentials
 from mezite.wire.error import AlpnLost, HubUnreachable, NotThisHub
 from mezite.wire.handshake import Handshake
-from mezite.wire.trust import fetch_authority, presented_authority, publicly_trusted_pin
+from mezite.wire.trust import (
+    _authority_in,
+    fetch_authority,
+    presented_authority,
+    publicly_trusted_pin,
+)
 from tests.doubles.certificates import CLUSTER, HUB_NAME, certificate_set, leaf_of
 from tests.doubles.link import link
 from tests.wire.test_transport import Speaker, TLSTransport
@@ -65,6 +73,44 @@ class PresentedTestCase(SynchronousTestCase):
         )
         link(client, server, self.reactor)
         return result
+
+
+class DamagedTests(SynchronousTestCase):
+    """Whoever answers may present anything."""
+
+    @settings(max_examples=50, deadline=None)
+    @given(place=st.integers(0, 10_000), octet=st.integers(0, 255), which=st.integers(0, 3))
+    def test_certificates(self, place: int, octet: int, which: int) -> None:
+        """However a certificate of the chain is damaged, there is an authority or a refusal."""
+        chain = [leaf_of(certificate_set().hub)]
+        chain += [
+            x509.load_pem_x509_certificate(pem)
+            for pem in (certificate_set().ca_pem, certificate_set("theirs").ca_pem)
+        ]
+        chain.append(chain[1])
+        damaged = bytearray(chain[which].public_bytes(Encoding.DER))
+        damaged[place % len(damaged)] = octet
+        try:
+            chain[which] = x509.load_der_x509_certificate(bytes(damaged))
+        except (ValueError, x509.InvalidVersion):
+            return
+        for pin in (None, *(pin_of(each) for each in chain[1:3] if each is not chain[which])):
+            try:
+                _authority_in(tuple(chain), ADDRESS, pin)
+            except NotThisHub:
+                pass
+
+    def test_key_that_nobody_knows(self) -> None:
+        """A key of a kind that is not known here is no authority's."""
+        leaf = leaf_of(certificate_set().hub)
+        octets = x509.load_pem_x509_certificate(certificate_set().ca_pem).public_bytes(Encoding.DER)
+        # id-ecPublicKey of RFC 5480, and what it becomes with another first octet.
+        known = bytes.fromhex("06072a8648ce3d0201")
+        self.assertIn(known, octets)
+        other = x509.load_der_x509_certificate(octets.replace(known, b"\x06\x07\x00" + known[3:]))
+        self.assertFalse(is_signed_by(leaf, other))
+        for pin in (None, certificate_set().authority.pin):
+            self.assertRaises(NotThisHub, _authority_in, (leaf, other), ADDRESS, pin)
 
 
 class PinTests(PresentedTestCase):
