@@ -143,7 +143,15 @@ class PlainRecords:
 
     @property
     def peer_certificate(self) -> x509.Certificate | None:
-        return self._connection.get_peer_certificate(as_cryptography=True)
+        """
+        The peer's own certificate.
+
+        :raises HandshakeFailed: OpenSSL took it, where nothing is verified, and nobody can read it.
+        """
+        try:
+            return self._connection.get_peer_certificate(as_cryptography=True)
+        except (ValueError, x509.InvalidVersion) as error:
+            raise HandshakeFailed("the certificate that was presented is damaged") from error
 
     @property
     def peer_chain(self) -> tuple[x509.Certificate, ...]:

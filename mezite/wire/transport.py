@@ -208,6 +208,8 @@ class TLSTransport(Overlay, Protocol):
     def _shake_hands(self) -> None:
         try:
             is_done = self._records.shake_hands()
+            if is_done:
+                self.peer_certificate = self._records.peer_certificate
         except HandshakeFailed as error:
             self._drain()
             self._handshake_failed(error)
@@ -222,7 +224,6 @@ class TLSTransport(Overlay, Protocol):
     def _handshake_done(self) -> None:
         self.negotiatedProtocol = self._records.protocol
         self.server_name = self._records.server_name
-        self.peer_certificate = self._records.peer_certificate
         self._move(Input.HANDSHAKE_DONE)
         handshake, self._handshake = self._handshake, None
         if handshake is not None:

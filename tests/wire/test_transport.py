@@ -7,8 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import define, field
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from OpenSSL import SSL, crypto
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
@@ -25,7 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mezite.wire.contexts import ClientContext, HubContexts, client_context
+from mezite.wire.contexts import ClientContext, HubContexts, client_context, outer_context
 from mezite.wire.error import HandshakeFailed, HandshakeTimedOut, TlsBroken
 from mezite.wire.handshake import Handshake
 from mezite.wire.tlsstate import TRANSITIONS, Input, State
@@ -253,6 +255,29 @@ class HandshakeTests(TransportTestCase):
             self.server.tls.dataReceived(bytes([octet]))
         wire.flush()
         self.assertEqual((self.client.secured, self.server.secured), (1, 1))
+
+    def test_certificate_that_nobody_reads(self) -> None:
+        """Where nothing is verified, a certificate may be one that only OpenSSL takes for one."""
+        theirs = certificate_set("theirs").hub
+        octets = leaf_of(theirs).public_bytes(Encoding.DER)
+        # Of version 4, which there is none of (RFC 5280, section 4.1.2.1).
+        unknown = octets.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020103"), 1)
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate(crypto.load_certificate(crypto.FILETYPE_ASN1, unknown))
+        context.use_privatekey(load_pem_private_key(theirs.key_pem, None))
+        connection = SSL.Connection(context, None)
+        connection.set_accept_state()
+        client, server = Side(Speaker()), Side(Speaker())
+        for side, begun in ((client, outer_context().connection(None)), (server, connection)):
+            side.tls = TLSTransport(
+                begun, self.clock, Handshake(side.on_secured, side.failures.append)
+            )
+        wire = link(client.tls, server.tls, self.clock)
+        self.assertEqual((client.secured, len(client.failures)), (0, 1))
+        self.assertIn("damaged", str(client.failures[0].value))
+        self.clock.advance(6)
+        wire.flush()
+        self.assertTrue(wire.client.is_lost)
 
     def test_gives_up(self) -> None:
         """A peer that hangs up amid the handshake is a failed handshake, once."""
