@@ -19,11 +19,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, ResponseFailed
-from twisted.web.iweb import IAgent, IResponse
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, ResponseFailed
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
+from zope.interface import implementer
 
 from mezite.error import TimedOut
 from mezite.identity.authority import parse_pin, pin_of
@@ -35,6 +38,7 @@ from mezite.wire.alpn import MEZITE_AUTH
 from mezite.wire.contexts import unverified_context
 from mezite.wire.endpoint import TlsClientEndpoint
 from mezite.wire.error import HubUnreachable, NotThisHub, why_unreachable
+from mezite.wire.outbound import way_to
 
 # Seconds for each of these conversations.
 _TIMEOUT: Final = 10.0
@@ -91,8 +95,9 @@ async def publicly_trusted_pin(
     ``None`` if it is not, or if no hub answers there.
 
     :raises HubUnreachable: nothing answers at all.
+    :raises ProxyRefused: the proxy on the way has other ideas; or ProxyBroken.
     """
-    agent = agent or Agent(reactor, connectTimeout=_TIMEOUT)
+    agent = agent or Agent.usingEndpointFactory(reactor, _PublicTrust(reactor))
     url = f"https://{hub}/v1/webapi/ping".encode("ascii")
     try:
         body = await within(reactor, _TIMEOUT, _get(agent, url), doing=f"asking {hub} for its pin")
@@ -105,6 +110,19 @@ async def publicly_trusted_pin(
         return parse_pin(json.loads(body)["ca_pin"])
     except (ValueError, KeyError, TypeError, AttributeError, BadPin, RecursionError):
         return None
+
+
+@implementer(IAgentEndpointFactory)
+@frozen(eq=False)
+class _PublicTrust:
+    """By the way that the environment names, to whom browsers would trust."""
+
+    _reactor: Any
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        way = way_to(self._reactor, HostPort(uri.host.decode("ascii"), uri.port), timeout=_TIMEOUT)
+        browser = BrowserLikePolicyForHTTPS().creatorForNetloc(uri.host, uri.port)
+        return wrapClientTLS(browser, way)
 
 
 async def _get(agent: IAgent, url: bytes) -> bytes:

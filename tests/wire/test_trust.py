@@ -5,6 +5,7 @@ First trust, in hubs and in impostors.
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -16,7 +17,7 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.protocol import Protocol
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseFailed
@@ -30,6 +31,7 @@ from mezite.names import HostPort, UserName
 from mezite.wire.contexts import HubContexts
 from mezite.wire.credentials import Credentials
 from mezite.wire.error import AlpnLost, HubUnreachable, NotThisHub
+from mezite.wire.forwardproxy import ProxyRefused
 from mezite.wire.handshake import Handshake
 from mezite.wire.trust import (
     _authority_in,
@@ -325,6 +327,15 @@ class Answer:
         protocol.connectionLost(Failure(ConnectionDone()))
 
 
+class TcpTransport(StringTransport):
+    """With what Twisted's TLS asks of TCP."""
+
+    protocol: Any = None
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """It never waits."""
+
+
 class PublicTests(SynchronousTestCase):
     """Trust by a publicly trusted certificate."""
 
@@ -371,3 +382,33 @@ class PublicTests(SynchronousTestCase):
         asked = self.ask(Deferred())
         self.reactor.advance(11)
         self.failureResultOf(asked, HubUnreachable)
+
+    def test_by_proxy(self) -> None:
+        """The page is asked for by the way that the environment names, as all else is."""
+        self.patch(os, "environ", {"HTTPS_PROXY": "http://192.0.2.9:3128"})
+        reactor = MemoryReactorClock()
+        asked = Deferred.fromCoroutine(publicly_trusted_pin(reactor, HUB))
+        reactor.advance(0)
+        # The memory's resolver has one address for all.
+        _, port, factory, *_ = reactor.tcpClients[-1]
+        self.assertEqual(port, 3128)
+        proxy, transport = factory.buildProtocol(None), TcpTransport()
+        proxy.makeConnection(transport)
+        self.assertTrue(transport.value().startswith(b"CONNECT hub.example.com:3080 HTTP/1.1"))
+        transport.clear()
+        proxy.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
+        # TLS begins behind it, and asks for the hub.
+        self.assertEqual(transport.value()[:1], b"\x16")
+        self.assertIn(b"hub.example.com", transport.value())
+        asked.cancel()
+
+    def test_proxy_refuses(self) -> None:
+        """A proxy that says no is named."""
+        self.patch(os, "environ", {"HTTPS_PROXY": "http://192.0.2.9:3128"})
+        reactor = MemoryReactorClock()
+        asked = Deferred.fromCoroutine(publicly_trusted_pin(reactor, HUB))
+        reactor.advance(0)
+        proxy = reactor.tcpClients[-1][2].buildProtocol(None)
+        proxy.makeConnection(StringTransport())
+        proxy.dataReceived(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        self.assertIn("192.0.2.9", str(self.failureResultOf(asked, ProxyRefused).value))
