@@ -21,7 +21,7 @@ from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, ResponseFailed
@@ -97,7 +97,8 @@ async def publicly_trusted_pin(
     :raises HubUnreachable: nothing answers at all.
     :raises ProxyRefused: the proxy on the way has other ideas; or ProxyBroken.
     """
-    agent = agent or Agent.usingEndpointFactory(reactor, _PublicTrust(reactor))
+    way = _PublicTrust(reactor)
+    agent = agent or Agent.usingEndpointFactory(reactor, way)
     url = f"https://{hub}/v1/webapi/ping".encode("ascii")
     try:
         body = await within(reactor, _TIMEOUT, _get(agent, url), doing=f"asking {hub} for its pin")
@@ -106,6 +107,8 @@ async def publicly_trusted_pin(
     except (ResponseFailed, SSL.Error):
         # The certificate is not publicly trusted, or it is no web server.
         return None
+    finally:
+        way.end()
     try:
         return parse_pin(json.loads(body)["ca_pin"])
     except (ValueError, KeyError, TypeError, AttributeError, BadPin, RecursionError):
@@ -113,16 +116,38 @@ async def publicly_trusted_pin(
 
 
 @implementer(IAgentEndpointFactory)
-@frozen(eq=False)
+@define(eq=False)
 class _PublicTrust:
     """By the way that the environment names, to whom browsers would trust."""
 
     _reactor: Any
+    _connected: list[Any] = field(init=False, factory=list)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         way = way_to(self._reactor, HostPort(uri.host.decode("ascii"), uri.port), timeout=_TIMEOUT)
         browser = BrowserLikePolicyForHTTPS().creatorForNetloc(uri.host, uri.port)
-        return wrapClientTLS(browser, way)
+        return wrapClientTLS(browser, _Kept(way, self._connected))
+
+    def end(self) -> None:
+        """Drop what has been connected: a page may drip for ever, to who asks again and again."""
+        for each in self._connected:
+            each.transport.abortConnection()
+
+
+@implementer(IStreamClientEndpoint)
+@frozen(eq=False)
+class _Kept:
+    """A way on which each connection is kept in a list."""
+
+    _way: IStreamClientEndpoint
+    _connected: list[Any]
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        def keep(protocol: IProtocol) -> IProtocol:
+            self._connected.append(protocol)
+            return protocol
+
+        return self._way.connect(protocolFactory).addCallback(keep)
 
 
 async def _get(agent: IAgent, url: bytes) -> bytes:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.client import ResponseFailed
+from twisted.web.client import URI, ResponseFailed
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
@@ -35,6 +35,7 @@ from mezite.wire.forwardproxy import ProxyRefused
 from mezite.wire.handshake import Handshake
 from mezite.wire.trust import (
     _authority_in,
+    _PublicTrust,
     fetch_authority,
     presented_authority,
     publicly_trusted_pin,
@@ -412,3 +413,17 @@ class PublicTests(SynchronousTestCase):
         proxy.makeConnection(StringTransport())
         proxy.dataReceived(b"HTTP/1.1 403 Forbidden\r\n\r\n")
         self.assertIn("192.0.2.9", str(self.failureResultOf(asked, ProxyRefused).value))
+
+    def test_nothing_is_left(self) -> None:
+        """A connection on which a page drips ends with the question."""
+        reactor = MemoryReactorClock()
+        way = _PublicTrust(reactor)
+        way.end()
+        uri = URI.fromBytes(b"https://192.0.2.2:3080/v1/webapi/ping")
+        connecting = way.endpointForURI(uri).connect(Factory.forProtocol(Speaker))
+        reactor.advance(0)
+        client, transport = reactor.tcpClients[-1][2].buildProtocol(None), TcpTransport()
+        client.makeConnection(transport)
+        self.successResultOf(connecting)
+        way.end()
+        self.assertTrue(transport.disconnected)
