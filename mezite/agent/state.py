@@ -49,6 +49,17 @@ _ASIDE_TRIES: Final = 100
 _FORMAT: Final = 1
 # The largest honest file is a certificate with a few hundred names.
 _FILE_LIMIT: Final = 256 * 1024
+# What reading a file ends in that somebody wrote, or a disk: any JSON may stand in one of them.
+_UNREADABLE: Final = (
+    OSError,
+    ValueError,
+    UnsupportedAlgorithm,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 @frozen
@@ -61,7 +72,7 @@ class StateDirectory:
     def _naming(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError, UnsupportedAlgorithm, TypeError, KeyError) as error:
+        except _UNREADABLE as error:
             reason = error.strerror if isinstance(error, OSError) else "its content is damaged"
             raise BrokenState(f"{self.path / name} cannot be read: {reason}. {_CURE}") from None
 

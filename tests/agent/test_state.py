@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -134,6 +135,21 @@ class StateDirectoryTests(SynchronousTestCase):
                 self.broken()
                 self.assertEqual((self.path / name).read_bytes(), damage)
             (self.path / name).write_bytes(held)
+
+    def test_other_json(self) -> None:
+        """JSON that says something else is refused, whatever it says."""
+        self.join()
+        path = self.path / "identity.json"
+        said = json.loads(path.read_bytes())
+        others = [json.dumps(said | {key: value}) for key in said for value in (7, None, [], {})]
+        for text in ("[" * 100_000, "[]", "null", "{}", *others):
+            path.write_text(text)
+            try:
+                self.state.load()
+            except BrokenState:
+                pass
+        path.write_text(json.dumps(said | {"generation": 0}).replace("0}", "1e999}"))
+        self.broken()
 
     def test_half_present_keys(self) -> None:
         """One key without the other is not replaced by a fresh pair."""
