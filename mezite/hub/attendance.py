@@ -37,8 +37,8 @@ class _Node:
     One node, from its first tunnel until nothing of it needs to be remembered.
 
     ``is_told`` is whether the audit has it as connected, ``changed`` when its
-    tunnel came up or went down last, and ``credit`` how many events it may
-    have, as of ``credited``.
+    tunnel came up or went down last, in POSIX seconds, and ``credit`` how many
+    events it may have, as of ``credited`` by the clock that nobody sets.
     """
 
     identity: NodeIdentity
@@ -86,7 +86,9 @@ class Attendance:
         node = self._nodes.get(identity.agent_id)
         if node is None:
             was_there = last_seen is not None and now - last_seen < SAVE_SECONDS + LEFT_SECONDS
-            node = self._nodes[identity.agent_id] = _Node(identity, address, was_there, now)
+            node = self._nodes[identity.agent_id] = _Node(
+                identity, address, was_there, self._clock.seconds()
+            )
         node.identity, node.address = identity, address
         self._changed(node, 0.0)
 
@@ -104,10 +106,9 @@ class Attendance:
         self._nodes.clear()
 
     def _changed(self, node: _Node, wait: float) -> None:
-        now = self._wall_clock()
         node.changes += 1
-        node.changed = now
-        node.earn(now)
+        node.changed = self._wall_clock()
+        node.earn(self._clock.seconds())
         if node.timer is not None:
             node.timer.cancel()
             node.timer = None
@@ -124,7 +125,7 @@ class Attendance:
         """What was waited for has lasted."""
         node.timer = None
         node.is_told = self._is_there(node)
-        node.earn(self._wall_clock())
+        node.earn(self._clock.seconds())
         node.credit -= 1.0
         kind = EventType.NODE_CONNECTED if node.is_told else EventType.NODE_LEFT
         event = self._trail.event(

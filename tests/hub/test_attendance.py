@@ -24,14 +24,19 @@ class AttendanceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_800_000_000)
+        # By how much the time of day was set.
+        self.set_by = 0.0
         self.store = MemoryStore()
         self.registry = TunnelRegistry()
         self.attendance = Attendance(
-            AuditTrail(self.store.audit, wall_clock=self.clock.seconds),
+            AuditTrail(self.store.audit, wall_clock=self.wall_clock),
             self.registry,
             clock=self.clock,
-            wall_clock=self.clock.seconds,
+            wall_clock=self.wall_clock,
         )
+
+    def wall_clock(self) -> float:
+        return self.clock.seconds() + self.set_by
 
     def events(self) -> list[AuditEvent]:
         found = self.successResultOf(self.store.audit.search(AuditQuery(), limit=1000))
@@ -75,6 +80,20 @@ class AttendanceTests(SynchronousTestCase):
             tunnel = self.come()
         self.clock.advance(HOLD_SECONDS)
         self.assertEqual(self.types(), ["node.connected"])
+
+    def test_clock_is_set(self) -> None:
+        """Setting the clock makes nobody wait for their events, and gives nobody more of them."""
+        tunnel = self.come()
+        self.set_by = -86400.0
+        self.go(tunnel)
+        self.clock.advance(LEFT_SECONDS)
+        self.assertEqual(self.types(), ["node.connected", "node.left"])
+        for _ in range(10):
+            self.set_by += 86400.0
+            tunnel = self.come()
+            self.go(tunnel)
+            self.clock.advance(LEFT_SECONDS)
+        self.assertLessEqual(len(self.events()), BURST + 2)
 
     def test_restart_of_the_hub(self) -> None:
         """A node that was seen shortly before it came had not left; one long ago had."""
