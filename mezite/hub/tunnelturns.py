@@ -162,6 +162,9 @@ class TunnelTurns:
         if len(self._under_way) < UNDER_WAY:
             return next(iter(self._lines))
         largest, number = max(self._under_way_of.items(), key=itemgetter(1))
+        if number < 2:
+            # Each has one: nobody has to be looked for among thousands.
+            return None
         oldest = next(
             (
                 each
