@@ -128,7 +128,7 @@ class NodeDirectory:
         live = evolve(
             record.told(tunnel.word),
             address=tunnel.address,
-            last_seen=max(tunnel.seen(self._wall_clock()), record.last_seen or 0.0),
+            last_seen=tunnel.seen(self._wall_clock()),
         )
         return NodeStatus(live, online_since=tunnel.since)
 

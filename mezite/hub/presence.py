@@ -35,6 +35,11 @@ SAVE_SECONDS: Final = 300.0
 NEWS_SECONDS: Final = 5.0
 
 
+def _has_passed(seconds: float, since: float, now: float) -> bool:
+    """Whether so much time has; also where the clock was set back behind the moment."""
+    return not 0 <= now - since < seconds
+
+
 class Presence:
     """Takes heartbeats to the registry, and what must last to the store."""
 
@@ -66,7 +71,7 @@ class Presence:
             tunnel.labels, tunnel.version = check_labels(told.labels), told.version
             tunnel.has_news = tunnel.has_news or told != node
         tunnel.last_seen = now
-        if tunnel.has_news and now - tunnel.last_saved >= NEWS_SECONDS:
+        if tunnel.has_news and _has_passed(NEWS_SECONDS, tunnel.last_saved, now):
             await self.save(tunnel)
 
     def has_generation(self, node: NodeRecord, generation: int) -> None:
@@ -80,9 +85,9 @@ class Presence:
         now = self._wall_clock()
         due: list[Tunnel] = []
         for tunnel in self._registry:
-            if tunnel.has_news and now - tunnel.last_saved >= NEWS_SECONDS:
+            if tunnel.has_news and _has_passed(NEWS_SECONDS, tunnel.last_saved, now):
                 await self.save(tunnel)
-            elif now - tunnel.last_saved >= SAVE_SECONDS:
+            elif _has_passed(SAVE_SECONDS, tunnel.last_saved, now):
                 tunnel.seen(now)
                 due.append(tunnel)
         for first in range(0, len(due), _ROWS):

@@ -202,6 +202,17 @@ class NodesTests(SynchronousTestCase):
         self.hear(env="test")
         self.assertEqual(self.stored().labels, {"env": "test"})
 
+    def test_clock_set_back(self) -> None:
+        """Where the clock is set back news are stored all the same, and nodes seen now."""
+        self.connect()
+        self.now += NEWS_SECONDS
+        self.hear(env="dev")
+        self.now -= 86400
+        self.hear(env="test")
+        self.assertEqual(self.stored().labels, {"env": "test"})
+        self.assertEqual(self.stored().last_seen, self.now)
+        self.assertEqual(self.find("db1").last_seen, self.now)
+
     def test_removed_meanwhile(self) -> None:
         """Saving what was removed in between changes nothing and fails nothing."""
         tunnel = self.connect()
