@@ -22,7 +22,7 @@ from txaio.interfaces import IBatchedTimer
 from txaio.tx import _TxApi
 
 # Load balancers forget an idle connection after 30 s at the least. A question and its answer
-# take 0.07 ms of a core at the hub, where ten thousand tunnels make most of what idling costs.
+# take 0.09 ms of a core at the hub, where ten thousand tunnels make most of what idling costs.
 INTERVAL: Final = 23.0
 # The end that dialed asks later, and so only a peer that does not ask: one question and one
 # answer are a sign of life both ways, and the hub's are sent and heard many at once.
