@@ -12,9 +12,17 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hear Ctrl-C: a shell that runs this in the background has told us to ignore it."""
+    """
+    Have programs that tests start hear signals that we were told to ignore.
+
+    A shell does so with Ctrl-C for what it runs in the background, and nohup(1) with
+    SIGHUP, with which ssh ends its ProxyCommand.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # What has a handler here has none in a program that is started.
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.hookimpl(tryfirst=True)
