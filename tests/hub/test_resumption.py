@@ -323,7 +323,7 @@ class DecisionTests(ResumptionTestCase):
         self.assertTrue(self.is_live(session.session_id))
 
 
-class RestartedHubTests(ResumptionTestCase):
+class RestartedHubTestCase(ResumptionTestCase):
     """A hub that knows nothing of a session, but what is in its audit."""
 
     def setUp(self) -> None:
@@ -332,6 +332,8 @@ class RestartedHubTests(ResumptionTestCase):
         self.cut()
         self.forget(self.session)
 
+
+class RestartedHubTests(RestartedHubTestCase):
     def test_reported(self) -> None:
         """A session that its agent names is live again, and can be ended."""
         self.assertEqual(self.report(self.living(self.session)), {})

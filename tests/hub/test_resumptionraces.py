@@ -10,7 +10,7 @@ from mezite.audit.events import AuditEvent, EventType
 from mezite.auth.access import AccessService
 from mezite.auth.trail import AuditTrail
 from mezite.store.memoryaudit import MemoryAudit
-from tests.hub.test_resumption import ResumptionTestCase
+from tests.hub.test_resumption import RestartedHubTestCase, ResumptionTestCase
 
 
 class BeginningTests(ResumptionTestCase):
@@ -65,14 +65,8 @@ class AnswerTests(ResumptionTestCase):
         self.assertIs(self.world.hub.live.find(session.session_id), again)
 
 
-class RestartedHubTests(ResumptionTestCase):
+class LookingTests(RestartedHubTestCase):
     """A hub that looks for a session in the audit, which it had not begun."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.session = self.begin()
-        self.cut()
-        self.forget(self.session)
 
     def test_looked_for_once(self) -> None:
         """Its agent and its client may come together: what one finds the other does not again."""
